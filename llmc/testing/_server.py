@@ -1,0 +1,309 @@
+"""What all fake model servers share: settings, the script, the records and the counts.
+
+A subclass says what a request asks for (`_open`, `_look_up`) and how the answer is put (`words`);
+an `Exchange` does the rest of each call.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import TracebackType
+from typing import Any, ClassVar, Self, Unpack
+
+from llmc.testing._exchange import Exchange, Outcome, Words
+from llmc.testing._http import JSON_TYPE, Connection, HttpServer, Request, head
+from llmc.testing._settings import Settings, SettingsArgs
+from llmc.testing._slots import Slots
+from llmc.testing.faults import ModelNotFound
+from llmc.testing.script import Call, Player, Script, Scripted, enrichment_text
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What happened to one request; `ended` and `status` are None while it is being answered.
+
+    Times are seconds since the epoch. `queued` is the time (seconds) before a slot was free,
+    `bytes_sent` counts the response with its headers, `faults` names what was applied, and
+    `disconnected` says that the client left before it had everything.
+    """
+
+    call: Call
+    started: float
+    ended: float | None = None
+    status: int | None = None
+    faults: tuple[str, ...] = ()
+    queued: float = 0.0
+    disconnected: bool = False
+    bytes_sent: int = 0
+
+    @property
+    def index(self) -> int | None:
+        return self.call.index
+
+    @property
+    def method(self) -> str:
+        return self.call.method
+
+    @property
+    def path(self) -> str:
+        return self.call.path
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.call.headers
+
+    @property
+    def body(self) -> Mapping[str, Any] | None:
+        return self.call.body
+
+    @property
+    def model(self) -> str:
+        return self.call.model
+
+    @property
+    def prompt(self) -> str:
+        return self.call.prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A plain answer: to a look-up, or a refusal."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON_TYPE
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """Return a value as a JSON response."""
+    return Response(status, json.dumps(value).encode())
+
+
+class FakeServer:
+    """A scriptable model server on a real socket; the subclasses speak a protocol.
+
+    Use it in a `with` block, or call `start()` and `close()`. Leaving the block raises the first
+    exception that a script function raised, so a script may assert things about its calls.
+    """
+
+    words: ClassVar[Words]
+
+    def __init__(self, script: Script = None, **settings: Unpack[SettingsArgs]) -> None:
+        self.settings = Settings(**settings)
+        models = self.settings.models
+        self._models = None if models is None else tuple(models)
+        self._player = Player(script, self._default_text)
+        self._slots = Slots(
+            self.settings.slots,
+            self.settings.max_queue,
+            self.settings.swap_seconds,
+            self.settings.max_loaded,
+        )
+        self._lock = threading.Lock()
+        self._records: list[CallRecord] = []
+        self._seen: Counter[tuple[str, int]] = Counter()
+        self._calls = 0
+        self._http: HttpServer | None = None
+
+    def start(self) -> Self:
+        """Bind the port and serve."""
+        self._http = HttpServer(self.settings.host, self.settings.port, self._handle)
+        return self
+
+    def close(self) -> None:
+        """Cut every connection and join the threads; takes less than a second."""
+        self._slots.close()
+        if self._http is not None:
+            self._http.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+        if error is None and self._player.errors:
+            raise self._player.errors[0]
+
+    @property
+    def url(self) -> str:
+        """The base URL, such as http://127.0.0.1:40123."""
+        return self._running.url
+
+    @property
+    def port(self) -> int:
+        """The port that is bound."""
+        return self._running.port
+
+    @property
+    def _running(self) -> HttpServer:
+        if self._http is None:
+            raise RuntimeError(f"{type(self).__name__} is not started: use it in a with block")
+        return self._http
+
+    @property
+    def requests(self) -> tuple[CallRecord, ...]:
+        """Every request in order of arrival, look-ups included."""
+        return tuple(self._records)
+
+    @property
+    def calls(self) -> tuple[CallRecord, ...]:
+        """The requests for a reply, in order of arrival, those in flight included."""
+        return tuple(record for record in self._records if record.index is not None)
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls hold a slot now."""
+        return self._slots.in_flight
+
+    @property
+    def peak_in_flight(self) -> int:
+        """How many calls held a slot at once, at most."""
+        return self._slots.peak_in_flight
+
+    @property
+    def peak_queued(self) -> int:
+        """How many calls waited for a slot at once, at most."""
+        return self._slots.peak_queued
+
+    @property
+    def swaps(self) -> int:
+        """How often a loaded model had to make room for another."""
+        return self._slots.swaps
+
+    @property
+    def loads(self) -> int:
+        """How often a model was loaded, the first time included."""
+        return self._slots.loads
+
+    def stats(self) -> dict[str, Any]:
+        """Return the counts as a dict that can be written as JSON."""
+        calls = self.calls
+        return {
+            "calls": len(calls),
+            "requests": len(self.requests),
+            "peak_in_flight": self.peak_in_flight,
+            "peak_queued": self.peak_queued,
+            "swaps": self.swaps,
+            "loads": self.loads,
+            "disconnected": sum(call.disconnected for call in calls),
+            "statuses": Counter(str(call.status) for call in calls),
+            "models": Counter(call.model for call in calls),
+            "faults": Counter(fault for call in calls for fault in call.faults),
+        }
+
+    # What a protocol says; subclasses word these.
+
+    def _look_up(self, request: Request) -> Response:
+        """Answer anything but a call."""
+        raise NotImplementedError
+
+    def _open(self, request: Request) -> Call | Response | None:
+        """Return the call, a refusal of it, or None if the path is not one of calls."""
+        raise NotImplementedError
+
+    def _keep_seconds(self, call: Call) -> float:
+        return 300.0
+
+    def _scripted(self, call: Call) -> Scripted:
+        scripted = self._player.take(call) if call.index is not None else None
+        return scripted if self._is_installed(call.model) else ModelNotFound()
+
+    def _asks_for_reply(self, call: Call) -> bool:
+        return True
+
+    def _default_text(self, call: Call) -> str:
+        return enrichment_text(call.prompt)
+
+    def _names(self) -> list[str]:
+        if self._models is not None:
+            return list(self._models)
+        return list(dict.fromkeys(call.model for call in self.calls))
+
+    def _is_installed(self, model: str) -> bool:
+        names = {model, f"{model}:latest", model.removesuffix(":latest")}
+        return self._models is None or not names.isdisjoint(self._models)
+
+    # From a request to a record.
+
+    def _handle(self, request: Request, connection: Connection) -> bool:
+        if request.path.startswith("/_fake/"):
+            _send(connection, request, self._about_us(request.path))
+            return True
+        opened = self._open(request)
+        if isinstance(opened, Call):
+            return self._exchange(request, connection, opened)
+        response = self._look_up(request) if opened is None else opened
+        call = Call(None, request.method, request.path, request.headers)
+        now = time.time()
+        with self._lock:
+            self._records.append(CallRecord(call, now, now, response.status))
+        _send(connection, request, response)
+        return True
+
+    def _exchange(self, request: Request, connection: Connection, opened: Call) -> bool:
+        place, call = self._arrive(opened)
+        reply, faults = self._player.resolve(self._scripted(call), call)
+        settings, arrived = self.settings, self._records[place]
+
+        def finish(outcome: Outcome) -> None:
+            self._records[place] = CallRecord(
+                arrived.call,
+                arrived.started,
+                ended=time.time(),
+                status=outcome.status,
+                faults=faults,
+                queued=outcome.queued,
+                disconnected=outcome.disconnected,
+                bytes_sent=outcome.bytes_sent,
+            )
+
+        return Exchange(
+            words=self.words,
+            slots=self._slots,
+            latency=settings.latency,
+            rate=settings.tokens_per_second,
+            keep_seconds=self._keep_seconds(call),
+            request=request,
+            connection=connection,
+            call=call,
+            reply=reply,
+            finish=finish,
+        ).run()
+
+    def _arrive(self, call: Call) -> tuple[int, Call]:
+        """Number the call and open its record."""
+        key = (call.model, hash(call.prompt))
+        with self._lock:
+            if self._asks_for_reply(call):
+                call = replace(call, index=self._calls, seen=self._seen[key])
+                self._calls += 1
+                self._seen[key] += 1
+            kept = call if self.settings.keep_bodies else replace(call, body=None, prompt="")
+            place = len(self._records)
+            self._records.append(CallRecord(kept, time.time()))
+        return place, call
+
+    def _about_us(self, path: str) -> Response:
+        if path == "/_fake/stats":
+            return json_response(self.stats())
+        if path == "/_fake/calls":
+            return json_response([asdict(call) for call in self.calls])
+        return json_response({"error": "known here: /_fake/stats and /_fake/calls"}, 404)
+
+
+def _send(connection: Connection, request: Request, response: Response) -> None:
+    start = head(
+        response.status,
+        {"Content-Type": response.content_type, "Content-Length": str(len(response.body))},
+    )
+    connection.send(start if request.method == "HEAD" else start + response.body)
