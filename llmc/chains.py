@@ -1,0 +1,167 @@
+"""Configured chains: the `[enrichment]` table of `llmc.toml` and $ENRICH_CHAIN_JSON.
+
+An entry names one way to reach a model for one tier. The entries of the chosen chain, in file
+order, form the cascade of an attempt at their tier. A wrong entry is refused whole, with the file,
+the entry, the key and what is allowed: a mistyped key must not quietly send code elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from llmc.errors import ConfigError
+
+CONFIG_FILE = "llmc.toml"
+PROVIDERS = ("ollama", "openai", "command", "llamacpp")
+_SYNONYMS = {"gateway": "openai", "gemini": "openai"}
+
+Provider = Annotated[
+    Literal["ollama", "openai", "command", "llamacpp"],
+    BeforeValidator(lambda word: _SYNONYMS.get(word, word) if isinstance(word, str) else word),
+]
+
+
+class ChainEntry(BaseModel):
+    """One entry of a chain.
+
+    `model` is a model name, or for llamacpp the path of a GGUF file (none: the packaged one).
+    `api_key_env` names the environment variable that holds the key; keys are never in a file.
+    `command` is the program of a command entry. `timeout_seconds` bounds one attempt.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    chain: str = "default"
+    provider: Provider = "ollama"
+    model: str | None = None
+    url: Annotated[str | None, Field(pattern=r"^https?://[^\s/]+")] = None
+    routing_tier: Literal["7b", "14b", "nano"] = "7b"
+    timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    keep_alive: str | int | None = None
+    slots: Annotated[int, Field(ge=1)] = 1
+    enabled: bool = True
+    options: dict[str, Any] = {}
+    api_key_env: str | None = None
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnrichmentTable:
+    """What `[enrichment]` says; None where it says nothing."""
+
+    default_chain: str = "default"
+    concurrency: int | None = None
+    cooldown_seconds: int | None = None
+    est_tokens_per_span: int | None = None
+    entries: tuple[ChainEntry, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def selected(self, chain: str | None = None) -> tuple[ChainEntry, ...]:
+        """Return the enabled entries of a chain, the default one if none is named."""
+        wanted = chain or self.default_chain
+        return tuple(entry for entry in self.entries if entry.enabled and entry.chain == wanted)
+
+
+def read_table(repo: Path, chain_json: str = "") -> EnrichmentTable:
+    """Read `llmc.toml` in `repo`, with $ENRICH_CHAIN_JSON replacing the chains it names.
+
+    Raises ConfigError.
+    """
+    path = repo / CONFIG_FILE
+    try:
+        document = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        document = {}
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    table = document.get("enrichment", {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: enrichment is {table!r}; it must be a table: [enrichment]")
+    entries = _entries(table.get("chain", []), str(path), "enrichment.chain")
+    if chain_json.strip():
+        entries = _overridden(entries, chain_json)
+    names = ("concurrency", "cooldown_seconds", "est_tokens_per_span")
+    numbers = {name: _number(path, table, name) for name in names}
+    default = table.get("default_chain", "default")
+    if not isinstance(default, str):
+        raise ConfigError(f"{path}: enrichment.default_chain is {default!r}; it must be a string")
+    known = {"chain", "default_chain", *names}
+    return EnrichmentTable(
+        default, entries=entries, unknown=tuple(sorted(set(table) - known)), **numbers
+    )
+
+
+def _number(path: Path, table: dict[str, Any], key: str) -> int | None:
+    value = table.get(key)
+    least = 0 if key == "cooldown_seconds" else 1
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(
+            f"{path}: enrichment.{key} is {value!r}; it must be a whole number, at least {least}"
+        )
+    return value
+
+
+def _entries(found: object, source: str, key: str) -> tuple[ChainEntry, ...]:
+    if not isinstance(found, list):
+        raise ConfigError(f"{source}: {key} is {found!r}; it must be a list of entries")
+    return tuple(_entry(raw, source, f"{key}[{i}]") for i, raw in enumerate(found))
+
+
+def _entry(raw: object, source: str, key: str) -> ChainEntry:
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{source}: {key} is {raw!r}; it must be a table")
+    label = f"{key} (name = {raw.get('name')!r})"
+    try:
+        entry = ChainEntry.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {label}: {_problem(error, raw)}") from None
+    if entry.provider == "command" and not entry.command:
+        raise ConfigError(f'{source}: {label}: provider command needs command = "PROGRAM"')
+    return entry
+
+
+def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
+    problem = error.errors(include_url=False)[0]
+    where = str(problem["loc"][0])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {where!r}; allowed: {', '.join(ChainEntry.model_fields)}"
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    if where == "provider":
+        allowed = f"allowed: {', '.join(PROVIDERS)} (gateway and gemini mean openai)"
+    else:
+        allowed = problem["msg"]
+    return f"{where} is {raw.get(where)!r}; {allowed}"
+
+
+def _overridden(entries: tuple[ChainEntry, ...], text: str) -> tuple[ChainEntry, ...]:
+    source = "$ENRICH_CHAIN_JSON"
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source} is not JSON: {error}") from None
+    if isinstance(found, dict):
+        chains = found.get("chains")
+        if not isinstance(chains, dict):
+            raise ConfigError(f'{source}: an object must be {{"chains": {{NAME: [ENTRY, ...]}}}}')
+        replaced = set(chains)
+        fresh = [
+            entry.model_copy(update={"chain": name})
+            for name, listed in chains.items()
+            for entry in _entries(listed, source, f"chains.{name}")
+        ]
+    else:
+        fresh = list(_entries(found, source, "entry"))
+        replaced = {entry.chain for entry in fresh}
+    return tuple(entry for entry in entries if entry.chain not in replaced) + tuple(fresh)

@@ -1,0 +1,336 @@
+"""The `llmc` command: parse, call, show.
+
+Exit status: 0 the command did all it was asked; 1 it ran, but some spans failed or files were
+skipped; 2 it could not run (a wrong setting, no model, an unusable index); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmc import __version__
+from llmc.errors import ConfigError, LlmcError, StoreError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from llmc.events import Event
+    from llmc.models import IndexReport
+    from llmc.selection import Selection
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        status = args.run(args)
+        sys.stdout.flush()
+        return int(status)
+    except LlmcError as error:
+        _complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        _complain("interrupted; what was stored is safe")
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left; a second flush at exit would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="llmc",
+        description="Turn a code base into knowledge: index it into spans, have language models "
+        "write a validated, cited summary of each.",
+        epilog="exit status: 0 done, 1 some spans failed or files were skipped, "
+        "2 could not run, 130 interrupted",
+    )
+    parser.add_argument("--version", action="version", version=f"llmc {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    index = commands.add_parser("index", help="cut the repository's files into spans")
+    _common(index)
+    index.set_defaults(run=_index)
+
+    enrich = commands.add_parser("enrich", help="have models describe spans (indexes first)")
+    _common(enrich)
+    _enrich_flags(enrich)
+    enrich.set_defaults(run=_enrich)
+
+    status = commands.add_parser("status", help="say what is indexed, enriched, pending, failed")
+    _common(status)
+    status.set_defaults(run=_status)
+
+    show = commands.add_parser("show", help="print spans with their enrichments")
+    show.add_argument("path", nargs="?", metavar="PATH[:LINE]", help="a file, or a line of it")
+    show.add_argument("--repo", default=".", help="the repository (default: the one you are in)")
+    show.add_argument(
+        "--last", type=_count, metavar="N", help="the N spans enriched last (default without PATH)"
+    )
+    show.add_argument("--json", action="store_true", help="print JSON")
+    show.set_defaults(run=_show)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "repo", nargs="?", default=".", metavar="REPO", help="a git repository (default: this one)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _enrich_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--limit", type=_count, default=0, metavar="N", help="stop after N enriched spans"
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("auto", "ollama", "gateway", "embedded"),
+        help="auto: the configured chain, else Ollama, else the embedded model",
+    )
+    parser.add_argument("--chain", metavar="NAME", help="the chain of llmc.toml to use")
+    parser.add_argument("--start-tier", choices=("auto", "7b", "14b", "nano"))
+    parser.add_argument("--router", choices=("on", "off"))
+    parser.add_argument(
+        "--retries", type=_count, default=3, metavar="N", help="attempts per span (default 3)"
+    )
+    parser.add_argument("--gateway-path", metavar="PROGRAM", help="a program as the gateway")
+    parser.add_argument("--dry-run", action="store_true", help="print the prompts, call nothing")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors and the end")
+    parser.add_argument("--verbose", action="store_true", help="say every span")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative; 0 means no limit")
+    return number
+
+
+def _index(args: argparse.Namespace) -> int:
+    from llmc import engine
+    from llmc.config import load_settings
+
+    settings = load_settings(_repository(args.repo))
+    report = engine.index(settings.repo, settings, hooks=(_warn,))
+    if args.json:
+        _print_json(
+            {
+                "files": report.files,
+                "changed": report.changed,
+                "removed": report.removed,
+                "spans": report.spans,
+                "skipped": [{"path": path, "reason": why} for path, why in report.skipped],
+            }
+        )
+    else:
+        _say_skipped(report)
+        print(_index_line(report, settings.index_path))
+    return 1 if report.skipped else 0
+
+
+def _enrich(args: argparse.Namespace) -> int:
+    from llmc import engine
+    from llmc.config import Flags, load_settings
+    from llmc.display import RunDisplay, run_summary
+
+    flags = Flags(
+        backend=args.backend,
+        chain=args.chain,
+        limit=args.limit,
+        router=args.router,
+        start_tier=args.start_tier,
+        retries=args.retries,
+        gateway_path=args.gateway_path,
+        verbose=args.verbose,
+    )
+    settings = load_settings(_repository(args.repo), flags)
+    console = _console(quiet=args.quiet or args.json)
+    for warning in settings.warnings:
+        _complain(warning)
+    indexed = engine.index(settings.repo, settings, hooks=(_warn,))
+    if not (args.quiet or args.json):
+        _say_skipped(indexed)
+        line = f"index     {_index_line(indexed, settings.index_path)}"
+        console.print(line, markup=False, soft_wrap=True)
+    if args.dry_run:
+        return _dry_run(args)
+    if not indexed.spans:
+        console.print("nothing to enrich: no file here holds a span of a language llmc knows")
+        return 0
+    from llmc.selection import select
+
+    selection = select(settings)
+    _announce(console, selection)
+    failures: list[dict[str, object]] = []
+    with RunDisplay(console, verbose=args.verbose) as display:
+        hooks = (display, _collector(failures))
+        report = engine.enrich(settings.repo, selection.settings, hooks=hooks)
+    if args.json:
+        _print_json(
+            {
+                "enriched": report.enriched,
+                "failed": dict(report.failed),
+                "left": report.left,
+                "wall_sec": round(report.wall_sec, 3),
+                "interrupted": report.interrupted,
+                "failures": failures,
+            }
+        )
+    else:
+        _console(stderr=False).print(run_summary(report))
+    if report.interrupted:
+        return 130
+    return 1 if report.failed else 0
+
+
+def _dry_run(args: argparse.Namespace) -> int:
+    from llmc import engine
+    from llmc.config import Flags, load_settings
+    from llmc.display import plain
+
+    flags = Flags(limit=args.limit, router=args.router, start_tier=args.start_tier)
+    settings = load_settings(_repository(args.repo), flags)
+    for span, tier, prompt in engine.plan(settings.repo, settings):
+        if args.json:
+            _print_json({"path": span.path, "symbol": span.symbol, "tier": tier, "prompt": prompt})
+        else:
+            print(plain(f"--- {span.path}:{span.start_line} {span.symbol} ({tier})\n{prompt}"))
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    from llmc.display import status_record, status_view
+    from llmc.store import Store
+
+    with Store.open_readonly(_index_path(args.repo)) as store:
+        totals = store.totals()
+    if args.json:
+        _print_json(status_record(totals))
+    else:
+        _console(stderr=False).print(status_view(totals))
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from llmc.display import result_record, results_view
+    from llmc.store import Store
+
+    repo = _repository(args.repo)
+    with Store.open_readonly(_index_path(args.repo)) as store:
+        if args.path:
+            path, line = _place(args.path, repo)
+            if path not in store.files():
+                raise StoreError(f"{path!r} is not in the index; llmc index brings it up to date")
+            results = store.spans_of(path, line)
+        else:
+            results = store.latest(args.last or 5)
+    if args.json:
+        _print_json([result_record(result) for result in results])
+    elif results:
+        _console(stderr=False).print(results_view(results))
+    else:
+        print("no span there" if args.path else "nothing is enriched yet; run: llmc enrich")
+    return 0
+
+
+def _place(text: str, repo: Path) -> tuple[str, int | None]:
+    """Split PATH[:LINE]; the path may be relative to here or to the repository."""
+    name, colon, number = text.rpartition(":")
+    path, line = (name, int(number)) if colon and number.isdecimal() else (text, None)
+    here = Path(path).absolute()
+    if here.exists() and here.is_relative_to(repo):
+        return here.relative_to(repo).as_posix(), line
+    return Path(path).as_posix(), line
+
+
+def _repository(text: str) -> Path:
+    """Return the root of the git repository at or above a path. Raises ConfigError."""
+    start = Path(text).resolve()
+    if not start.is_dir():
+        raise ConfigError(f"{text!r} is not a folder")
+    for folder in (start, *start.parents):
+        if (folder / ".git").exists():
+            return folder
+    raise ConfigError(f"{start} is not a git repository; make it one with: git init")
+
+
+def _index_path(repo: str) -> Path:
+    from llmc.config import index_path
+
+    return index_path(_repository(repo))
+
+
+def _index_line(report: IndexReport, path: Path) -> str:
+    text = f"{report.spans} spans in {report.files} files"
+    changes = [f"{report.changed} changed"] if report.changed else []
+    changes += [f"{report.removed} removed"] if report.removed else []
+    changes += [f"{len(report.skipped)} skipped"] if report.skipped else []
+    return f"{text} ({', '.join(changes) or 'nothing changed'}), {path}"
+
+
+def _say_skipped(report: IndexReport) -> None:
+    from llmc.display import plain
+
+    for _, reason in report.skipped:
+        print(f"skipped   {plain(reason)}", file=sys.stderr)
+
+
+def _announce(console: Console, selection: Selection) -> None:
+    from llmc.display import plain
+
+    for line in selection.lines:
+        console.print(plain(line), markup=False, soft_wrap=True)
+
+
+def _console(*, stderr: bool = True, quiet: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, quiet=quiet, highlight=False)
+
+
+def _warn(event: Event) -> None:
+    from llmc.events import Warned
+
+    if isinstance(event, Warned):
+        _complain(event.message)
+
+
+def _collector(failures: list[dict[str, object]]) -> _Hook:
+    from llmc.events import SpanFailed
+
+    def collect(event: Event) -> None:
+        if isinstance(event, SpanFailed):
+            span, last = event.report.span, event.report.last
+            failures.append(
+                {
+                    "path": span.path,
+                    "lines": [span.start_line, span.end_line],
+                    "symbol": span.symbol,
+                    "reason": last.failure_type,
+                    "detail": last.detail,
+                }
+            )
+
+    return collect
+
+
+def _complain(text: str) -> None:
+    from llmc.display import plain
+
+    print(f"llmc: {plain(text)}", file=sys.stderr)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+if TYPE_CHECKING:
+    from llmc.events import EventHook as _Hook

@@ -1,0 +1,84 @@
+"""Everything llmc raises on purpose, in one picture.
+
+    LlmcError                 raised on purpose; its text is fit to show a user
+    ├─ ConfigError            a bad file, flag or environment value
+    ├─ IndexingError          one file cannot be read or parsed; it is skipped
+    ├─ StoreError             schema, lock, disk or corruption; the run stops
+    │  └─ CorruptIndexError   the file is not a usable SQLite database
+    └─ BackendError           one attempt at a model gave nothing usable
+       ├─ HostUnreachableError    nobody answers at that address
+       ├─ RateLimitedError        the server asks to come back later
+       └─ CredentialsError        the server refuses the key
+
+A bug is none of these: it stays a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmc.models import AttemptRecord
+
+Failure = tuple[str, str, object]
+"""(kind, detail, payload): kind is parse, truncation or validation; payload is the raw reply."""
+
+
+class LlmcError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class ConfigError(LlmcError):
+    """A setting is wrong; the text names the source, the key, the value and what is allowed."""
+
+
+class IndexingError(LlmcError):
+    """One file cannot be read or parsed; its earlier spans stay as they are."""
+
+
+class StoreError(LlmcError):
+    """The index database cannot be used: schema, lock, disk or permissions."""
+
+
+class CorruptIndexError(StoreError):
+    """The index file is not a usable SQLite database."""
+
+
+class BackendError(LlmcError):
+    """One attempt at a model failed.
+
+    `failure` is None when no usable reply came back (a runtime failure), else (kind, detail,
+    payload) of a reply that came back and was refused. `failure_type` is the kind, "runtime", or
+    "backend_error" for a cascade without backends. `attempts` holds a record per backend tried.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        failure_type: str | None = None,
+        attempts: Sequence[AttemptRecord] | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.failure_type = failure_type
+        self.attempts: list[AttemptRecord] = list(attempts or ())
+        self.failure = failure
+
+
+class HostUnreachableError(BackendError):
+    """Nobody answers at the address: refused, unresolvable, or no connection in time."""
+
+
+class RateLimitedError(BackendError):
+    """The server asks to come back later (HTTP 429, or 503 with a full queue).
+
+    `retry_after` is in seconds; None when the server named no time.
+    """
+
+    retry_after: float | None = None
+
+
+class CredentialsError(BackendError):
+    """The server refuses the key (HTTP 401 or 403)."""

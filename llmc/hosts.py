@@ -1,0 +1,65 @@
+"""The Ollama host chain: how it is written, and which of it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from llmc.transport import Client, RequestError
+
+DEFAULT_URL = "http://localhost:11434"
+"""Where Ollama listens by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One Ollama server: a label for people, a URL without trailing slash."""
+
+    label: str
+    url: str
+
+
+def parse_hosts(environ: Mapping[str, str]) -> tuple[Host, ...]:
+    """Read the host chain from $ENRICH_OLLAMA_HOSTS, else $ATHENA_OLLAMA_URL and $OLLAMA_URL.
+
+    Duplicates stay; the chain may be empty.
+    """
+    hosts: list[Host] = []
+    for part in environ.get("ENRICH_OLLAMA_HOSTS", "").split(","):
+        label, equals, url = part.strip().partition("=")
+        if not equals:
+            label, url = "", label
+        if normal := _normal_url(url):
+            hosts.append(Host(label.strip() or f"host{len(hosts) + 1}", normal))
+    if hosts:
+        return tuple(hosts)
+    fallbacks = (
+        ("athena", environ.get("ATHENA_OLLAMA_URL", "")),
+        (environ.get("OLLAMA_HOST_LABEL") or "localhost", environ.get("OLLAMA_URL", DEFAULT_URL)),
+    )
+    return tuple(Host(label, url) for label, raw in fallbacks if (url := _normal_url(raw)))
+
+
+def _normal_url(url: str) -> str:
+    url = url.strip()
+    if url and "://" not in url:
+        url = f"http://{url}"
+    return url.rstrip("/")
+
+
+def answers(client: Client, url: str, timeout: float) -> bool:
+    """Tell whether an Ollama server at `url` gives any 2xx within `timeout` seconds."""
+    try:
+        with client.request("GET", f"{url}/api/tags", timeout=timeout) as exchange:
+            return 200 <= exchange.status < 300
+    except RequestError:
+        return False
+
+
+def reachable(hosts: Iterable[Host], timeout: float) -> list[Host]:
+    """Return the hosts that answer, asking all of them at once."""
+    chain, client = list(hosts), Client()
+    with ThreadPoolExecutor(max(1, len(chain))) as pool:
+        found = pool.map(lambda host: answers(client, host.url, timeout), chain)
+        return [host for host, there in zip(chain, found, strict=True) if there]

@@ -1,0 +1,72 @@
+"""What a programmer wrote about a definition: its docstring, or the comment right above it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from tree_sitter import Node
+
+from llmc.languages import Language
+
+MAX_HINT_CHARS = 200
+
+_OPENING = re.compile(r"^\s*(?:/\*+!?|//+!?|#+!?|\*+(?!/))?\s*")
+_CLOSING = re.compile(r"\s*\*+/\s*$")
+_NO_PROSE = re.compile(
+    r"^\s*(?:#!|(?:#|//|/\*+)\s*(?:-\*-|vim:|noqa|type:|pylint|ruff:|mypy:|shellcheck|eslint|@ts-"
+    r"|go:|\+build|NOLINT|SPDX-))"
+)
+
+
+def docstring(node: Node) -> str | None:
+    """Return the first line of a definition's, or a module's, docstring."""
+    body = node.child_by_field_name("body") or node
+    first = next((child for child in body.named_children if child.type != "comment"), None)
+    if first is None or first.type != "expression_statement" or not first.named_children:
+        return None
+    content = [n for n in first.named_children[0].children if n.type == "string_content"]
+    return (
+        _prose(_text(content[0])) if first.named_children[0].type == "string" and content else None
+    )
+
+
+def first_line(block: Sequence[Node]) -> str | None:
+    """Return the first line of a block of comments that is prose, without comment marks."""
+    lines = [line for comment in block for line in _text(comment).splitlines()]
+    stripped = (_CLOSING.sub("", _OPENING.sub("", x)) for x in lines if not _NO_PROSE.match(x))
+    return _prose("\n".join(stripped))
+
+
+def right_above(row: int, before: Sequence[Node], language: Language) -> list[Node]:
+    """Return the unbroken block of comments that ends on the line above `row`, in reading order.
+
+    `before` holds the nodes before that line, nearest first. A comment that trails other code on
+    its line belongs to that code.
+    """
+    block: list[Node] = []
+    for index, comment in enumerate(before):
+        if comment.type not in language.comments or last_row(comment) < row - 1:
+            break
+        if index + 1 < len(before) and last_row(before[index + 1]) >= comment.start_point.row:
+            break
+        block.insert(0, comment)
+        row = comment.start_point.row
+    return block
+
+
+def last_row(node: Node) -> int:
+    """Return the row of a node's last character; some grammars end a comment on the next line."""
+    end = node.end_point
+    return end.row - 1 if end.column == 0 and end.row > node.start_point.row else end.row
+
+
+def _prose(text: str) -> str | None:
+    """Return the first line with a letter or digit in it, cut to MAX_HINT_CHARS."""
+    lines = (line.strip() for line in text.splitlines())
+    line = next((line for line in lines if any(map(str.isalnum, line))), None)
+    return line[:MAX_HINT_CHARS].rstrip() if line else None
+
+
+def _text(node: Node) -> str:
+    return (node.text or b"").decode("utf-8", "replace")

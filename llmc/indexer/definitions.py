@@ -1,0 +1,193 @@
+"""Cut code into spans: one walk over the nodes that the language's table names.
+
+A span's bytes are the definition with its decorators or attributes, its `export` or `template`;
+the comment above stays outside, its first line is the `doc_hint`. Functions inside functions belong
+to the outer span; those inside an anonymous function (a module pattern, a callback) have no outer
+span and are found.
+
+A broken definition is left out but looked into, so that its sound members are kept. What holds
+members may hold broken ones: a class is broken only if its own frame is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tree_sitter import Node
+
+from llmc.indexer import comments, names
+from llmc.languages import BODILESS, CONTAINERS, Language
+
+
+class Piece(NamedTuple):
+    """A span before its place is known in lines: what it is, and its bytes."""
+
+    symbol: str
+    kind: str
+    start: int
+    end: int
+    doc_hint: str | None = None
+
+
+class Scope(NamedTuple):
+    """What the definitions inside are named after; in a type, functions are methods."""
+
+    name: str = ""
+    is_type: bool = False
+
+    def qualify(self, name: str) -> str:
+        return f"{self.name}.{name}" if self.name and name else name or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A node with its surroundings as the walk came by: tree-sitter's own way back is a search."""
+
+    node: Node
+    siblings: Sequence[Node]
+    index: int
+    scope: Scope
+    parent: Spot | None
+
+    def before(self) -> Iterator[Node]:
+        """Yield the nodes before this one, nearest first, also before the blocks it opens."""
+        spot: Spot | None = self
+        while spot is not None:
+            for index in range(spot.index - 1, -1, -1):
+                yield spot.siblings[index]
+            spot = spot.parent
+
+
+def cut(root: Node, language: Language) -> list[Piece]:
+    """Return the definitions under a node, in no particular order, each once."""
+    found = {(piece.start, piece.end): piece for piece in _Walk(language).pieces(root)}
+    return list(found.values())
+
+
+def whole(root: Node, language: Language, stem: str) -> Piece | None:
+    """Return a file with code but no definitions as one piece; None if it only has comments."""
+    nodes = root.named_children
+    if all(node.type in language.comments for node in nodes):
+        return None
+    hint = comments.docstring(root) if language.docstrings else None
+    if hint is None and nodes[0].type in language.comments:
+        hint = comments.first_line(nodes[:1])
+    return Piece(stem, "module", nodes[0].start_byte, nodes[-1].end_byte, hint)
+
+
+class _Walk:
+    """One walk; its stack is explicit, since code nests deeper than Python's recursion goes."""
+
+    def __init__(self, language: Language) -> None:
+        self._language = language
+        self._walked = language.through | language.wrappers | {"ERROR"}
+        self._definable = {*language.spans, *language.bindings, *language.wrappers}
+        self._stack: list[Spot] = []
+
+    def pieces(self, root: Node) -> Iterator[Piece]:
+        self._enter(root, Scope(), None)
+        while self._stack:
+            spot = self._stack.pop()
+            kind = spot.node.type
+            if kind in self._language.bindings:
+                yield from self._binding(spot)
+            elif kind in self._language.spans:
+                yield from self._definition(spot, spot.node, names.own(spot.node))
+            elif kind in self._language.scopes:
+                name = spot.scope.qualify(names.own(spot.node) or "")
+                self._enter(spot.node, Scope(name), spot)
+            elif kind in self._walked:
+                self._enter(spot.node, spot.scope, spot)
+
+    def _enter(self, node: Node, scope: Scope, parent: Spot | None) -> None:
+        siblings = node.children
+        self._stack += [Spot(n, siblings, i, scope, parent) for i, n in enumerate(siblings)]
+
+    def _binding(self, spot: Spot) -> Iterator[Piece]:
+        """Take `name = value` for the definition of its value, if that is a function or class."""
+        name_field, value_field = self._language.bindings[spot.node.type]
+        value = names.unwrapped(spot.node.child_by_field_name(value_field))
+        if value is None:
+            self._enter(spot.node, spot.scope, spot)
+            return
+        name = names.bound(spot.node.child_by_field_name(name_field)) if name_field else "default"
+        definition = value if value.type in self._language.values else names.argument(value)
+        if name and definition is not None:
+            yield from self._definition(spot, definition, name)
+        elif name and value.type == "object":
+            self._enter(value, Scope(spot.scope.qualify(name), is_type=True), spot)
+        else:
+            self._enter(spot.node, spot.scope, spot)
+
+    def _definition(self, spot: Spot, node: Node, name: str | None) -> Iterator[Piece]:
+        """Yield the span of a definition and leave its members on the stack."""
+        kind = self._kind(spot, node)
+        body = node.child_by_field_name("body")
+        inner = names.spelled_out(node)
+        if not name or not (body or inner or _fills_lines(node, kind)):
+            return
+        sound = not node.has_error or (kind in CONTAINERS and _frame_is_sound(node, body))
+        if sound:
+            yield self._piece(spot, node, name, kind)
+        if kind in CONTAINERS:
+            scope = spot.scope.qualify(names.of_members(node, name))
+            self._enter(inner or node, Scope(scope, is_type=True), spot)
+        elif not sound and body is not None:
+            self._enter(body, spot.scope, spot)
+
+    def _kind(self, spot: Spot, node: Node) -> str:
+        language = self._language
+        kind = language.spans.get(node.type) or language.values[node.type]
+        inner = names.spelled_out(node) if kind == "type" else None
+        if inner is not None:
+            return language.typed.get(inner.type, kind)
+        if kind == "function" and (spot.scope.is_type or names.is_qualified(node)):
+            return "method"
+        return kind
+
+    def _piece(self, spot: Spot, node: Node, name: str, kind: str) -> Piece:
+        outer = self._outermost(spot)
+        start, above = self._prefixed(outer)
+        hint = comments.docstring(node) if self._language.docstrings else None
+        if hint is None:
+            row = start.start_point.row
+            hint = comments.first_line(comments.right_above(row, above, self._language))
+        end = max(outer.node.end_byte, node.end_byte)
+        return Piece(spot.scope.qualify(name), kind, start.start_byte, end, hint)
+
+    def _outermost(self, spot: Spot) -> Spot:
+        """Climb to the statement around a definition, as long as it holds nothing else."""
+        while spot.parent is not None and spot.parent.node.type in self._language.wrappers:
+            if sum(node.type in self._definable for node in spot.siblings) > 1:
+                break
+            spot = spot.parent
+        return spot
+
+    def _prefixed(self, spot: Spot) -> tuple[Node, list[Node]]:
+        """Return the first node of a definition with its attributes, and the comments above it.
+
+        Comments between the attributes count as above: that is where some put them.
+        """
+        start, above = spot.node, []
+        for node in spot.before():
+            if node.type in self._language.prefixes:
+                start = node
+            elif node.type in self._language.comments:
+                above.append(node)
+            else:
+                above.append(node)
+                break
+        return start, above
+
+
+def _fills_lines(node: Node, kind: str) -> bool:
+    """Tell whether a kind without a body has more to say than one line shows."""
+    return kind in BODILESS and comments.last_row(node) > node.start_point.row
+
+
+def _frame_is_sound(node: Node, body: Node | None) -> bool:
+    """Tell whether a definition's own tokens are all there, whatever its members are like."""
+    tokens = [*node.children, *(body.children if body is not None else ())]
+    return not any(token.is_error or token.is_missing for token in tokens)

@@ -1,0 +1,192 @@
+"""Which files of a repository are source, and which are not to be looked at.
+
+Three things can rule a file out: git's ignore rules, a `.ragignore` of the same syntax in the root
+of the repository, and a list of patterns from the configuration. Symbolic links are never followed,
+so nothing outside the repository is ever read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from pathspec import GitIgnoreSpec
+
+from llmc import languages
+from llmc.errors import ConfigError
+
+RAGIGNORE = ".ragignore"
+
+_GIT_SECONDS = 120
+_TEST_FOLDERS = frozenset({"test", "tests", "testing", "testdata", "__tests__", "spec", "specs"})
+_TEST_FILE = re.compile(r"(test|conftest)\.\w+|test_.*|.*[_.-](test|spec)\.\w+|.*Tests?\.java")
+
+
+def source_files(repo: Path, exclude: str = "") -> list[str]:
+    """Return the paths of all source files, relative to `repo`, with "/".
+
+    Code comes first, then tests, then documents, each by path: so they are enriched. Left out are
+    links, submodules, and names that are not UTF-8. `exclude` is as in `Ignored`. Raises
+    ConfigError if git is missing or knows no repository at `repo`.
+    """
+    listing = _git(repo, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if listing.returncode:
+        raise ConfigError(
+            f"{str(repo)!r} cannot be listed by git ({_complaint(listing)}); name the root of a"
+            " work tree, or make it one with `git init`"
+        )
+    excluded = _Rules(repo, exclude)
+    tree = _Tree(repo)
+    found = [
+        path
+        for path in set(_paths(listing.stdout))
+        if not excluded.match(path) and tree.is_source(path)
+    ]
+    return sorted(found, key=lambda path: (_rank(path), path))
+
+
+class Ignored:
+    """Tell which paths are not to be looked at: by git, by .ragignore, or by `exclude`.
+
+    `exclude` is a comma-separated list: "dir/" rules out all paths that begin so, anything else is
+    an fnmatch pattern for the whole path, in which "*" also matches "/". Tracked files are never
+    ignored by git. Where there is no git repository, the other two rules hold alone.
+    """
+
+    def __init__(self, repo: Path, exclude: str = "") -> None:
+        self._repo = repo
+        self._rules = _Rules(repo, exclude)
+        self._has_git: bool | None = None
+
+    def __call__(self, path: str) -> bool:
+        return bool(self.matching([path]))
+
+    def matching(self, paths: Iterable[str]) -> set[str]:
+        """Return those of the paths that are ignored; git is asked once for all of them."""
+        wanted = set(paths)
+        ruled_out = {path for path in wanted if self._rules.match(path)}
+        rest = sorted(wanted - ruled_out - {""})
+        return ruled_out | (self._by_git(rest) if rest and self._git_knows_the_repo() else set())
+
+    def _git_knows_the_repo(self) -> bool:
+        if self._has_git is None:
+            try:
+                self._has_git = _git(self._repo, "rev-parse", "--git-dir").returncode == 0
+            except ConfigError:
+                self._has_git = False
+        return self._has_git
+
+    def _by_git(self, paths: list[str]) -> set[str]:
+        """Ask git; a path that it refuses, outside the tree or behind a link, counts as ignored.
+
+        One such path spoils the whole question, so that is then asked in halves.
+        """
+        question = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        answer = _git(self._repo, "check-ignore", "-z", "--stdin", stdin=question)
+        if answer.returncode in (0, 1):
+            return set(_paths(answer.stdout))
+        if len(paths) == 1:
+            return set(paths)
+        middle = len(paths) // 2
+        return self._by_git(paths[:middle]) | self._by_git(paths[middle:])
+
+
+class _Rules:
+    """The rules that are not git's: .ragignore in the root of the repository, and `exclude`."""
+
+    def __init__(self, repo: Path, exclude: str) -> None:
+        items = [item.strip() for item in exclude.split(",") if item.strip()]
+        self._prefixes = tuple(item for item in items if item.endswith("/"))
+        self._patterns = [item for item in items if not item.endswith("/")]
+        self._ragignore = _ragignore(repo / RAGIGNORE)
+
+    def match(self, path: str) -> bool:
+        return (
+            path.startswith(self._prefixes)
+            or any(fnmatchcase(path, pattern) for pattern in self._patterns)
+            or self._ragignore.match_file(path)
+        )
+
+
+class _Tree:
+    """The work tree on the disk; whether a folder is real is asked once per folder."""
+
+    def __init__(self, repo: Path) -> None:
+        self._root = repo.resolve()
+        self._real: dict[Path, bool] = {self._root: True}
+
+    def is_source(self, path: str) -> bool:
+        """Tell whether a path is a regular file of a known language, reached without a link."""
+        full = self._root / path
+        first_line = b""
+        try:
+            if not self._is_real(full.parent) or not stat.S_ISREG(full.lstat().st_mode):
+                return False
+            if languages.needs_content(path):
+                with full.open("rb") as file:
+                    first_line = file.readline(256)
+        except OSError:  # deleted, or no permission to look for a shebang
+            return False
+        return languages.language_of(path, first_line) is not None
+
+    def _is_real(self, folder: Path) -> bool:
+        if folder not in self._real:
+            self._real[folder] = folder.resolve() == folder
+        return self._real[folder]
+
+
+def _ragignore(file: Path) -> GitIgnoreSpec:
+    try:
+        return GitIgnoreSpec.from_lines(file.read_text(encoding="utf-8-sig").splitlines())
+    except FileNotFoundError:
+        return GitIgnoreSpec.from_lines([])
+    except (OSError, ValueError) as exc:
+        raise ConfigError(
+            f"{str(file)!r} cannot be used ({exc}); it takes .gitignore lines in UTF-8"
+        ) from exc
+
+
+def _git(repo: Path, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    # Without fsmonitor, a question about the tree starts no further program.
+    command = ["git", "-C", str(repo), "-c", "core.fsmonitor=false", "--literal-pathspecs", *words]
+    try:
+        return subprocess.run(
+            command, input=stdin, capture_output=True, check=False, timeout=_GIT_SECONDS
+        )
+    except FileNotFoundError as exc:
+        raise ConfigError(
+            f"git is needed to list the files of {str(repo)!r}, but there is no `git` on the PATH;"
+            " install it"
+        ) from exc
+    except subprocess.TimeoutExpired as exc:
+        raise ConfigError(
+            f"git gave no answer about {str(repo)!r} within {_GIT_SECONDS} s; try `git status`"
+        ) from exc
+
+
+def _complaint(result: subprocess.CompletedProcess[bytes]) -> str:
+    lines = result.stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[0] if lines else f"exit status {result.returncode}"
+
+
+def _paths(listing: bytes) -> Iterator[str]:
+    for name in listing.split(b"\0"):
+        with contextlib.suppress(UnicodeDecodeError):
+            if name:
+                yield name.decode("utf-8")
+
+
+def _rank(path: str) -> int:
+    """Return 0 for code, 1 for tests, 2 for documents."""
+    pure = PurePosixPath(path)
+    language = languages.language_of(path)
+    if language is not None and language.document:
+        return 2
+    in_tests = not _TEST_FOLDERS.isdisjoint(part.lower() for part in pure.parts[:-1])
+    return 1 if in_tests or _TEST_FILE.fullmatch(pure.name) else 0

@@ -1,0 +1,185 @@
+"""Read one file and cut it into spans.
+
+tree-sitter always gives a tree, however broken the text, so "nothing in here" and "could not be
+parsed" must be told apart. A file whose tree has errors and yields no span could not be parsed:
+that is an `IndexingError`, and what is known of the file stays as it is. A file with errors and
+some sound spans gives those. A file without errors gives its spans; if it has code but no
+definition (a script, a settings module), one span of kind `module`; if it has only comments, none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import time
+from bisect import bisect_left
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from tree_sitter import Language as Grammar
+from tree_sitter import Node, Parser
+
+from llmc import languages
+from llmc.errors import IndexingError
+from llmc.indexer import definitions, sections
+from llmc.indexer.definitions import Piece
+from llmc.languages import Language
+from llmc.models import ParsedFile, ParsedSpan
+
+MAX_FILE_BYTES = 2 * 1024 * 1024
+"""Larger files are generated or data, and their trees take a hundred times the room."""
+
+MAX_PARSE_SECONDS = 15.0
+"""A file of the largest size parses in two; only damage makes tree-sitter search for long."""
+
+MAX_MEAN_LINE = 400
+"""Bytes a line, on average over a file of code: beyond it no person wrote the file."""
+
+_MINIFIED_FROM = 4096
+"""Bytes; a smaller file of long lines is read as it is."""
+
+_CHUNK = 4096
+_BOM = b"\xef\xbb\xbf"
+
+
+def parse_file(repo: Path, path: str) -> ParsedFile:
+    """Read one file of the repository and cut it into spans, ordered by their first byte.
+
+    `path` is relative to `repo`, with "/". Raises IndexingError, with the file and the reason, if
+    it is no regular file inside the repository, unreadable, larger than MAX_FILE_BYTES, binary,
+    not UTF-8, in no known language, minified, or cannot be parsed.
+    """
+    try:
+        return _parse(repo, path)
+    except IndexingError as exc:
+        raise IndexingError(f"{path!r}: {exc}") from exc.__cause__
+    except OSError as exc:
+        raise IndexingError(f"{path!r}: cannot be read: {exc.strerror or exc}") from exc
+
+
+def _parse(repo: Path, path: str) -> ParsedFile:
+    source, status = _read(repo, path)
+    language = languages.language_of(path, source)
+    if language is None:
+        raise IndexingError("is in no known language (llmc.languages lists them)")
+    _refuse_what_is_not_written_by_hand(source, language)
+    pieces = _pieces(source, language, PurePosixPath(path).stem)
+    newlines = [match.start() for match in re.finditer(b"\n", source)]
+    spans = [_span(piece, source, newlines, language) for piece in pieces]
+    return ParsedFile(
+        path=path,
+        lang=language.name,
+        file_hash=hashlib.sha256(source).hexdigest(),
+        size=status.st_size,
+        mtime=status.st_mtime,
+        spans=tuple(sorted(spans, key=lambda span: (span.byte_start, -span.byte_end))),
+    )
+
+
+def _read(repo: Path, path: str) -> tuple[bytes, os.stat_result]:
+    """Return a file's bytes, with the size and time that belong to those very bytes."""
+    root = repo.resolve()
+    full = root / path
+    if PurePosixPath(path).is_absolute() or full.resolve() != full:
+        raise IndexingError("is reached through a symbolic link or outside the repository")
+    # A named pipe must not hang the run, nor a link put there since the check be followed.
+    descriptor = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise IndexingError("is not a regular file")
+        source = file.read(MAX_FILE_BYTES + 1)
+    if len(source) > MAX_FILE_BYTES:
+        raise IndexingError(
+            f"has {max(status.st_size, len(source))} bytes, more than {MAX_FILE_BYTES}: files of"
+            " that size are generated or data; name it in .ragignore to leave it out for good"
+        )
+    return source, status
+
+
+def _refuse_what_is_not_written_by_hand(source: bytes, language: Language) -> None:
+    if b"\0" in source:
+        raise IndexingError("is binary: it has a NUL byte")
+    try:
+        source.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        line = source.count(b"\n", 0, exc.start) + 1
+        raise IndexingError(
+            f"is not UTF-8 (byte {exc.start}, line {line}); save it as such"
+        ) from exc
+    if language.document or len(source) < _MINIFIED_FROM:
+        return
+    mean = len(source) // (source.count(b"\n") + 1)
+    if mean > MAX_MEAN_LINE:
+        raise IndexingError(
+            f"looks minified or generated: {mean} bytes a line on average, more than"
+            f" {MAX_MEAN_LINE}; name it in .ragignore to leave it out for good"
+        )
+
+
+def _pieces(source: bytes, language: Language, stem: str) -> list[Piece]:
+    root = _tree(source, language)
+    if language.document:
+        return sections.cut(root, source, stem)
+    pieces = definitions.cut(root, language)
+    if pieces:
+        return pieces
+    if root.has_error:
+        raise IndexingError(
+            f"cannot be parsed as {language.name}: the first error is in line {_error_line(root)}"
+        )
+    module = definitions.whole(root, language, stem)
+    return [module] if module is not None else []
+
+
+def _tree(source: bytes, language: Language) -> Node:
+    deadline = time.monotonic() + MAX_PARSE_SECONDS
+
+    def read(offset: int, _point: object) -> bytes:
+        return source[offset : offset + _CHUNK]
+
+    def late(_offset: int, _has_error: bool) -> bool:
+        return time.monotonic() > deadline
+
+    try:
+        return Parser(_grammar(language.name)).parse(read, progress_callback=late).root_node
+    except ValueError as exc:  # tree-sitter's word for "stopped by the callback"
+        raise IndexingError(
+            f"takes more than {MAX_PARSE_SECONDS:g} s to parse as {language.name}"
+        ) from exc
+
+
+@cache
+def _grammar(name: str) -> Grammar:
+    return Grammar(languages.grammar(languages.LANGUAGES[name]))
+
+
+def _error_line(root: Node) -> int:
+    """Return the line of the first damaged place, going down the first damaged branch."""
+    node = root
+    while not (node.is_error and node is not root) and not node.is_missing:
+        damaged = next((n for n in node.children if n.has_error or n.is_missing), None)
+        if damaged is None:
+            break
+        node = damaged
+    return node.start_point.row + 1
+
+
+def _span(piece: Piece, source: bytes, newlines: list[int], language: Language) -> ParsedSpan:
+    """Trim a piece to its text and give it its lines and hash."""
+    text = source[piece.start : piece.end].removeprefix(_BOM).lstrip()
+    start = piece.end - len(text)
+    text = text.rstrip()
+    end = start + len(text)
+    return ParsedSpan(
+        symbol=piece.symbol,
+        kind=piece.kind,
+        start_line=bisect_left(newlines, start) + 1,
+        end_line=bisect_left(newlines, end - 1) + 1,
+        byte_start=start,
+        byte_end=end,
+        span_hash="sha256:" + hashlib.sha256(language.name.encode() + text).hexdigest(),
+        doc_hint=piece.doc_hint,
+    )

@@ -1,0 +1,264 @@
+"""The values that travel: spans, enrichments, attempts and their outcomes.
+
+All frozen, none with behaviour beyond its own data. Dataclasses inside the program; pydantic where
+JSON crosses the border, so that `Enrichment` is at once the schema sent to a model, the check of
+its reply and the shape of a stored row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+MAX_SUMMARY_CHARS = 1200
+MAX_SUMMARY_WORDS = 120
+MAX_SNIPPET_CHARS = 1200
+MAX_SNIPPET_LINES = 12
+
+EVIDENCE_FIELDS = (
+    "summary_120w",
+    "inputs",
+    "outputs",
+    "side_effects",
+    "pitfalls",
+    "usage_snippet",
+)
+"""The fields an evidence entry may cite, in the order in which missing entries are filled."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSpan:
+    """A span as cut from a file, not yet stored.
+
+    Lines are 1-based and inclusive; bytes are the half-open range [byte_start, byte_end).
+    """
+
+    symbol: str
+    kind: str
+    start_line: int
+    end_line: int
+    byte_start: int
+    byte_end: int
+    span_hash: str
+    doc_hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """One file, cut into spans. `path` is relative to the repository, with "/"."""
+
+    path: str
+    lang: str
+    file_hash: str
+    size: int
+    mtime: float
+    spans: tuple[ParsedSpan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span of the index. Lines are 1-based and inclusive, bytes half-open."""
+
+    id: int
+    path: str
+    lang: str
+    symbol: str
+    kind: str
+    start_line: int
+    end_line: int
+    byte_start: int
+    byte_end: int
+    span_hash: str
+    doc_hint: str | None = None
+
+    @property
+    def line_count(self) -> int:
+        return self.end_line - self.start_line + 1
+
+
+class Evidence(BaseModel):
+    """One citation: the lines of the file (1-based, inclusive) that support a field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    field: StrictStr
+    lines: Annotated[list[StrictInt], Field(min_length=2, max_length=2)]
+
+
+class Enrichment(BaseModel):
+    """What a model says about one span.
+
+    `model` and `schema_version` are rarely set: a reply that names them overrides what is stored.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    summary_120w: Annotated[
+        StrictStr,
+        Field(
+            max_length=MAX_SUMMARY_CHARS,
+            description="What the code does and why, in plain words, at most 120 words.",
+        ),
+    ] = ""
+    inputs: Annotated[
+        list[StrictStr], Field(description="Each parameter or thing read: name and meaning.")
+    ] = []
+    outputs: Annotated[
+        list[StrictStr], Field(description="Each value returned or produced, with its meaning.")
+    ] = []
+    side_effects: Annotated[
+        list[StrictStr], Field(description="Each change outside the code itself; empty if none.")
+    ] = []
+    pitfalls: Annotated[
+        list[StrictStr], Field(description="Each way a caller can go wrong; empty if none.")
+    ] = []
+    usage_snippet: Annotated[
+        StrictStr | None,
+        Field(max_length=MAX_SNIPPET_CHARS, description="A short example of use, or null."),
+    ] = None
+    evidence: list[Evidence] = []
+    tags: list[StrictStr] = []
+    model: StrictStr | None = None
+    schema_version: StrictStr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpanMetrics:
+    """What routing knows of a span: sizes and depths, no text. Tokens are estimates."""
+
+    line_count: int
+    nesting_depth: int
+    node_count: int
+    schema_depth: int
+    tokens_in: int
+    tokens_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The next thing to try for a span: `number` counts from 1; `wait` asks for the retry pause."""
+
+    number: int
+    tier: str
+    host_index: int
+    wait: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GpuStats:
+    """Load of the local GPU during an attempt; None where there was nothing to sample.
+
+    Utilisation in percent, memory in MiB.
+    """
+
+    util_avg: float | None = None
+    util_max: float | None = None
+    vram_avg_mib: float | None = None
+    vram_max_mib: float | None = None
+
+
+@dataclass(slots=True)
+class AttemptRecord:
+    """One backend asked once within a cascade."""
+
+    backend_name: str
+    provider: str | None
+    model: str | None
+    duration_sec: float
+    success: bool
+    failure_type: str | None = None
+    error_message: str | None = None
+    host: str | None = None
+    gpu_stats: GpuStats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOutcome:
+    """What one attempt came to.
+
+    `backend` is ollama, gateway or embedded; `model` is the one sent or the gateway's label, None
+    where the call never got that far. On failure `failure_type` is runtime, parse, truncation or
+    validation, `detail` says why and `payload` is the raw reply that was refused.
+    """
+
+    attempt: Attempt
+    backend: str
+    duration_sec: float
+    model: str | None = None
+    host: str | None = None
+    options: Mapping[str, Any] | None = None
+    enrichment: Enrichment | None = None
+    failure_type: str | None = None
+    detail: str | None = None
+    payload: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    tokens_per_sec: float | None = None
+    cut_lines: int = 0
+    records: Sequence[AttemptRecord] = ()
+    gpu: GpuStats = field(default_factory=GpuStats)
+
+    @property
+    def success(self) -> bool:
+        return self.enrichment is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SpanReport:
+    """All that happened to one span in one run: the source of every record about it.
+
+    `tier` is the effective tier, `model` the result model (see docs/batch-driver.md);
+    `wall_sec` counts from the span's start to its stored row.
+    """
+
+    span: Span
+    metrics: SpanMetrics
+    outcomes: tuple[AttemptOutcome, ...]
+    tier: str
+    model: str
+    schema_version: str
+    wall_sec: float
+
+    @property
+    def last(self) -> AttemptOutcome:
+        return self.outcomes[-1]
+
+    @property
+    def success(self) -> bool:
+        return self.last.success
+
+    @property
+    def tokens_per_sec(self) -> float | None:
+        return self.last.tokens_per_sec if self.success else None
+
+    @property
+    def promo(self) -> str:
+        """ "none" for a single attempt, else first->last tier, also when both are equal."""
+        if len(self.outcomes) == 1:
+            return "none"
+        return f"{self.outcomes[0].attempt.tier}->{self.last.attempt.tier}"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What one pass of the indexer did; `skipped` holds (path, reason)."""
+
+    files: int
+    changed: int
+    removed: int
+    spans: int
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What one enrichment run did. `failed` counts spans by the kind of their last failure."""
+
+    enriched: int
+    failed: Mapping[str, int]
+    left: int
+    wall_sec: float
+    interrupted: bool = False

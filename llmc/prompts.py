@@ -1,0 +1,135 @@
+"""A span becomes a prompt: what never changes first, the span last.
+
+The instruction and the worked example are byte-identical from span to span, so a server's prefix
+cache serves them; a chat server gets the example as turns of its own. Nothing is asked of the model
+that the program knows: no line numbers, no citations of the whole span, no schema tags.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from llmc.models import Span
+
+Message = dict[str, str]
+
+CHARS_PER_TOKEN = 3
+"""A cautious estimate for source code, which runs at 3 to 4 characters a token."""
+
+SYSTEM = """\
+You explain source code to developers who search a code base. You are shown one function, class or \
+document section. Reply with one JSON object and nothing else:
+summary_120w: what it does and why one would use it, in plain words, at most 120 words
+inputs: list of parameters or other things it reads, each "name: meaning"
+outputs: list of what it returns or produces
+side_effects: list of what it changes outside itself (files, network, state); [] if nothing
+pitfalls: list of ways a caller can go wrong; [] if none
+usage_snippet: a short example of use, or null
+Say only what the text shows."""
+
+_EXAMPLE_TURN = """\
+python function `append_line` in store/journal.py
+
+```python
+def append_line(path, text, *, sync=False):
+    if "\\n" in text:
+        raise ValueError("one line only")
+    with open(path, "a", encoding="utf-8") as journal:
+        journal.write(text + "\\n")
+        if sync:
+            os.fsync(journal.fileno())
+    return len(text) + 1
+```"""
+
+_EXAMPLE_REPLY = json.dumps(
+    {
+        "summary_120w": "Appends one line of text to a journal file, creating the file if needed. "
+        "With sync it also forces the data to disk, so that the line survives a crash.",
+        "inputs": [
+            "path: the journal file",
+            "text: the line, without a line break",
+            "sync: force the data to disk",
+        ],
+        "outputs": ["number of characters written, line break included"],
+        "side_effects": ["creates or extends the file at path"],
+        "pitfalls": ["raises ValueError if text contains a line break"],
+        "usage_snippet": 'append_line("run.log", "started", sync=True)',
+    }
+)
+
+
+class Prompt(str):
+    """A whole prompt as text, which also knows its chat turns and how to become shorter.
+
+    `cut_lines` counts the lines of code left out to make it fit.
+    """
+
+    __slots__ = ("_code", "_head", "_lang", "cut_lines")
+
+    _code: str
+    _head: str
+    _lang: str
+    cut_lines: int
+
+    def __new__(cls, head: str, lang: str, code: str, cut_lines: int = 0) -> Prompt:
+        turn = _turn(head, lang, code, cut_lines)
+        text = f"{SYSTEM}\n\n{_EXAMPLE_TURN}\n\n{_EXAMPLE_REPLY}\n\n{turn}\n\n"
+        prompt = super().__new__(cls, text)
+        prompt._head, prompt._lang, prompt._code = head, lang, code
+        prompt.cut_lines = cut_lines
+        return prompt
+
+    def messages(self) -> list[Message]:
+        """Return the prompt as chat turns; the worked example is the first exchange."""
+        return [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": _EXAMPLE_TURN},
+            {"role": "assistant", "content": _EXAMPLE_REPLY},
+            {
+                "role": "user",
+                "content": _turn(self._head, self._lang, self._code, self.cut_lines),
+            },
+        ]
+
+    def fit(self, tokens: float) -> Prompt:
+        """Return the prompt cut to about `tokens`, code at a line boundary; itself if it fits."""
+        excess = len(self) - int(tokens * CHARS_PER_TOKEN)
+        if excess <= 0:
+            return self
+        room = max(200, len(self._code) - excess - 80)
+        if room >= len(self._code):
+            return self
+        kept = self._code[:room]
+        boundary = kept.rfind("\n")
+        kept = kept[:boundary] if boundary > room // 2 else kept
+        lost = self._code.count("\n", len(kept)) + self.cut_lines
+        return Prompt(self._head, self._lang, kept, max(1, lost))
+
+
+def build(span: Span, code: str) -> Prompt:
+    """Return the prompt for a span whose source text is `code`."""
+    return Prompt(f"{span.lang} {span.kind} `{span.symbol}` in {span.path}", span.lang, code)
+
+
+def chat_messages(prompt: str) -> list[Message]:
+    """Return any prompt as chat turns; a plain string is one user turn."""
+    if isinstance(prompt, Prompt):
+        return prompt.messages()
+    return [{"role": "user", "content": prompt}]
+
+
+def fit(prompt: str, options: Mapping[str, object], reply_tokens: int) -> str:
+    """Cut a prompt to what `num_ctx` of a model's options leaves beside the reply."""
+    context = options.get("num_ctx")
+    if not isinstance(prompt, Prompt) or not isinstance(context, int):
+        return prompt
+    return prompt.fit(max(context - reply_tokens, context // 4))
+
+
+def _turn(head: str, lang: str, code: str, cut_lines: int) -> str:
+    note = f"\n[... {cut_lines} more lines are not shown]" if cut_lines else ""
+    fence = "```"
+    while fence in code:
+        fence += "`"
+    return f"{head}\n\n{fence}{lang}\n{code}{note}\n{fence}"

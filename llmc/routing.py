@@ -1,0 +1,243 @@
+"""Which tier a span starts at, and what follows each outcome. Pure: no clock, network or thread.
+
+A span is a small state machine. `start` puts it at a tier, `SpanState.offer` says what to try
+next, `SpanState.after` takes an outcome and gives the next state. Every promotion rule of the
+product lives in `_following`, so the question "why did this span go to 14b?" has one answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from llmc.models import Attempt, SpanMetrics
+from llmc.presets import TIERS, RouterSettings
+
+MIN_TOKENS_OUT = 1200
+"""What a reply is reckoned to take at least, in tokens: the six fields, filled modestly."""
+
+_PROMPT_OVERHEAD = 36
+"""Tokens of the reply's JSON frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """What the rules of one span depend on, fixed before its first attempt.
+
+    `backend` is the mode (auto, ollama, gateway or embedded); `hosts` counts the Ollama hosts,
+    at least 1.
+    """
+
+    start_tier: str
+    line_count: int
+    limit: int
+    hosts: int
+    backend: str
+    router: RouterSettings
+
+    def uses_ollama(self, tier: str) -> bool:
+        """Tell whether an attempt at `tier` goes to the Ollama host chain."""
+        return self.backend == "ollama" or (self.backend == "auto" and tier != "nano")
+
+
+@dataclass(frozen=True, slots=True)
+class SpanState:
+    """Where one span stands. `validation_failures` is never reset within the span."""
+
+    plan: RoutePlan
+    tier: str
+    host_index: int = 0
+    attempts: int = 0
+    validation_failures: int = 0
+    wait: bool = False
+
+    def offer(self) -> Attempt | None:
+        """Return the next attempt, or None when the span has used up its attempts."""
+        if self.attempts >= self.plan.limit:
+            return None
+        return Attempt(self.attempts + 1, self.tier, self.host_index, self.wait)
+
+    def after(self, failure_type: str) -> SpanState:
+        """Return the state that follows a failed attempt of this kind."""
+        failures = self.validation_failures + (failure_type == "validation")
+        state = replace(self, attempts=self.attempts + 1, validation_failures=failures)
+        return _following(state, failure_type)
+
+
+def start(
+    metrics: SpanMetrics, router: RouterSettings, *, backend: str, hosts: int, retries: int
+) -> SpanState:
+    """Put a span with these metrics at its start tier, with its bound on attempts."""
+    tier = start_tier(metrics, router)
+    plan = RoutePlan(
+        start_tier=tier,
+        line_count=metrics.line_count,
+        limit=attempt_limit(router, backend=backend, hosts=hosts, retries=retries),
+        hosts=max(1, hosts),
+        backend=backend,
+        router=router,
+    )
+    return SpanState(plan, tier)
+
+
+def _following(state: SpanState, failure_type: str) -> SpanState:
+    plan, policy = state.plan, state.plan.router.policy
+    may_promote = state.tier != policy.fallback_tier
+    host_left = plan.uses_ollama(state.tier) and state.host_index + 1 < plan.hosts
+    if failure_type in ("validation", "parse", "truncation"):
+        promote = may_promote and (
+            state.validation_failures >= policy.schema_failures_gte
+            or (
+                plan.router.enabled
+                and (
+                    plan.line_count >= policy.span_line_count_gte
+                    or failure_type in ("parse", "truncation")
+                )
+            )
+        )
+        rotate = host_left and (not plan.router.enabled or not may_promote)
+    else:
+        promote = may_promote and plan.router.enabled
+        rotate = host_left
+    if promote:
+        return replace(state, tier=policy.fallback_tier, wait=False)
+    if rotate:
+        return replace(state, tier=plan.start_tier, host_index=state.host_index + 1, wait=True)
+    return replace(state, wait=True)
+
+
+def start_tier(metrics: SpanMetrics, router: RouterSettings) -> str:
+    """Return the tier at which a span with these metrics starts."""
+    tier = router.start_tier
+    if router.enabled:
+        if tier == "auto":
+            tier = _measured_tier(metrics, router)
+        if metrics.line_count >= router.policy.span_line_count_gte:
+            tier = router.policy.fallback_tier
+    elif tier == "auto":
+        tier = router.policy.default_tier
+    return tier if tier in TIERS else router.policy.default_tier
+
+
+def _measured_tier(metrics: SpanMetrics, router: RouterSettings) -> str:
+    if metrics.tokens_in + metrics.tokens_out > router.token_limit:
+        return "nano"
+    if metrics.node_count > router.node_limit or metrics.schema_depth > router.depth_limit:
+        return "nano"
+    if metrics.line_count > min(router.line_thresholds):
+        return "14b"
+    return "14b" if metrics.nesting_depth > router.nesting_limit else "7b"
+
+
+def attempt_limit(router: RouterSettings, *, backend: str, hosts: int, retries: int) -> int:
+    """Return how many attempts a span may have; inner HTTP tries don't count."""
+    base = max(1, min(retries, router.policy.max_retries_per_span))
+    if backend not in ("auto", "ollama"):
+        return base
+    return max(base, max(1, hosts) * (2 if router.enabled else 1))
+
+
+def effective_tier(backend: str, model: str, router_tier: str) -> str:
+    """Return the tier that a success is recorded under, read from the backend and model name.
+
+    The sizes are looked for as substrings, in this order, so 18b counts as 14b and 34b as 7b.
+    """
+    if backend == "gateway":
+        return "nano"
+    if backend == "embedded":
+        return router_tier
+    name = model.lower()
+    if "nano" in name:
+        return "nano"
+    if any(size in name for size in ("14b", "13b", "12b", "11b", "10b", "9b", "8b")):
+        return "14b"
+    if any(size in name for size in ("7b", "6.7b", "6b", "5b", "4b", "3b")):
+        return "7b"
+    return "ollama"
+
+
+def measure(
+    text: str, *, line_count: int, prompt_chars: int, nesting: Callable[[str], int]
+) -> SpanMetrics:
+    """Measure a span for routing. `nesting` is `driver_nesting` or `code_nesting`."""
+    nodes, depth = _structure(text)
+    return SpanMetrics(
+        line_count=line_count,
+        nesting_depth=nesting(text),
+        node_count=nodes,
+        schema_depth=depth,
+        tokens_in=math.ceil(prompt_chars / 4),
+        tokens_out=max(MIN_TOKENS_OUT, _PROMPT_OVERHEAD + math.ceil(len(text) / 4) // 2),
+    )
+
+
+def driver_nesting(text: str) -> int:
+    """Count nesting as the batch driver does, where ")" pushes as "(" does.
+
+    Its thresholds were tuned with that count: f(x) is 2, f(x) g(y) is 4.
+    """
+    openers = {"}": "{", "]": "["}
+    stack: list[str] = []
+    deepest = 0
+    for char in text:
+        if char in "{[()":
+            stack.append(char)
+            deepest = max(deepest, len(stack))
+        elif char in openers:
+            while stack and stack.pop() != openers[char]:
+                pass
+    return deepest
+
+
+def code_nesting(text: str) -> int:
+    """Count nesting as a reader sees it: levels of indentation, or of braces on a single line."""
+    widths = [0]
+    deepest = 0
+    for line in text.splitlines()[1:]:
+        code = line.expandtabs(4).lstrip()
+        if not code or code[0] in ")]}":
+            continue
+        width = len(line.expandtabs(4)) - len(code)
+        while width < widths[-1]:
+            widths.pop()
+        if width > widths[-1]:
+            widths.append(width)
+        deepest = max(deepest, len(widths) - 1)
+    return deepest or _running_depth(text, "{", "}")[1]
+
+
+def _running_depth(text: str, opening: str, closing: str) -> tuple[int, int]:
+    count = depth = deepest = 0
+    for char in text:
+        if char in opening:
+            count += 1
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in closing:
+            depth = max(0, depth - 1)
+    return count, deepest
+
+
+def _structure(text: str) -> tuple[int, int]:
+    """Return (nodes, levels) of a JSON text, else the count and running depth of { and [."""
+    if not text:
+        return 0, 0
+    try:
+        top = json.loads(text)
+    except (ValueError, RecursionError):
+        return _running_depth(text, "{[", "}]")
+    nodes = levels = 0
+    row = [top]
+    while row:
+        nodes += len(row)
+        levels += 1
+        row = [child for value in row for child in _children(value)]
+    return nodes, levels
+
+
+def _children(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

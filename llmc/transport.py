@@ -1,0 +1,317 @@
+"""HTTP with one deadline per request: the only place a socket is opened.
+
+A blocking read knows only a timeout per receive, so a server that drips bytes could hold a thread
+for ever. Here a single watchdog thread shuts the socket at the request's deadline or when the
+request is cancelled, which wakes the reader at once. Connections are kept for reuse; one that the
+server has closed meanwhile is noticed before it is used, so no request is ever sent twice.
+"""
+
+from __future__ import annotations
+
+import heapq
+import http.client
+import itertools
+import select
+import socket
+import ssl
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from types import TracebackType
+from urllib.parse import urlsplit
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""A reply larger than this is a runaway server, not an answer."""
+
+_Place = tuple[str, str, int | None]
+
+
+class RequestError(Exception):
+    """The request came to no response: refused, dropped, late, cancelled or not HTTP."""
+
+
+class ConnectError(RequestError):
+    """No connection: refused, unresolvable, a failed handshake, or a URL that isn't one."""
+
+
+class DeadlineError(RequestError):
+    """The deadline passed before the response was complete."""
+
+
+class CancelledError(RequestError):
+    """Somebody cancelled the request."""
+
+
+class Cancellation:
+    """A switch that ends every request made under it, from any thread, for good."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._lock = threading.Lock()
+        self._open: set[Exchange] = set()
+
+    def cancel(self) -> None:
+        """Close the sockets of all requests under way, and refuse later ones."""
+        with self._lock:
+            self.is_set = True
+            for exchange in self._open:
+                exchange.abort()
+
+    def _enter(self, exchange: Exchange) -> None:
+        with self._lock:
+            if self.is_set:
+                raise CancelledError("cancelled")
+            self._open.add(exchange)
+
+    def _leave(self, exchange: Exchange) -> None:
+        with self._lock:
+            self._open.discard(exchange)
+
+
+class Client:
+    """Keeps connections to the servers it has spoken to. Safe to share between threads.
+
+    `cancellation` ends all its requests; a request may bring one of its own instead.
+    """
+
+    def __init__(self) -> None:
+        self.cancellation = Cancellation()
+        self._idle: defaultdict[_Place, list[http.client.HTTPConnection]] = defaultdict(list)
+        self._lock = threading.Lock()
+        self._tls: ssl.SSLContext | None = None
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float,
+        cancellation: Cancellation | None = None,
+    ) -> Exchange:
+        """Send one request; return the exchange once the response's headers are in.
+
+        `timeout` is the total in seconds, from now to the last byte of the body.
+        Raises RequestError.
+        """
+        try:
+            parts = urlsplit(url)
+            place = (parts.scheme.lower(), parts.hostname or "", parts.port)
+        except ValueError as error:
+            raise ConnectError(f"{url!r} is not a URL: {error}") from error
+        if place[0] not in ("http", "https") or not place[1]:
+            raise ConnectError(f"{url!r} is not an http:// or https:// URL")
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        exchange = Exchange(
+            self, place, time.monotonic() + timeout, cancellation or self.cancellation
+        )
+        exchange.begin(method, target, body, headers or {})
+        return exchange
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        with self._lock:
+            for connections in self._idle.values():
+                for connection in connections:
+                    connection.close()
+            self._idle.clear()
+
+    def take(self, place: _Place, timeout: float) -> http.client.HTTPConnection:
+        """Return a live connection to `place`: an idle one, else a new one, connected."""
+        while connection := self._pop(place):
+            if connection.sock and not select.select([connection.sock], [], [], 0)[0]:
+                return connection
+            connection.close()
+        scheme, host, port = place
+        if scheme == "https":
+            self._tls = self._tls or ssl.create_default_context()
+            connection = http.client.HTTPSConnection(host, port, context=self._tls, timeout=timeout)
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        try:
+            connection.connect()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            connection.close()
+            raise ConnectError(f"cannot connect to {_address(place)}: {error}") from error
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def give(self, place: _Place, connection: http.client.HTTPConnection) -> None:
+        """Keep a connection whose response has been read to its end."""
+        with self._lock:
+            self._idle[place].append(connection)
+
+    def _pop(self, place: _Place) -> http.client.HTTPConnection | None:
+        with self._lock:
+            connections = self._idle.get(place)
+            return connections.pop() if connections else None
+
+
+class Exchange:
+    """One request and its response, under a deadline. Use as a context manager."""
+
+    def __init__(
+        self, client: Client, place: _Place, deadline: float, cancellation: Cancellation
+    ) -> None:
+        self._client = client
+        self._place = place
+        self._deadline = deadline
+        self._cancellation = cancellation
+        self._connection: http.client.HTTPConnection | None = None
+        self._response: http.client.HTTPResponse | None = None
+        self._aborted = False
+        self._finished = False
+        self._lock = threading.Lock()
+
+    @property
+    def status(self) -> int:
+        return self._answer.status
+
+    def header(self, name: str) -> str | None:
+        """Return a response header, None when it is absent."""
+        return self._answer.getheader(name)
+
+    def begin(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> None:
+        """Connect, send the request and wait for the response's headers."""
+        self._cancellation._enter(self)
+        try:
+            connection = self._client.take(self._place, self._left())
+            with self._lock:
+                self._connection = connection
+            if self._cancellation.is_set:
+                raise CancelledError("cancelled")
+            connection.sock.settimeout(self._left())
+            _WATCHDOG.watch(self, self._deadline)
+            connection.request(method, target, body=body, headers=dict(headers))
+            self._response = connection.getresponse()
+        except RequestError:
+            self.close()
+            raise
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._failed(error) from error
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body as it comes in. Raises RequestError when it breaks off."""
+        total = 0
+        while True:
+            try:
+                chunk = self._answer.read1(65536)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise self._failed(error) from error
+            if not chunk:
+                if self._answer.length:
+                    raise self._failed(EOFError(f"{self._answer.length} bytes are missing"))
+                if self._aborted:
+                    raise self._failed(EOFError("closed"))
+                self._finished = True
+                return
+            total += len(chunk)
+            if total > MAX_BODY_BYTES:
+                raise self._failed(OverflowError(f"the body exceeds {MAX_BODY_BYTES} bytes"))
+            yield chunk
+
+    def read(self) -> bytes:
+        """Return the whole body. Raises RequestError when it breaks off."""
+        return b"".join(self.chunks())
+
+    def abort(self) -> None:
+        """Shut the socket down, from any thread; a blocked reader wakes with an error."""
+        with self._lock:
+            self._aborted = True
+            sock = self._connection.sock if self._connection else None
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End the exchange; the connection is kept if the response was read to its end."""
+        self._cancellation._leave(self)
+        _WATCHDOG.forget(self)
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._finished and not self._aborted and not self._answer.will_close:
+            self._client.give(self._place, connection)
+        else:
+            connection.close()
+
+    def __enter__(self) -> Exchange:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def _answer(self) -> http.client.HTTPResponse:
+        assert self._response is not None, "begin() has not returned"
+        return self._response
+
+    def _left(self) -> float:
+        return max(0.001, self._deadline - time.monotonic())
+
+    def _failed(self, error: Exception) -> RequestError:
+        self.close()
+        if self._cancellation.is_set:
+            return CancelledError("cancelled")
+        if isinstance(error, TimeoutError) or time.monotonic() >= self._deadline:
+            return DeadlineError(f"{_address(self._place)} did not answer in full by the deadline")
+        return RequestError(f"{_address(self._place)}: {str(error) or type(error).__name__}")
+
+
+class _Watchdog:
+    """One thread that aborts exchanges whose deadline has passed."""
+
+    def __init__(self) -> None:
+        self._wake = threading.Condition()
+        self._deadlines: list[tuple[float, int, Exchange]] = []
+        self._watched: set[Exchange] = set()
+        self._order = itertools.count()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, exchange: Exchange, deadline: float) -> None:
+        with self._wake:
+            self._watched.add(exchange)
+            entry = (deadline, next(self._order), exchange)
+            heapq.heappush(self._deadlines, entry)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="llmc-watchdog", daemon=True)
+                self._thread.start()
+            elif self._deadlines[0] is entry:
+                self._wake.notify()
+
+    def forget(self, exchange: Exchange) -> None:
+        with self._wake:
+            self._watched.discard(exchange)
+            if len(self._deadlines) > 64 and len(self._deadlines) > 4 * len(self._watched):
+                self._deadlines = [e for e in self._deadlines if e[2] in self._watched]
+                heapq.heapify(self._deadlines)
+
+    def _run(self) -> None:
+        with self._wake:
+            while True:
+                now = time.monotonic()
+                while self._deadlines and self._deadlines[0][0] <= now:
+                    _, _, exchange = heapq.heappop(self._deadlines)
+                    if exchange in self._watched:
+                        self._watched.discard(exchange)
+                        exchange.abort()
+                self._wake.wait(self._deadlines[0][0] - now if self._deadlines else None)
+
+
+_WATCHDOG = _Watchdog()
+
+
+def _address(place: _Place) -> str:
+    scheme, host, port = place
+    return f"{scheme}://{host}" + (f":{port}" if port else "")

@@ -1,0 +1,394 @@
+"""The store keeps every result that was paid for, wherever its text goes."""
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+
+import pytest
+
+from llmc.engine import open_store
+from llmc.errors import CorruptIndexError, StoreError
+from llmc.models import Enrichment, Evidence, ParsedFile, ParsedSpan
+from llmc.store import Outcome, Store
+
+LINE = 10
+"""Bytes a line of the made-up files has."""
+
+
+def span(text, start=1, lines=5):
+    """A span of `lines` lines whose hash depends on its text alone."""
+    return ParsedSpan(
+        symbol=text,
+        kind="function",
+        start_line=start,
+        end_line=start + lines - 1,
+        byte_start=start * LINE,
+        byte_end=(start + lines) * LINE,
+        span_hash="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+def file(path, *spans, lang="python"):
+    digest = hashlib.sha256(repr(spans).encode()).hexdigest()
+    return ParsedFile(path, lang, digest, 100, 1000.0, spans)
+
+
+def outcome(result="pass", reason="success", **changes):
+    values = {
+        "detail": None,
+        "tier": "7b",
+        "backend": "ollama",
+        "model": "m:7b",
+        "attempts": 1,
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "wall_ms": 5,
+        "updated_at": time.time(),
+    }
+    return Outcome(result=result, reason=reason, **(values | changes))
+
+
+def enrich(store, text, line=None):
+    """Store a result for the span made of `text`, citing `line` if one is given."""
+    [found] = [s for s in store.pending(0, 1000) if s.symbol == text]
+    cited = line or found.start_line
+    result = Enrichment(
+        summary_120w=f"about {text}",
+        evidence=[Evidence(field="summary_120w", lines=[cited, cited])],
+    )
+    assert store.save_enrichment(found, result, schema_version="v1", outcome=outcome())
+
+
+def summary_of(store, path, symbol):
+    [found] = [r for r in store.spans_of(path) if r.span.symbol == symbol]
+    return found.summary
+
+
+def evidence_of(store, path, symbol):
+    [found] = [r for r in store.spans_of(path) if r.span.symbol == symbol]
+    return found.enrichment["evidence"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / ".rag" / "index_v2.db"
+
+
+@pytest.fixture
+def store(path):
+    with Store.open(path, create=True) as opened:
+        yield opened
+
+
+def test_a_fresh_index_has_the_established_tables_and_columns(store, path):
+    with sqlite3.connect(path) as raw:
+        columns = {
+            table: [row[1] for row in raw.execute(f"PRAGMA table_info({table})")]
+            for table in ("files", "spans", "embeddings_meta", "embeddings", "enrichments")
+        }
+        indexes = {
+            row[0] for row in raw.execute("SELECT name FROM sqlite_master WHERE sql NOTNULL")
+        }
+    assert columns == {
+        "files": ["id", "path", "lang", "file_hash", "size", "mtime"],
+        "spans": "id file_id symbol kind start_line end_line byte_start byte_end span_hash "
+        "doc_hint created_at".split(),
+        "embeddings_meta": ["model", "dim", "created_at"],
+        "embeddings": ["span_hash", "vec"],
+        "enrichments": "span_hash summary tags evidence model created_at schema_ver inputs "
+        "outputs side_effects pitfalls usage_snippet".split(),
+    }
+    assert {"idx_files_path", "idx_spans_file_id", "idx_spans_span_hash"} <= indexes
+
+
+def test_an_unchanged_span_keeps_its_enrichment_when_its_file_changes(store):
+    store.put_file(file("a.py", span("one"), span("two", 10)))
+    enrich(store, "one")
+    store.put_file(file("a.py", span("one"), span("three", 10)))
+    assert summary_of(store, "a.py", "one") == "about one"
+    assert {s.symbol for s in store.pending(0, 10)} == {"three"}
+
+
+def test_evidence_moves_along_when_a_span_moves_down(store):
+    store.put_file(file("a.py", span("one", 1)))
+    enrich(store, "one", line=3)
+    store.put_file(file("a.py", span("one", 41)))
+    assert evidence_of(store, "a.py", "one") == [{"field": "summary_120w", "lines": [43, 43]}]
+
+
+@pytest.mark.parametrize("receiver_first", [True, False])
+def test_a_span_that_moves_to_another_file_keeps_its_enrichment(store, receiver_first):
+    store.put_file(file("a.py", span("one", 1), span("stays", 10)))
+    enrich(store, "one", line=2)
+    steps = [file("b.py", span("one", 21)), file("a.py", span("stays", 1))]
+    for step in steps if receiver_first else reversed(steps):
+        store.put_file(step)
+    assert evidence_of(store, "b.py", "one")[0]["lines"] == [22, 22]
+    assert [r.span.symbol for r in store.spans_of("a.py")] == ["stays"]
+
+
+def test_a_renamed_file_keeps_its_enrichments(store):
+    store.put_file(file("old.py", span("one")))
+    enrich(store, "one")
+    store.put_file(file("new.py", span("one")))
+    store.remove_file("old.py")
+    assert summary_of(store, "new.py", "one") == "about one"
+    assert list(store.files()) == ["new.py"]
+
+
+def test_text_that_comes_back_gets_its_enrichment_back(store):
+    """As when a branch is checked out, and then the first one again."""
+    store.put_file(file("a.py", span("one", 1)))
+    enrich(store, "one", line=2)
+    store.put_file(file("a.py", span("other")))
+    assert store.counts() == (1, 0)
+    store.put_file(file("a.py", span("one", 11)))
+    assert store.counts() == (1, 1)
+    assert evidence_of(store, "a.py", "one")[0]["lines"] == [12, 12]
+
+
+def test_a_file_that_comes_back_gets_its_enrichments_back(store):
+    store.put_file(file("a.py", span("one")))
+    enrich(store, "one")
+    store.remove_file("a.py")
+    assert store.counts() == (0, 0)
+    store.put_file(file("a.py", span("one")))
+    assert summary_of(store, "a.py", "one") == "about one"
+
+
+def test_the_same_text_in_two_files_is_one_span_shown_in_both(store):
+    store.put_file(file("a.py", span("one", 1)))
+    store.put_file(file("b.py", span("one", 31)))
+    enrich(store, "one", line=2)
+    [twin] = store.spans_of("b.py")
+    assert store.counts() == (1, 1)
+    assert (twin.twin_of, twin.summary) == ("a.py:1", "about one")
+    assert twin.enrichment["evidence"][0]["lines"] == [32, 32]
+
+
+def test_the_same_text_twice_in_a_file_is_shown_twice(store):
+    store.put_file(file("a.py", span("one", 1), span("one", 31)))
+    assert [r.span.start_line for r in store.spans_of("a.py")] == [1, 31]
+    assert store.counts() == (1, 0)
+
+
+def test_a_twin_takes_over_when_the_original_goes(store):
+    store.put_file(file("a.py", span("one", 1)))
+    store.put_file(file("b.py", span("one", 31)))
+    enrich(store, "one", line=2)
+    store.remove_file("a.py")
+    [found] = store.spans_of("b.py")
+    assert (found.twin_of, found.summary) == (None, "about one")
+    assert found.enrichment["evidence"][0]["lines"] == [32, 32]
+
+
+def test_a_twin_that_goes_leaves_the_original_alone(store):
+    store.put_file(file("a.py", span("one")))
+    store.put_file(file("b.py", span("one", 31)))
+    store.put_file(file("b.py", span("other")))
+    assert [r.span.symbol for r in store.spans_of("a.py")] == ["one"]
+    assert [r.span.symbol for r in store.spans_of("b.py")] == ["other"]
+
+
+def test_a_result_for_a_span_that_has_left_is_kept_for_its_return(store):
+    store.put_file(file("a.py", span("one")))
+    [found] = store.pending(0, 1)
+    store.remove_file("a.py")
+    saved = store.save_enrichment(
+        found, Enrichment(summary_120w="late"), schema_version="v1", outcome=outcome()
+    )
+    store.put_file(file("a.py", span("one")))
+    assert (saved, summary_of(store, "a.py", "one")) == (False, "late")
+
+
+def test_pending_spans_come_by_id_in_pages(store):
+    store.put_file(file("a.py", *(span(f"s{n}", n * 10) for n in range(1, 8))))
+    first = store.pending(0, 3)
+    second = store.pending(first[-1].id, 3)
+    assert [s.symbol for s in first + second] == ["s1", "s2", "s3", "s4", "s5", "s6"]
+
+
+def test_pending_leaves_out_files_changed_lately(store):
+    store.put_file(file("a.py", span("one")))
+    assert store.pending(0, 10, newest_mtime=999.0) == []
+    assert len(store.pending(0, 10, newest_mtime=1000.0)) == 1
+
+
+def test_a_row_is_stored_as_the_format_says(store, path):
+    store.put_file(file("a.py", span("one")))
+    [found] = store.pending(0, 1)
+    result = Enrichment(
+        summary_120w="s", inputs=["a: b"], tags=["x", "y"], usage_snippet="f()", evidence=[]
+    )
+    store.save_enrichment(
+        found, result, schema_version="enrichment.v1", outcome=outcome(updated_at=1234.9)
+    )
+    with sqlite3.connect(path) as raw:
+        raw.row_factory = sqlite3.Row
+        row = dict(raw.execute("SELECT * FROM enrichments").fetchone())
+    assert row == {
+        "span_hash": found.span_hash,
+        "summary": "s",
+        "tags": "x,y",
+        "evidence": "[]",
+        "model": "m:7b",
+        "created_at": 1234,
+        "schema_ver": "enrichment.v1",
+        "inputs": json.dumps(["a: b"]),
+        "outputs": "[]",
+        "side_effects": "[]",
+        "pitfalls": "[]",
+        "usage_snippet": "f()",
+    }
+
+
+@pytest.mark.parametrize(("given", "stored"), [({"model": None}, None), ({"model": "x"}, "x")])
+def test_a_model_named_by_the_reply_beats_the_one_that_was_asked(store, given, stored):
+    store.put_file(file("a.py", span("one")))
+    [found] = store.pending(0, 1)
+    result = Enrichment(summary_120w="s", **given)
+    store.save_enrichment(found, result, schema_version="v", outcome=outcome())
+    [shown] = store.spans_of("a.py")
+    assert shown.enrichment["model"] == stored
+
+
+def test_no_tags_are_stored_as_null(store, path):
+    store.put_file(file("a.py", span("one")))
+    enrich(store, "one")
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("SELECT tags FROM enrichments").fetchone() == (None,)
+
+
+def test_totals_reconcile(store):
+    store.put_file(file("a.py", *(span(f"s{n}", n * 10) for n in range(1, 6))))
+    store.put_file(file("b.go", span("g"), lang="go"))
+    enrich(store, "s1")
+    failing = [s for s in store.pending(0, 9) if s.symbol in ("s2", "s3")]
+    store.save_failure(failing[0], outcome("fail", "parse"))
+    store.save_failure(failing[1], outcome("fail", "runtime"))
+    totals = store.totals()
+    assert totals.spans == totals.enriched + totals.pending + sum(totals.failed.values()) == 6
+    assert totals.failed == {"parse": 1, "runtime": 1}
+    assert totals.by_language == {"python": (1, 5, 1), "go": (1, 1, 0)}
+    assert totals.by_model == {("m:7b", "7b"): 1}
+    assert (totals.prompt_tokens, totals.completion_tokens) == (300, 60)
+
+
+def test_a_span_enriched_after_failing_counts_as_enriched(store):
+    store.put_file(file("a.py", span("one")))
+    [found] = store.pending(0, 1)
+    store.save_failure(found, outcome("fail", "parse"))
+    enrich(store, "one")
+    totals = store.totals()
+    assert (totals.enriched, totals.failed) == (1, {})
+    assert totals.prompt_tokens == 200
+
+
+def test_a_write_that_breaks_off_leaves_nothing_behind(store):
+    with pytest.raises(RuntimeError), store.transaction():
+        store.put_file(file("a.py", span("one")))
+        raise RuntimeError
+    assert store.counts() == (0, 0)
+
+
+def test_latest_gives_the_newest_first(store):
+    store.put_file(file("a.py", span("one"), span("two", 10)))
+    for symbol, when in (("two", 5.0), ("one", 10.0)):
+        [found] = [s for s in store.pending(0, 9) if s.symbol == symbol]
+        store.save_enrichment(
+            found,
+            Enrichment(summary_120w="s"),
+            schema_version="v",
+            outcome=outcome(updated_at=when),
+        )
+    assert [r.span.symbol for r in store.latest(5)] == ["one", "two"]
+
+
+def test_a_line_finds_the_spans_around_it(store):
+    whole = span("class", 1, lines=20)
+    store.put_file(file("a.py", whole, span("method", 5), span("other", 30)))
+    assert [r.span.symbol for r in store.spans_of("a.py", 7)] == ["class", "method"]
+
+
+def test_an_index_of_another_program_is_used_as_it_is(path):
+    with Store.open(path, create=True) as made:
+        made.put_file(file("a.py", span("one")))
+    with sqlite3.connect(path) as raw:
+        for table in ("llmc_twins", "llmc_outcomes", "llmc_archive"):
+            raw.execute(f"DROP TABLE {table}")
+        raw.execute("ALTER TABLE files ADD COLUMN theirs TEXT")
+    with Store.open_readonly(path) as readonly:
+        assert readonly.totals().spans == 1
+        assert [r.span.symbol for r in readonly.spans_of("a.py")] == ["one"]
+    with Store.open(path) as opened:
+        enrich(opened, "one")
+        assert opened.counts() == (1, 1)
+
+
+def test_a_missing_index_says_how_to_make_one(path):
+    with pytest.raises(StoreError, match="llmc index"):
+        Store.open_readonly(path)
+
+
+def test_a_file_that_is_no_database_is_corrupt(path):
+    path.parent.mkdir()
+    path.write_bytes(b"this is not a database at all, by any means" * 100)
+    with pytest.raises(CorruptIndexError, match="index_v2.db"):
+        Store.open(path)
+
+
+def test_a_corrupt_index_is_moved_aside_whole_and_said_so(path):
+    path.parent.mkdir()
+    path.write_bytes(b"not a database" * 1000)
+    said = []
+    with open_store(path, (said.append,)) as fresh:
+        assert fresh.counts() == (0, 0)
+    [aside] = path.parent.glob("*.corrupt-*")
+    assert aside.read_bytes() == b"not a database" * 1000
+    assert str(aside) in said[0].message
+
+
+def test_a_damaged_page_is_found_after_an_unclean_end(path):
+    with Store.open(path, create=True) as made:
+        for n in range(200):
+            made.put_file(file(f"f{n}.py", span(f"s{n}")))
+    damaged = bytearray(path.read_bytes())
+    damaged[8192:16384] = os.urandom(8192)
+    path.write_bytes(damaged)
+    (path.parent / f"{path.name}-wal").touch()
+    with pytest.raises(CorruptIndexError):
+        Store.open(path)
+
+
+def test_a_database_of_something_else_is_refused_unchanged(path):
+    path.parent.mkdir()
+    with sqlite3.connect(path) as raw:
+        raw.execute("CREATE TABLE files (name TEXT)")
+    with pytest.raises(StoreError, match="only some of an index's tables"):
+        Store.open(path, create=True)
+    with sqlite3.connect(path) as raw:
+        assert [row[0] for row in raw.execute("SELECT name FROM sqlite_master")] == ["files"]
+
+
+def test_foreign_keys_are_on(store, path):
+    store.put_file(file("a.py", span("one")))
+    enrich(store, "one")
+    with pytest.raises(StoreError, match="FOREIGN KEY"), store.transaction():
+        store._db.execute("INSERT INTO enrichments (span_hash) VALUES ('sha256:none')")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_readonly_folder_can_be_read(path):
+    with Store.open(path, create=True) as made:
+        made.put_file(file("a.py", span("one")))
+    path.chmod(0o400)
+    path.parent.chmod(0o500)
+    try:
+        with Store.open_readonly(path) as opened:
+            assert opened.totals().spans == 1
+        with pytest.raises(StoreError, match="write permission"):
+            Store.open(path)
+    finally:
+        path.parent.chmod(0o700)

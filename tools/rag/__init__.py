@@ -1,0 +1,1 @@
+"""Home of the established import path `tools.rag.enrichment_backends`."""
