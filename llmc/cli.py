@@ -1,7 +1,7 @@
 """The `llmc` command: parse, call, show.
 
-Exit status: 0 the command did all it was asked; 1 it ran, but some spans failed or files were
-skipped; 2 it could not run (a wrong setting, no model, an unusable index); 130 interrupted.
+Exit status: 0 the command did what it was asked; 1 it ran, but some spans failed; 2 it could not
+run (a wrong setting, no model, an unusable index); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -49,8 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="llmc",
         description="Turn a code base into knowledge: index it into spans, have language models "
         "write a validated, cited summary of each.",
-        epilog="exit status: 0 done, 1 some spans failed or files were skipped, "
-        "2 could not run, 130 interrupted",
+        epilog="exit status: 0 done, 1 some spans failed, 2 could not run, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"llmc {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -131,9 +130,9 @@ def _index(args: argparse.Namespace) -> int:
             }
         )
     else:
-        _say_skipped(report)
+        _say_skipped(report, most=len(report.skipped))
         print(_index_line(report, settings.index_path))
-    return 1 if report.skipped else 0
+    return 0
 
 
 def _enrich(args: argparse.Namespace) -> int:
@@ -276,11 +275,14 @@ def _index_line(report: IndexReport, path: Path) -> str:
     return f"{text} ({', '.join(changes) or 'nothing changed'}), {path}"
 
 
-def _say_skipped(report: IndexReport) -> None:
+def _say_skipped(report: IndexReport, most: int = 10) -> None:
     from llmc.display import plain
 
-    for _, reason in report.skipped:
+    for _, reason in report.skipped[:most]:
         print(f"skipped   {plain(reason)}", file=sys.stderr)
+    if len(report.skipped) > most:
+        more = len(report.skipped) - most
+        print(f"skipped   {more} more files; llmc index names them all", file=sys.stderr)
 
 
 def _announce(console: Console, selection: Selection) -> None:

@@ -23,7 +23,7 @@ from llmc import prompts, routing
 from llmc.backends import AttemptCascade, CallPolicy, CascadeBuilder
 from llmc.config import Settings, load_settings
 from llmc.database import move_aside
-from llmc.errors import BackendError, CorruptIndexError, IndexingError
+from llmc.errors import BackendError, CorruptIndexError, IndexingError, StoreError
 from llmc.events import (
     AttemptFinished,
     Event,
@@ -40,6 +40,7 @@ from llmc.ledger import Ledger
 from llmc.models import (
     Attempt,
     AttemptOutcome,
+    Enrichment,
     IndexReport,
     RunReport,
     Span,
@@ -60,12 +61,27 @@ def open_store(path: Path, hooks: Sequence[EventHook] = ()) -> Store:
 
     Raises StoreError.
     """
+    own_folder(path.parent)
     try:
         return Store.open(path, create=True)
     except CorruptIndexError as error:
         aside = move_aside(path)
         _tell(hooks, Warned(f"{error}; it is kept as {aside}, and a new index is made"))
         return Store.open(path, create=True)
+
+
+def own_folder(path: Path) -> None:
+    """Make a folder of ours that git is to overlook; one that is already there stays as it is.
+
+    Raises StoreError.
+    """
+    if path.exists():
+        return
+    try:
+        path.mkdir(parents=True)
+        (path / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise StoreError(f"cannot create {path}: {error.strerror}") from error
 
 
 def index(
@@ -141,6 +157,7 @@ def enrich(
     settings = settings or load_settings(repo)
     builder = builder or CascadeBuilder(settings, CallPolicy(retry_wait=settings.retry_wait))
     builder.check()
+    own_folder(settings.logs)
     ledger = Ledger(
         settings.repo,
         settings.metrics_log,
@@ -369,7 +386,7 @@ class _Run:
             model=meta.get("model"),
             host=meta.get("host"),
             options=meta.get("options"),
-            enrichment=result,
+            enrichment=Enrichment.model_validate(result),
             prompt_tokens=_count(meta, "prompt_eval_count"),
             completion_tokens=_count(meta, "eval_count", "completion_tokens"),
             tokens_per_sec=_speed(meta, seconds),

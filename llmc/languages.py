@@ -1,7 +1,7 @@
 """Which files are source, and which nodes of their syntax trees are worth a summary.
 
-One `Language` per grammar, all data: a new language is one more entry in `LANGUAGES`. The walker in
-`indexer.py` reads the table and knows no language by name.
+One `Language` per grammar, all data: a new language is one more entry in `LANGUAGES`. The walk in
+`indexer.definitions` reads the table and knows no language by name.
 
 The kinds of span, over all languages:
 
@@ -42,6 +42,8 @@ class Language:
     and the one definition in them takes their bytes. `prefixes` are siblings that belong to the
     definition after them. `bindings` maps a node that names a value to its name and value fields
     (no name field: "default"); `values` maps the values that are spans to their kind.
+    `tolerance` is the share of damaged bytes that is taken for macros, which a grammar cannot
+    expand; `noise` matches text to blank before parsing.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Language:
     bindings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
     comments: frozenset[str] = frozenset({"comment"})
+    tolerance: float = 0.0
+    noise: re.Pattern[bytes] | None = None
     docstrings: bool = False
     document: bool = False
 
@@ -74,7 +78,7 @@ _PYTHON = Language(
     },
     through=_kinds(
         "block if_statement elif_clause else_clause try_statement except_clause"
-        " except_group_clause finally_clause with_statement for_statement while_statement"
+        " finally_clause with_statement for_statement while_statement"
         " match_statement case_clause"
     ),
     wrappers=_kinds("decorated_definition"),
@@ -97,8 +101,6 @@ _JS_BINDINGS = {
     "variable_declarator": ("name", "value"),
     "assignment_expression": ("left", "right"),
     "pair": ("key", "value"),
-    "field_definition": ("property", "value"),
-    "public_field_definition": ("name", "value"),
     "export_statement": ("", "value"),
 }
 _JS_VALUES = {
@@ -118,7 +120,7 @@ _JAVASCRIPT = Language(
     through=_JS_THROUGH,
     wrappers=_JS_WRAPPERS,
     prefixes=_kinds("decorator"),
-    bindings=_JS_BINDINGS,
+    bindings={**_JS_BINDINGS, "field_definition": ("property", "value")},
     values=_JS_VALUES,
 )
 
@@ -139,7 +141,7 @@ def _typescript(name: str) -> Language:
         through=_JS_THROUGH,
         wrappers=_JS_WRAPPERS | {"ambient_declaration"},
         prefixes=_kinds("decorator"),
-        bindings=_JS_BINDINGS,
+        bindings={**_JS_BINDINGS, "public_field_definition": ("name", "value")},
         values=_JS_VALUES,
     )
 
@@ -208,6 +210,11 @@ _C_THROUGH = _kinds(
     "preproc_ifdef preproc_if preproc_else preproc_elif preproc_elifdef linkage_specification"
     " declaration_list declaration field_declaration_list field_declaration"
 )
+_C_TOLERANCE = 0.1
+_C_EXPORT_MACRO = re.compile(  # the EXPORT of `class EXPORT Name {`
+    rb"(?:(?<=\bclass )|(?<=\bstruct ))[A-Z_][A-Z0-9_]*(?:\([^()\n]*\))?"
+    rb"(?=[ ]+[A-Za-z_]\w*\s*(?:final\b|[:{]))"
+)
 
 _C = Language(
     name="c",
@@ -215,6 +222,8 @@ _C = Language(
     spans=_C_SPANS,
     typed=_C_TYPED,
     through=_C_THROUGH,
+    tolerance=_C_TOLERANCE,
+    noise=_C_EXPORT_MACRO,
 )
 
 _CPP = Language(
@@ -225,6 +234,8 @@ _CPP = Language(
     scopes=_kinds("namespace_definition"),
     through=_C_THROUGH,
     wrappers=_kinds("template_declaration"),
+    tolerance=_C_TOLERANCE,
+    noise=_C_EXPORT_MACRO,
 )
 
 _BASH = Language(
@@ -236,22 +247,12 @@ _BASH = Language(
 
 _MARKDOWN = Language(name="markdown", package="tree_sitter_markdown", document=True)
 
-LANGUAGES: Mapping[str, Language] = {
-    language.name: language
-    for language in (
-        _PYTHON,
-        _JAVASCRIPT,
-        _typescript("typescript"),
-        _typescript("tsx"),
-        _GO,
-        _RUST,
-        _JAVA,
-        _C,
-        _CPP,
-        _BASH,
-        _MARKDOWN,
-    )
-}
+_ALL = (
+    *(_PYTHON, _JAVASCRIPT, _typescript("typescript"), _typescript("tsx"), _GO, _RUST, _JAVA),
+    *(_C, _CPP, _BASH, _MARKDOWN),
+)
+
+LANGUAGES: Mapping[str, Language] = {language.name: language for language in _ALL}
 """Every language, by the name that goes into the index and into each span hash."""
 
 _SUFFIXES = {
@@ -276,7 +277,7 @@ _INTERPRETERS = (
 )
 _SHEBANG = re.compile(rb"#!\s*(?:\S*/env\s+(?:-\S+\s+|\w+=\S*\s+)*)?(?:\S*/)?([^\s/]+)")
 _CPP_HEADER = re.compile(
-    rb"^[ \t]*(?:class\s+\w|namespace\s*[\w:]*\s*\{|namespace\s+\w|template\s*<|using\s+\w"
+    rb"^[ \t]*(?:(?:class|namespace|using)\s+\w|namespace\s*\{|template\s*<"
     rb"|(?:public|private|protected)\s*:)",
     re.MULTILINE,
 )

@@ -58,22 +58,25 @@ def read(
 
 
 @cache
-def schema() -> dict[str, Any]:
+def schema(*, brief: bool = False) -> dict[str, Any]:
     """Return the JSON schema for a model's reply: `Enrichment` without what the program fills in.
 
     The bounds are narrower than what `read` accepts, so that a reply constrained by this schema
-    stays short and can always be finished: a 4-space indented reply of full length has about
-    4,000 characters.
+    can always be finished: about 1,000 tokens at most in practice. `brief` halves them once more,
+    for a model so small that it only rambles on when it is given room.
     """
     full = Enrichment.model_json_schema()
     properties = {name: dict(full["properties"][name]) for name in PROMPTED_FIELDS}
     for entry in properties.values():
         entry.pop("default", None)
         entry.pop("title", None)
-    properties["summary_120w"] |= {"minLength": 20, "maxLength": 600}
+    share = 2 if brief else 1
+    properties["summary_120w"] |= {"minLength": 20, "maxLength": 600 // share}
     for name in PROMPTED_FIELDS[1:5]:
-        properties[name] |= {"maxItems": 6, "items": {"type": "string", "maxLength": 160}}
-    properties["usage_snippet"]["anyOf"] = [{"type": "string", "maxLength": 400}, {"type": "null"}]
+        items = {"type": "string", "maxLength": 160 // share}
+        properties[name] |= {"maxItems": 6 // share, "items": items}
+    snippet = {"type": "string", "maxLength": 400 // share}
+    properties["usage_snippet"]["anyOf"] = [snippet, {"type": "null"}]
     return {
         "type": "object",
         "properties": properties,

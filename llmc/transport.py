@@ -209,6 +209,7 @@ class Exchange:
                 if self._aborted:
                     raise self._failed(EOFError("closed"))
                 self._finished = True
+                self._answer.close()
                 return
             total += len(chunk)
             if total > MAX_BODY_BYTES:

@@ -21,7 +21,7 @@ from llmc.transport import CancelledError, Client, ConnectError, RequestError
 
 
 class OllamaBackend:
-    """One model on one host: model, options, keep_alive are the preset's unless `config` has one."""
+    """One model on one host; model, options and keep_alive are the preset's or `config`'s."""
 
     def __init__(
         self,
@@ -112,7 +112,11 @@ class OllamaBackend:
             ) from error
         except RequestError as error:
             raise _TransientError(BackendError(str(error), failure_type="runtime")) from error
-        return _read_body(raw, str(self.describe_host()))
+        text, meta = _read_body(raw, str(self.describe_host()))
+        if self._policy.structured and "error" in meta:
+            # The batch driver's contract takes what came before; here half a reply is none.
+            raise _transient(f"{self.describe_host()} broke off: {meta['error']!s:.300}")
+        return text, meta
 
     def _status_error(self, status: int, raw: bytes) -> BackendError:
         detail = raw[:300].decode("utf-8", "replace").strip()

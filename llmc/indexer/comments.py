@@ -25,10 +25,9 @@ def docstring(node: Node) -> str | None:
     first = next((child for child in body.named_children if child.type != "comment"), None)
     if first is None or first.type != "expression_statement" or not first.named_children:
         return None
-    content = [n for n in first.named_children[0].children if n.type == "string_content"]
-    return (
-        _prose(_text(content[0])) if first.named_children[0].type == "string" and content else None
-    )
+    text = first.named_children[0]
+    content = next((part for part in text.children if part.type == "string_content"), None)
+    return _prose(_text(content)) if text.type == "string" and content is not None else None
 
 
 def first_line(block: Sequence[Node]) -> str | None:

@@ -6,7 +6,8 @@ to the outer span; those inside an anonymous function (a module pattern, a callb
 span and are found.
 
 A broken definition is left out but looked into, so that its sound members are kept. What holds
-members may hold broken ones: a class is broken only if its own frame is.
+members may hold broken ones: a class is broken only if its own frame is. In C and C++ a little
+damage is taken for an unexpanded macro (`Language.tolerance`), unless it may have moved a border.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from tree_sitter import Node
 
 from llmc.indexer import comments, names
 from llmc.languages import BODILESS, CONTAINERS, Language
+
+MAX_SYMBOL_CHARS = 500
 
 
 class Piece(NamedTuple):
@@ -38,7 +41,7 @@ class Scope(NamedTuple):
     is_type: bool = False
 
     def qualify(self, name: str) -> str:
-        return f"{self.name}.{name}" if self.name and name else name or self.name
+        return f"{self.name}.{name}"[:MAX_SYMBOL_CHARS] if self.name and name else name or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,27 @@ def whole(root: Node, language: Language, stem: str) -> Piece | None:
     if hint is None and nodes[0].type in language.comments:
         hint = comments.first_line(nodes[:1])
     return Piece(stem, "module", nodes[0].start_byte, nodes[-1].end_byte, hint)
+
+
+def is_sound(node: Node, language: Language) -> bool:
+    """Tell whether a node parsed, but for as much damage as the language is known to suffer.
+
+    A missing or a stray brace is too much: the node may end where it should not.
+    """
+    if not node.has_error:
+        return True
+    allowed = language.tolerance * (node.end_byte - node.start_byte)
+    stack = [node]
+    while stack and allowed > 0:
+        damaged = stack.pop()
+        if damaged.is_error or damaged.is_missing:
+            text = damaged.text or b""
+            if b"{" in text or b"}" in text or damaged.type == "}":
+                return False
+            allowed -= len(text)
+        elif damaged.has_error:
+            stack += damaged.children
+    return allowed > 0
 
 
 class _Walk:
@@ -128,7 +152,7 @@ class _Walk:
         inner = names.spelled_out(node)
         if not name or not (body or inner or _fills_lines(node, kind)):
             return
-        sound = not node.has_error or (kind in CONTAINERS and _frame_is_sound(node, body))
+        sound = is_sound(node, self._language) or (kind in CONTAINERS and _has_frame(node, body))
         if sound:
             yield self._piece(spot, node, name, kind)
         if kind in CONTAINERS:
@@ -160,7 +184,8 @@ class _Walk:
     def _outermost(self, spot: Spot) -> Spot:
         """Climb to the statement around a definition, as long as it holds nothing else."""
         while spot.parent is not None and spot.parent.node.type in self._language.wrappers:
-            if sum(node.type in self._definable for node in spot.siblings) > 1:
+            kinds = [node.type for node in spot.siblings]
+            if "(" in kinds or sum(kind in self._definable for kind in kinds) > 1:
                 break
             spot = spot.parent
         return spot
@@ -187,7 +212,7 @@ def _fills_lines(node: Node, kind: str) -> bool:
     return kind in BODILESS and comments.last_row(node) > node.start_point.row
 
 
-def _frame_is_sound(node: Node, body: Node | None) -> bool:
+def _has_frame(node: Node, body: Node | None) -> bool:
     """Tell whether a definition's own tokens are all there, whatever its members are like."""
     tokens = [*node.children, *(body.children if body is not None else ())]
     return not any(token.is_error or token.is_missing for token in tokens)

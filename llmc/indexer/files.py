@@ -8,7 +8,6 @@ so nothing outside the repository is ever read.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import stat
 import subprocess
@@ -87,10 +86,12 @@ class Ignored:
 
         One such path spoils the whole question, so that is then asked in halves.
         """
-        question = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        # git takes a leading ":" for the start of a pattern language.
+        asked = {f"./{path}" if path.startswith(":") else path: path for path in paths}
+        question = "\0".join(asked).encode("utf-8", "surrogateescape")
         answer = _git(self._repo, "check-ignore", "-z", "--stdin", stdin=question)
         if answer.returncode in (0, 1):
-            return set(_paths(answer.stdout))
+            return {asked[path] for path in _paths(answer.stdout)}
         if len(paths) == 1:
             return set(paths)
         middle = len(paths) // 2
@@ -154,7 +155,7 @@ def _ragignore(file: Path) -> GitIgnoreSpec:
 
 def _git(repo: Path, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     # Without fsmonitor, a question about the tree starts no further program.
-    command = ["git", "-C", str(repo), "-c", "core.fsmonitor=false", "--literal-pathspecs", *words]
+    command = ["git", "-C", str(repo), "-c", "core.fsmonitor=false", *words]
     try:
         return subprocess.run(
             command, input=stdin, capture_output=True, check=False, timeout=_GIT_SECONDS

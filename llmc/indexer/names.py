@@ -21,7 +21,9 @@ def own(node: Node) -> str | None:
         return _impl(node)
     declarator = node.child_by_field_name("declarator")
     if declarator is not None:
-        return _declared(declarator)
+        declared = _declared(declarator)
+        is_macro = declared.isupper() and node.child_by_field_name("type") is None
+        return text(declarator) if is_macro else declared  # TEST(Suite, Case) {…}
     name = node.child_by_field_name("name") or node.child_by_field_name("left")
     if name is None:
         return None
@@ -129,8 +131,8 @@ def _impl(node: Node) -> str | None:
 
 def _base(node: Node) -> str:
     """Return the bare name of a type: without arguments, path, reference or pointer."""
-    while (
-        inner := node.child_by_field_name("name") or node.child_by_field_name("type")
-    ) is not None:
+    inner: Node | None = node
+    while inner is not None:
         node = inner
+        inner = node.child_by_field_name("name") or node.child_by_field_name("type")
     return text(node)

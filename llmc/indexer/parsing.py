@@ -3,8 +3,8 @@
 tree-sitter always gives a tree, however broken the text, so "nothing in here" and "could not be
 parsed" must be told apart. A file whose tree has errors and yields no span could not be parsed:
 that is an `IndexingError`, and what is known of the file stays as it is. A file with errors and
-some sound spans gives those. A file without errors gives its spans; if it has code but no
-definition (a script, a settings module), one span of kind `module`; if it has only comments, none.
+some sound spans gives those. A sound file with code but no definition (a script, a header, a
+settings module) is one span of kind `module`; one with nothing but comments has none.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _pieces(source: bytes, language: Language, stem: str) -> list[Piece]:
     pieces = definitions.cut(root, language)
     if pieces:
         return pieces
-    if root.has_error:
+    if not definitions.is_sound(root, language):
         raise IndexingError(
             f"cannot be parsed as {language.name}: the first error is in line {_error_line(root)}"
         )
@@ -135,6 +135,8 @@ def _pieces(source: bytes, language: Language, stem: str) -> list[Piece]:
 
 
 def _tree(source: bytes, language: Language) -> Node:
+    if language.noise is not None:  # blanks of the same length, so that every offset holds
+        source = language.noise.sub(lambda match: b" " * len(match[0]), source)
     deadline = time.monotonic() + MAX_PARSE_SECONDS
 
     def read(offset: int, _point: object) -> bytes:
