@@ -91,14 +91,14 @@ def test_a_fresh_index_has_the_established_tables_and_columns(store, path):
         indexes = {
             row[0] for row in raw.execute("SELECT name FROM sqlite_master WHERE sql NOTNULL")
         }
-    assert columns == {
-        "files": ["id", "path", "lang", "file_hash", "size", "mtime"],
+    assert {table: " ".join(names) for table, names in columns.items()} == {
+        "files": "id path lang file_hash size mtime",
         "spans": "id file_id symbol kind start_line end_line byte_start byte_end span_hash "
-        "doc_hint created_at".split(),
-        "embeddings_meta": ["model", "dim", "created_at"],
-        "embeddings": ["span_hash", "vec"],
+        "doc_hint created_at",
+        "embeddings_meta": "model dim created_at",
+        "embeddings": "span_hash vec",
         "enrichments": "span_hash summary tags evidence model created_at schema_ver inputs "
-        "outputs side_effects pitfalls usage_snippet".split(),
+        "outputs side_effects pitfalls usage_snippet",
     }
     assert {"idx_files_path", "idx_spans_file_id", "idx_spans_span_hash"} <= indexes
 
@@ -287,9 +287,13 @@ def test_a_span_enriched_after_failing_counts_as_enriched(store):
 
 
 def test_a_write_that_breaks_off_leaves_nothing_behind(store):
-    with pytest.raises(RuntimeError), store.transaction():
-        store.put_file(file("a.py", span("one")))
-        raise RuntimeError
+    def broken():
+        with store.transaction():
+            store.put_file(file("a.py", span("one")))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        broken()
     assert store.counts() == (0, 0)
 
 
@@ -335,7 +339,7 @@ def test_a_missing_index_says_how_to_make_one(path):
 def test_a_file_that_is_no_database_is_corrupt(path):
     path.parent.mkdir()
     path.write_bytes(b"this is not a database at all, by any means" * 100)
-    with pytest.raises(CorruptIndexError, match="index_v2.db"):
+    with pytest.raises(CorruptIndexError, match=r"index_v2\.db"):
         Store.open(path)
 
 

@@ -1,0 +1,51 @@
+"""What several tests need: a repository to work on, and an environment without ours."""
+
+import os
+import subprocess
+
+import pytest
+
+CODE = '''\
+"""A small module."""
+
+
+def add(left, right):
+    """Return the sum of two numbers."""
+    return left + right
+
+
+def greet(name):
+    """Print a greeting."""
+    print(f"Hello, {name}!")
+
+
+class Counter:
+    """Counts."""
+
+    def __init__(self):
+        self.count = 0
+
+    def tick(self):
+        self.count += 1
+'''
+
+OURS = ("ENRICH_", "OLLAMA_", "ATHENA_", "ROUTER_", "AZURE_", "GEMINI_", "OPENAI_", "LLM", "RAG_")
+
+
+@pytest.fixture
+def clean_environ():
+    """An environment in which nothing is configured."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(OURS)} | {
+        "OLLAMA_URL": "http://127.0.0.1:9",  # the discard port: nothing answers
+        "COLUMNS": "100",
+    }
+
+
+@pytest.fixture
+def repo(tmp_path):
+    """A git repository with one Python file: add, greet, Counter and its two methods."""
+    root = tmp_path / "repo"
+    root.mkdir()
+    subprocess.run(["git", "init", "-q", root], check=True)
+    (root / "small.py").write_text(CODE)
+    return root

