@@ -61,9 +61,9 @@ def read(
 def schema(*, brief: bool = False) -> dict[str, Any]:
     """Return the JSON schema for a model's reply: `Enrichment` without what the program fills in.
 
-    The bounds are narrower than what `read` accepts, so that a reply constrained by this schema
-    can always be finished: about 1,000 tokens at most in practice. `brief` halves them once more,
-    for a model so small that it only rambles on when it is given room.
+    The bounds keep a reply constrained by it short enough to be finished and, except for a summary
+    of blanks or of very short words, acceptable to `read`. `brief` halves them, for a model so
+    small that it only rambles on when it is given room.
     """
     full = Enrichment.model_json_schema()
     properties = {name: dict(full["properties"][name]) for name in PROMPTED_FIELDS}
@@ -116,6 +116,9 @@ def _normalised(found: dict[str, Any], span_lines: Sequence[int]) -> dict[str, A
         snippet = "\n".join(lines[:MAX_SNIPPET_LINES])
     reply["usage_snippet"] = snippet or None
     reply["evidence"] = _evidence(reply, span_lines)
+    for name in ("model", "schema_version"):
+        if isinstance(reply.get(name), str):
+            reply[name] = _storable(reply[name])
     return reply
 
 
