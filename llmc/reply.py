@@ -62,7 +62,7 @@ def schema(*, brief: bool = False) -> dict[str, Any]:
     """Return the JSON schema for a model's reply: `Enrichment` without what the program fills in.
 
     The bounds keep a reply constrained by it short enough to be finished and, except for a summary
-    of blanks or of very short words, acceptable to `read`. `brief` halves them, for a model so
+    of blanks or of very short words, acceptable to `read`. `brief` takes a third, for a model so
     small that it only rambles on when it is given room.
     """
     full = Enrichment.model_json_schema()
@@ -70,7 +70,7 @@ def schema(*, brief: bool = False) -> dict[str, Any]:
     for entry in properties.values():
         entry.pop("default", None)
         entry.pop("title", None)
-    share = 2 if brief else 1
+    share = 3 if brief else 1
     properties["summary_120w"] |= {"minLength": 20, "maxLength": 600 // share}
     for name in PROMPTED_FIELDS[1:5]:
         items = {"type": "string", "maxLength": 160 // share}

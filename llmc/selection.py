@@ -36,7 +36,7 @@ def select(settings: Settings) -> Selection:
     Raises ConfigError if there is nothing to use.
     """
     if settings.backend == "embedded":
-        return _embedded(settings, "embedded model, as asked")
+        return _embedded(settings, "as asked")
     if settings.backend == "gateway":
         return _gateway(settings)
     if settings.backend == "auto" and settings.chain:
@@ -56,7 +56,7 @@ def is_this_machine(url: str) -> bool:
 def _embedded(settings: Settings, why: str) -> Selection:
     path = packaged_model()
     lines = [
-        f"backend   {why}: {path.stem}, run by llama.cpp in this process",
+        f"backend   {path.stem} in this process (llama.cpp): {why}",
         "          a very small model, here so that everything can be tried at once;",
         "          for summaries worth keeping, use a bigger one (see README)",
         "privacy   nothing leaves this machine",
@@ -91,7 +91,7 @@ def _ollama(settings: Settings) -> Selection:
             "correct ENRICH_OLLAMA_HOSTS, or use --backend embedded"
         )
     try:
-        return _embedded(settings, f"no Ollama answers at {tried}, so the embedded model")
+        return _embedded(settings, f"no Ollama answers at {tried}")
     except ConfigError:
         raise ConfigError(f"no Ollama answers at {tried}; {THREE_WAYS}") from None
 
