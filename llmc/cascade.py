@@ -78,7 +78,7 @@ def _record(
     return AttemptRecord(
         backend_name=getattr(config, "name", None) or f"backend-{index}",
         provider=getattr(config, "provider", None),
-        model=found.get("model") or getattr(config, "model", None),
+        model=found.get("model") or (error and error.model) or getattr(config, "model", None),
         duration_sec=time.monotonic() - started,
         success=error is None,
         failure_type=error.failure_type if error else None,

@@ -94,6 +94,14 @@ class GatewaySettings:
     def configured(self) -> bool:
         return self.program is not None or self.endpoint is not None
 
+    def for_model(self, model: str | None) -> GatewaySettings:
+        """Return the gateway as if GEMINI_MODEL were `model`, itself if that is None or empty."""
+        if not model:
+            return self
+        environ = {**self.environ, "GEMINI_MODEL": model, "OPENAI_MODEL": model}
+        flags = Flags(gateway_timeout=self.timeout, verbose=self.debug)
+        return replace(gateway_settings(flags, environ), program=self.program)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -179,7 +187,7 @@ def load_settings(
             env.get(name) for name in ("ENRICH_OLLAMA_HOSTS", "ATHENA_OLLAMA_URL", "OLLAMA_URL")
         ),
         presets=presets,
-        gateway=_gateway(flags, env),
+        gateway=gateway_settings(flags, env),
         ollama_model=env.get("OLLAMA_MODEL", presets["7b"].model),
         chain=chain,
         limit=flags.limit,
@@ -235,7 +243,8 @@ def _router(repo: Path, flags: Flags, env: Mapping[str, str]) -> RouterSettings:
     )
 
 
-def _gateway(flags: Flags, env: Mapping[str, str]) -> GatewaySettings:
+def gateway_settings(flags: Flags, env: Mapping[str, str]) -> GatewaySettings:
+    """Return the gateway that the flags and the environment name."""
     azure = all(env.get(f"AZURE_OPENAI_{part}") for part in ("ENDPOINT", "KEY", "DEPLOYMENT"))
     label = env["AZURE_OPENAI_DEPLOYMENT"] if azure else env.get("GEMINI_MODEL", "gemini")
     return GatewaySettings(
@@ -243,12 +252,12 @@ def _gateway(flags: Flags, env: Mapping[str, str]) -> GatewaySettings:
         timeout=flags.gateway_timeout,
         debug=flags.verbose,
         environ={**_GATEWAY_DEFAULTS, **env},
-        endpoint=cloud_endpoint(env, label, azure=azure),
+        endpoint=_cloud_endpoint(env, label, azure=azure),
         label=label,
     )
 
 
-def cloud_endpoint(env: Mapping[str, str], label: str, *, azure: bool) -> Endpoint | None:
+def _cloud_endpoint(env: Mapping[str, str], label: str, *, azure: bool) -> Endpoint | None:
     """Return the server that the environment's cloud variables name, None if they name none."""
     if azure:
         base = env["AZURE_OPENAI_ENDPOINT"].rstrip("/")

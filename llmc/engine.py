@@ -7,23 +7,22 @@ begins, which is the order the batch driver has always had.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import itertools
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from llmc import prompts, routing
-from llmc.backends import AttemptCascade, CallPolicy, CascadeBuilder
+from llmc.attempts import Builder, make
+from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Settings, load_settings
 from llmc.database import move_aside
-from llmc.errors import BackendError, CorruptIndexError, IndexingError, StoreError
+from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import (
     AttemptFinished,
     Event,
@@ -35,25 +34,14 @@ from llmc.events import (
     SpanStarted,
     Warned,
 )
+from llmc.gpu import LoadWatch
 from llmc.indexer import parse_file, source_files
 from llmc.ledger import Ledger
-from llmc.models import (
-    Attempt,
-    AttemptOutcome,
-    Enrichment,
-    IndexReport,
-    RunReport,
-    Span,
-    SpanMetrics,
-    SpanReport,
-)
+from llmc.models import AttemptOutcome, IndexReport, RunReport, Span, SpanReport
 from llmc.store import Outcome, Store
+from llmc.work import Job, Rules, jobs
 
 FILES_PER_WRITE = 200
-PAGE = 200
-"""Pending spans read at a time."""
-
-Builder = Callable[[Attempt], AttemptCascade]
 
 
 def open_store(path: Path, hooks: Sequence[EventHook] = ()) -> Store:
@@ -61,7 +49,7 @@ def open_store(path: Path, hooks: Sequence[EventHook] = ()) -> Store:
 
     Raises StoreError.
     """
-    own_folder(path.parent)
+    make_folder(path.parent, ignored_by_git=True)
     try:
         return Store.open(path, create=True)
     except CorruptIndexError as error:
@@ -70,16 +58,17 @@ def open_store(path: Path, hooks: Sequence[EventHook] = ()) -> Store:
         return Store.open(path, create=True)
 
 
-def own_folder(path: Path) -> None:
-    """Make a folder of ours that git is to overlook; one that is already there stays as it is.
+def make_folder(path: Path, *, ignored_by_git: bool = False) -> None:
+    """Make a folder unless it is there; git overlooks a new one that is `ignored_by_git`.
 
     Raises StoreError.
     """
-    if path.exists():
+    if path.is_dir():
         return
     try:
         path.mkdir(parents=True)
-        (path / ".gitignore").write_text("*\n")
+        if ignored_by_git:
+            (path / ".gitignore").write_text("*\n")
     except OSError as error:
         raise StoreError(f"cannot create {path}: {error.strerror}") from error
 
@@ -129,24 +118,13 @@ def _index_file(repo: Path, path: str, known: dict[str, Any], store: Store) -> b
     return True
 
 
-@dataclass(slots=True)
-class _Job:
-    """A span on its way: its prompt and state live only as long as it is being tried."""
-
-    span: Span
-    metrics: SpanMetrics
-    prompt: prompts.Prompt
-    state: routing.SpanState
-    started: float
-    outcomes: list[AttemptOutcome] = field(default_factory=list)
-
-
 def enrich(
     repo: Path,
     settings: Settings | None = None,
     *,
     hooks: Sequence[EventHook] = (),
-    builder: CascadeBuilder | None = None,
+    builder: Builder | None = None,
+    rules: Rules | None = None,
 ) -> RunReport:
     """Enrich pending spans of an index until the limit is reached or all were tried once.
 
@@ -157,7 +135,7 @@ def enrich(
     settings = settings or load_settings(repo)
     builder = builder or CascadeBuilder(settings, CallPolicy(retry_wait=settings.retry_wait))
     builder.check()
-    own_folder(settings.logs)
+    make_folder(settings.logs, ignored_by_git=True)
     ledger = Ledger(
         settings.repo,
         settings.metrics_log,
@@ -165,19 +143,19 @@ def enrich(
         log_fields=settings.router.policy.log_fields,
     )
     with open_store(settings.index_path, hooks) as store:
-        return _Run(settings, store, builder, (ledger, *hooks)).run()
+        return _Run(settings, store, builder, rules or Rules(), (ledger, *hooks)).run()
 
 
 def plan(
-    repo: Path, settings: Settings | None = None
+    repo: Path, settings: Settings | None = None, *, rules: Rules | None = None
 ) -> Iterator[tuple[Span, str, prompts.Prompt]]:
     """Yield each span that `enrich` would try, with its start tier and prompt; sends nothing."""
     settings = settings or load_settings(repo)
-    with Store.open_readonly(settings.index_path) as store:
-        run = _Run(settings, store, None, ())
-        for number, job in enumerate(run.jobs()):
-            if settings.limit and number >= settings.limit:
-                return
+    rules = rules or Rules()
+    opened = Store.open if rules.maintain else Store.open_readonly
+    with opened(settings.index_path) as store:
+        planned = jobs(settings, store, rules)
+        for job in itertools.islice(planned, max(0, settings.limit) or None):
             yield job.span, job.state.tier, job.prompt
 
 
@@ -188,15 +166,18 @@ class _Run:
         self,
         settings: Settings,
         store: Store,
-        builder: CascadeBuilder | None,
+        builder: Builder,
+        rules: Rules,
         hooks: Sequence[EventHook],
     ) -> None:
         self._settings = settings
         self._store = store
         self._builder = builder
+        self._rules = rules
         self._hooks = hooks
-        self._done: queue.SimpleQueue[tuple[_Job, Future[AttemptOutcome]]] = queue.SimpleQueue()
-        self._waiting: list[tuple[float, int, _Job]] = []
+        self._gpu = LoadWatch()
+        self._done: queue.SimpleQueue[tuple[Job, Future[AttemptOutcome]]] = queue.SimpleQueue()
+        self._waiting: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
         self._in_flight = 0
         self._enriched = 0
@@ -215,7 +196,6 @@ class _Run:
             interrupted = True
         finally:
             if interrupted or self._in_flight:
-                assert self._builder is not None
                 self._builder.cancel()
             pool.shutdown(wait=True, cancel_futures=True)
         report = RunReport(
@@ -229,13 +209,15 @@ class _Run:
         return report
 
     def _work(self, pool: ThreadPoolExecutor, slots: int) -> None:
-        fresh = self.jobs()
+        fresh = jobs(self._settings, self._store, self._rules, self._hooks)
         exhausted = False
         while True:
             now = time.monotonic()
             while self._waiting and self._waiting[0][0] <= now and self._in_flight < slots:
                 self._submit(pool, heapq.heappop(self._waiting)[2])
             while not exhausted and self._has_room(slots):
+                if self._enriched or self._failed:
+                    time.sleep(self._rules.sleep)
                 job = next(fresh, None)
                 if job is None:
                     exhausted = True
@@ -252,12 +234,11 @@ class _Run:
         limit = self._settings.limit
         return under_way < slots and not (limit and self._enriched + under_way >= limit)
 
-    def _submit(self, pool: ThreadPoolExecutor, job: _Job) -> None:
+    def _submit(self, pool: ThreadPoolExecutor, job: Job) -> None:
         attempt = job.state.offer()
         assert attempt is not None, "a settled span is never submitted"
         self._in_flight += 1
-
-        future = pool.submit(self._attempt, job, attempt)
+        future = pool.submit(make, self._builder, job.span, job.prompt, attempt)
         future.add_done_callback(lambda finished: self._done.put((job, finished)))
 
     def _take(self, timeout: float | None) -> None:
@@ -274,13 +255,15 @@ class _Run:
             job.state = job.state.after(outcome.failure_type or "runtime")
             following = job.state.offer()
         _tell(self._hooks, AttemptFinished(job.span, outcome, following))
+        for warning in self._gpu.warnings(outcome.gpu, outcome.duration_sec):
+            _tell(self._hooks, Warned(warning))
         if following is None:
             self._settle(job)
         else:
             pause = self._settings.retry_wait if following.wait else 0.0
             heapq.heappush(self._waiting, (time.monotonic() + pause, next(self._order), job))
 
-    def _settle(self, job: _Job) -> None:
+    def _settle(self, job: Job) -> None:
         report = self._report(job)
         outcome = _stored_outcome(report)
         if report.success:
@@ -300,7 +283,7 @@ class _Run:
             self._failed[report.last.failure_type or "runtime"] += 1
             _tell(self._hooks, SpanFailed(report))
 
-    def _report(self, job: _Job) -> SpanReport:
+    def _report(self, job: Job) -> SpanReport:
         last = job.outcomes[-1]
         tier = last.attempt.tier
         if last.success:
@@ -309,7 +292,8 @@ class _Run:
         elif last.model is not None:
             model = last.model
         else:
-            model = self._settings.fallback_model.strip() or self._settings.ollama_model or ""
+            fallback = self._settings.fallback_model
+            model = (fallback if fallback.strip() else self._settings.ollama_model) or ""
         return SpanReport(
             span=job.span,
             metrics=job.metrics,
@@ -319,128 +303,6 @@ class _Run:
             schema_version=self._settings.schema_version,
             wall_sec=time.monotonic() - job.started,
         )
-
-    def jobs(self) -> Iterator[_Job]:
-        """Yield pending spans, each once, read page by page."""
-        after = 0
-        newest = time.time() - self._settings.cooldown if self._settings.cooldown else None
-        while page := self._store.pending(after, PAGE, newest):
-            for span in page:
-                job = self._job(span)
-                if job:
-                    yield job
-            after = page[-1].id
-
-    def _job(self, span: Span) -> _Job | None:
-        code = read_source(self._settings.repo, span)
-        if code is None:
-            message = f"{span.path}:{span.start_line}: changed since it was indexed; left for later"
-            _tell(self._hooks, Warned(message))
-            return None
-        prompt = prompts.build(span, code)
-        metrics = routing.measure(
-            code,
-            line_count=span.line_count,
-            prompt_chars=len(prompt),
-            nesting=routing.code_nesting,
-        )
-        state = routing.start(
-            metrics,
-            self._settings.router,
-            backend=self._settings.backend,
-            hosts=len(self._settings.hosts),
-            retries=self._settings.retries,
-        )
-        return _Job(span, metrics, prompt, state, time.monotonic())
-
-    def _attempt(self, job: _Job, attempt: Attempt) -> AttemptOutcome:
-        """Make one attempt; runs on a worker thread."""
-        assert self._builder is not None
-        started = time.monotonic()
-        built = self._builder(attempt)
-        outcome = AttemptOutcome(attempt, built.selected_backend, 0.0, host=built.host_label)
-        try:
-            result, meta, records = built.cascade.generate_for_span(
-                job.prompt, item=_item(job.span, attempt)
-            )
-        except BackendError as error:
-            last = error.attempts[-1] if error.attempts else None
-            kind = error.failure_type or "runtime"
-            payload = error.failure[2] if error.failure else None
-            failed = replace(
-                outcome,
-                model=last.model if last else None,
-                host=(last.host if last else None) or built.host_label,
-                options=None if built.selected_backend == "gateway" else _options(built),
-                failure_type="runtime" if error.failure is None else kind,
-                detail=str(error),
-                payload=payload if isinstance(payload, str) else None,
-                records=tuple(error.attempts),
-            )
-            return replace(failed, duration_sec=time.monotonic() - started)
-        seconds = time.monotonic() - started
-        return replace(
-            outcome,
-            backend=meta.get("backend", built.selected_backend),
-            duration_sec=seconds,
-            model=meta.get("model"),
-            host=meta.get("host"),
-            options=meta.get("options"),
-            enrichment=Enrichment.model_validate(result),
-            prompt_tokens=_count(meta, "prompt_eval_count"),
-            completion_tokens=_count(meta, "eval_count", "completion_tokens"),
-            tokens_per_sec=_speed(meta, seconds),
-            cut_lines=meta.get("cut_lines") or 0,
-            records=tuple(records),
-        )
-
-
-def read_source(repo: Path, span: Span) -> str | None:
-    """Return a span's text, None if the file no longer holds it at that place.
-
-    The path comes from the database, so one that leads out of the repository is never opened.
-    """
-    path = (repo / span.path).resolve()
-    if not path.is_relative_to(repo.resolve()):
-        return None
-    try:
-        with path.open("rb") as file:
-            file.seek(span.byte_start)
-            code = file.read(span.byte_end - span.byte_start)
-    except (OSError, ValueError):
-        return None
-    if span.span_hash != f"sha256:{hashlib.sha256(span.lang.encode() + code).hexdigest()}":
-        return None
-    return code.decode("utf-8", "replace")
-
-
-def _item(span: Span, attempt: Attempt) -> dict[str, Any]:
-    return {
-        "span_hash": span.span_hash,
-        "path": span.path,
-        "lang": span.lang,
-        "symbol": span.symbol,
-        "kind": span.kind,
-        "lines": [span.start_line, span.end_line],
-        "attempt": attempt.number,
-    }
-
-
-def _options(built: AttemptCascade) -> Any:
-    return getattr(built.cascade.backends[-1], "options", built.tier_preset.options)
-
-
-def _count(meta: dict[str, Any], *names: str) -> int | None:
-    return next((meta[name] for name in names if isinstance(meta.get(name), int)), None)
-
-
-def _speed(meta: dict[str, Any], seconds: float) -> float | None:
-    tokens = _count(meta, "eval_count", "completion_tokens")
-    nanoseconds = _count(meta, "eval_duration")
-    if tokens is None:
-        return None
-    taken = nanoseconds / 1e9 if nanoseconds and nanoseconds > 0 else seconds
-    return round(tokens / taken, 2) if taken > 0 else None
 
 
 def _stored_outcome(report: SpanReport) -> Outcome:

@@ -51,7 +51,10 @@ class BackendError(LlmcError):
     `failure` is None when no usable reply came back (a runtime failure), else (kind, detail,
     payload) of a reply that came back and was refused. `failure_type` is the kind, "runtime", or
     "backend_error" for a cascade without backends. `attempts` holds a record per backend tried.
+    `model` is set where only the reply tells which model it is from.
     """
+
+    model: str | None = None
 
     def __init__(
         self,
@@ -82,3 +85,8 @@ class RateLimitedError(BackendError):
 
 class CredentialsError(BackendError):
     """The server refuses the key (HTTP 401 or 403)."""
+
+
+def classify_failure(error: BackendError) -> str:
+    """Return the kind of a failure: runtime, parse, truncation or validation."""
+    return error.failure[0] if error.failure else "runtime"

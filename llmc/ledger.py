@@ -60,20 +60,27 @@ class Ledger:
         append_line(self._metrics_log, metrics)
         append_line(self._ledger_log, ledger_record(event.report))
         if isinstance(event, SpanFailed):
-            self._save_reply(event.report)
+            save_refused_reply(self._repo, event.report)
 
-    def _save_reply(self, report: SpanReport) -> None:
-        last = report.last
-        if last.failure_type not in ("parse", "truncation") or last.payload is None:
-            return
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        name = f"{report.span.span_hash}_{stamp}.json".replace("/", "_")
-        folder = self._repo / "logs" / "failed_enrichments"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(last.payload, encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise StoreError(f"cannot save a reply in {folder}: {error.strerror}") from error
+
+def save_refused_reply(repo: Path, report: SpanReport) -> Path | None:
+    """Save the last reply of a failed span if it could not be read as JSON; return its file.
+
+    Raises StoreError.
+    """
+    last = report.last
+    if last.failure_type not in ("parse", "truncation") or last.payload is None:
+        return None
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    folder = repo / "logs" / "failed_enrichments"
+    # The hash comes from the database: whatever it holds, it names a file in this folder.
+    path = folder / f"{report.span.span_hash}_{stamp}.json".replace("/", "_")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(last.payload, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise StoreError(f"cannot save a reply in {folder}: {error.strerror}") from error
+    return path
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:

@@ -31,18 +31,20 @@ LAYERS = {
     "ledger": 3,
     "gpu": 3,
     "cascade": 3,
-    "routing": 4,
+    "routing": 3,
     "backends": 4,
+    "work": 4,
+    "attempts": 5,
     "testing": 4,
-    "engine": 5,
+    "engine": 6,
     "selection": 5,
-    "display": 6,
-    "search": 6,
-    "mcp_server": 6,
-    "web": 6,
-    "cli": 7,
+    "display": 7,
+    "search": 7,
+    "mcp_server": 7,
+    "web": 7,
+    "cli": 8,
 }
-TOP = 8
+TOP = 9
 """`llmc` itself, whose public names load lazily, and `python -m llmc`: above everything."""
 
 HOMES = {
@@ -171,7 +173,7 @@ PLANTED = {
     "inside a function": ("llmc.cascade", "def f():\n    from llmc.engine import enrich"),
     "a sibling backend": ("llmc.backends.ollama", "from llmc.backends.openai import X"),
     "a backend's own package": ("llmc.backends.ollama", "from llmc.backends import build"),
-    "testing above layer 3": ("llmc.testing.fakes", "from llmc.routing import Route"),
+    "testing above layer 3": ("llmc.testing.fakes", "from llmc.engine import enrich"),
     "an unknown target": ("llmc.engine", "from llmc.helpers import x"),
     "an unknown module": ("llmc.helpers", ""),
     "the environment": ("llmc.engine", "import os\nos.environ['X']"),

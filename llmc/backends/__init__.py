@@ -8,12 +8,13 @@ the attempt's place in the host chain, the gateway, or the model in process.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from llmc.backends._base import AttemptCascade, BackendConfig, CallPolicy
 from llmc.cascade import BackendAdapter, BackendCascade
 from llmc.chains import ChainEntry
-from llmc.config import Endpoint, Settings, cloud_endpoint
+from llmc.config import Endpoint, Settings
 from llmc.errors import ConfigError
 from llmc.models import Attempt
 from llmc.presets import TierPreset, preset_for
@@ -93,7 +94,8 @@ class CascadeBuilder:
                     "no gateway is configured; set OPENAI_BASE_URL or OPENAI_API_KEY, "
                     "GEMINI_API_KEY, or AZURE_OPENAI_ENDPOINT, _KEY and _DEPLOYMENT"
                 )
-            return self._openai(gateway.endpoint, BackendConfig("gateway", "openai"))
+            endpoint = self._truthful(gateway.endpoint)
+            return self._openai(endpoint, BackendConfig("gateway", "openai"))
         label, url = self._host(attempt.host_index)
         config = BackendConfig(f"ollama-{label}", "ollama", tier=attempt.tier, url=url)
         return self._ollama(preset, label, config, None)
@@ -132,11 +134,12 @@ class CascadeBuilder:
                 f"chain entry {entry.name!r} has no url, and the environment names no cloud "
                 "server; add url, or set GEMINI_API_KEY, OPENAI_API_KEY or AZURE_OPENAI_*"
             )
-        if entry.model:
-            env: Mapping[str, str] = {**self.settings.environ, "GEMINI_MODEL": entry.model}
-            env = {**env, "OPENAI_MODEL": entry.model}
-            return cloud_endpoint(env, entry.model, azure=known.key_header == "api-key") or known
-        return known
+        return self._truthful(self.settings.gateway.for_model(entry.model).endpoint or known)
+
+    @staticmethod
+    def _truthful(endpoint: Endpoint) -> Endpoint:
+        """Record the model that is asked, not the label that the batch driver's contract names."""
+        return replace(endpoint, label=endpoint.model)
 
     def _ollama(
         self,

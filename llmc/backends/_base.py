@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from llmc.cascade import BackendCascade
+from llmc.errors import BackendError
 from llmc.models import Enrichment
 from llmc.presets import TierPreset
 from llmc.reply import read
@@ -63,9 +64,13 @@ class AttemptCascade(NamedTuple):
 
 
 def accept(
-    text: str, item: Mapping[str, Any], meta: Mapping[str, Any], *, require_summary: bool
+    text: str, item: Mapping[str, Any], meta: dict[str, Any], *, require_summary: bool
 ) -> Enrichment:
-    """Read a reply about `item`, whose "lines" are the span's. Raises BackendError."""
+    """Read a reply about `item`, whose "lines" are the span's; note its length in `meta`.
+
+    Raises BackendError.
+    """
+    meta["reply_chars"] = len(text)
     return read(
         text,
         item["lines"],
@@ -73,3 +78,17 @@ def accept(
         eval_count=meta.get("eval_count"),
         require_summary=require_summary,
     )
+
+
+def accept_from_gateway(
+    text: str, item: Mapping[str, Any], meta: dict[str, Any], *, require_summary: bool
+) -> Enrichment:
+    """Do as `accept`; a refusal names the model, which nothing else about the call tells.
+
+    A gateway's meta has no done_reason and no eval_count: its reply is judged by the text alone.
+    """
+    try:
+        return accept(text, item, meta, require_summary=require_summary)
+    except BackendError as error:
+        error.model = meta["model"]
+        raise

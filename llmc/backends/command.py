@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from llmc.backends._base import BackendConfig, accept
+from llmc.backends._base import BackendConfig, accept_from_gateway
 from llmc.config import GatewaySettings
 from llmc.errors import BackendError
 from llmc.models import Enrichment
@@ -55,7 +55,8 @@ class CommandBackend:
             "model": model_label(environ),
             "options": None,
         }
-        return accept(text, item, {}, require_summary=self._require_summary), meta
+        result = accept_from_gateway(text, item, meta, require_summary=self._require_summary)
+        return result, meta
 
     def _run(self, prompt: str, environ: Mapping[str, str]) -> str:
         command = ["node", self._program] if self._program.endswith(".js") else [self._program]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from llmc.backends._base import MAX_REPLY_TOKENS, BackendConfig, CallPolicy, accept
+from llmc.backends._base import MAX_REPLY_TOKENS, BackendConfig, CallPolicy, accept_from_gateway
 from llmc.config import Endpoint
 from llmc.errors import (
     BackendError,
@@ -67,8 +67,8 @@ class OpenAIBackend:
             "prompt_eval_count": usage.get("prompt_tokens"),
             "completion_tokens": usage.get("completion_tokens"),
         }
-        # The finish_reason isn't passed on: a gateway's reply is judged by its text alone.
-        return accept(text, item, {}, require_summary=self._policy.require_summary), meta
+        require = self._policy.require_summary
+        return accept_from_gateway(text, item, meta, require_summary=require), meta
 
     def _request(self, prompt: str) -> dict[str, Any]:
         request: dict[str, Any] = {

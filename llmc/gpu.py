@@ -1,0 +1,133 @@
+"""The load of the local GPU while an attempt runs, as `nvidia-smi` tells it.
+
+Sampling runs beside the attempt on a thread of its own and never delays it; where there is no
+`nvidia-smi`, there is nothing to say and nothing is started.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from llmc.models import GpuStats
+
+INTERVAL_SEC = 1.0
+QUERY_TIMEOUT_SEC = 5.0
+FIRST_SAMPLE_SEC = 2.0
+"""How long a short attempt waits at its end for the one sample that is under way."""
+
+LOW_UTIL_PERCENT = 50.0
+LOW_UTIL_STREAK_SEC = 300.0
+LOW_VRAM_MIB = 6800.0
+"""What a 7b model at 4 bits takes: less means that it does not run on the GPU as a whole."""
+
+_QUERY = ("-i", "0", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits")
+
+
+def is_local(url: str | None) -> bool:
+    """Tell whether a URL's host is this machine; one that can't be parsed counts as local."""
+    try:
+        name = (urlsplit(url or "").hostname or "").lower()
+    except ValueError:
+        return True
+    return name in ("", "localhost", "127.0.0.1", "::1") or name.endswith(
+        (".local", ".localdomain")
+    )
+
+
+class GpuSampler:
+    """Samples GPU 0 once a second while it is entered; `stats` is complete afterwards."""
+
+    def __init__(self) -> None:
+        self._samples: list[tuple[float, float]] = []
+        self._stop = threading.Event()
+        self._sampled = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> GpuSampler:
+        program = shutil.which("nvidia-smi")
+        if program:
+            self._thread = threading.Thread(
+                target=self._run, args=(program,), name="llmc-gpu", daemon=True
+            )
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._thread:
+            self._sampled.wait(FIRST_SAMPLE_SEC)
+
+    @property
+    def stats(self) -> GpuStats:
+        samples = list(self._samples)
+        if not samples:
+            return GpuStats()
+        utils, memories = zip(*samples, strict=True)
+        return GpuStats(
+            util_avg=sum(utils) / len(utils),
+            util_max=max(utils),
+            vram_avg_mib=sum(memories) / len(memories),
+            vram_max_mib=max(memories),
+        )
+
+    def _run(self, program: str) -> None:
+        while True:
+            sample = _sample(program)
+            if sample:
+                self._samples.append(sample)
+            self._sampled.set()
+            if self._stop.wait(INTERVAL_SEC):
+                return
+
+
+class LoadWatch:
+    """Notices a GPU that has little to do over the attempts of a run."""
+
+    def __init__(self) -> None:
+        self._streak_sec = 0.0
+        self._said_vram = False
+
+    def warnings(self, stats: GpuStats, duration_sec: float) -> list[str]:
+        """Take one attempt's load; return what the user should be told now."""
+        found = []
+        if stats.util_avg is not None:
+            low = stats.util_avg < LOW_UTIL_PERCENT
+            self._streak_sec = self._streak_sec + duration_sec if low else 0.0
+            if self._streak_sec >= LOW_UTIL_STREAK_SEC:
+                found.append(
+                    f"GPU below {LOW_UTIL_PERCENT:.0f} % for {self._streak_sec:.0f} s; "
+                    "does the model fit it (num_gpu), or is another program in the way?"
+                )
+                self._streak_sec = 0.0
+        if stats.vram_max_mib is not None and stats.vram_max_mib < LOW_VRAM_MIB:
+            if not self._said_vram:
+                found.append(
+                    f"GPU memory peaks at {stats.vram_max_mib:.0f} MiB, below {LOW_VRAM_MIB:.0f}; "
+                    "the model may be running on the processor"
+                )
+            self._said_vram = True
+        return found
+
+
+def _sample(program: str) -> tuple[float, float] | None:
+    try:
+        result = subprocess.run(
+            [program, *_QUERY],
+            capture_output=True,
+            text=True,
+            timeout=QUERY_TIMEOUT_SEC,
+            check=True,
+        )
+        util, memory = result.stdout.strip().splitlines()[0].split(",")[:2]
+        return float(util), float(memory)
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None

@@ -1,0 +1,341 @@
+#!/usr/bin/env python3
+"""The batch driver: enrich the pending spans of a repository's index, one at a time.
+
+Its flags, environment, files and records are a contract (docs/batch-driver.md). llmc's engine does
+the work; what stands here are the flags, the rules that are the driver's own, and the cascade of a
+single adapter that it has always built for an attempt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from llmc import engine, routing
+from llmc.backends import AttemptCascade, BackendConfig, CallPolicy
+from llmc.backends.command import CommandBackend
+from llmc.backends.ollama import OllamaBackend
+from llmc.backends.openai import OpenAIBackend
+from llmc.config import Flags, GatewaySettings, Settings, load_settings
+from llmc.errors import ConfigError, LlmcError, classify_failure
+from llmc.events import Event, RunFinished, SpanEnriched, SpanFailed, Warned
+from llmc.gpu import GpuSampler, is_local
+from llmc.hosts import DEFAULT_URL, Host, reachable
+from llmc.ledger import save_refused_reply
+from llmc.models import Attempt, Enrichment
+from llmc.presets import TierPreset, preset_for, read_policy
+from llmc.reply import read
+from llmc.transport import Client
+from llmc.work import EXCERPT_CHARS, Rules
+from tools.rag.enrichment_backends import (
+    AttemptRecord,
+    BackendAdapter,
+    BackendCascade,
+    BackendError,
+)
+
+__all__ = [
+    "PRESET_CACHE",
+    "AttemptRecord",
+    "BackendAdapter",
+    "BackendCascade",
+    "BackendError",
+    "classify_failure",
+    "handle_failure",
+    "main",
+    "parse_and_validate",
+]
+
+_AdapterConfigShim = BackendConfig
+_OllamaBackendAdapter = OllamaBackend
+_GpuSampler = GpuSampler
+_should_sample_local_gpu = is_local
+handle_failure = save_refused_reply
+parse_and_validate = read
+
+PRESET_CACHE: dict[Path, Mapping[str, TierPreset]] = {}
+"""The tier presets of each repository worked on."""
+
+HTTP_TIMEOUT_SEC = 180.0
+
+
+class _GatewayBackendAdapter:
+    """The gateway: the program of --gateway-path, else the server that the environment names."""
+
+    def __init__(
+        self,
+        config: BackendConfig,
+        gateway: GatewaySettings,
+        *,
+        cwd: Path,
+        client: Client,
+    ) -> None:
+        self._config = config
+        self._gateway = gateway.for_model(config.model)
+        self._cwd = cwd
+        self._client = client
+
+    @property
+    def config(self) -> BackendConfig:
+        return self._config
+
+    def describe_host(self) -> str | None:
+        """Return nothing: the records have never named a host for the gateway."""
+        return None
+
+    def generate(
+        self, prompt: str, *, item: Mapping[str, Any]
+    ) -> tuple[Enrichment, dict[str, Any]]:
+        """Make one attempt: one process, or one HTTP call."""
+        backend: CommandBackend | OpenAIBackend
+        if self._gateway.program:
+            backend = CommandBackend(
+                self._config,
+                str(self._gateway.program),
+                self._gateway,
+                cwd=self._cwd,
+                require_summary=False,
+            )
+        elif self._gateway.endpoint:
+            policy = CallPolicy(timeout=self._gateway.timeout, require_summary=False)
+            backend = OpenAIBackend(
+                self._config, self._gateway.endpoint, policy=policy, client=self._client
+            )
+        else:
+            raise BackendError(
+                "no gateway is configured; use --gateway-path, or set GEMINI_API_KEY, "
+                "OPENAI_BASE_URL or AZURE_OPENAI_ENDPOINT, _KEY and _DEPLOYMENT",
+                failure_type="runtime",
+            )
+        return backend.generate(prompt, item=item)
+
+
+def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
+    *,
+    backend: str,
+    tier_for_attempt: str,
+    repo_root: Path,
+    args: argparse.Namespace,
+    ollama_host_chain: Sequence[Host],
+    current_host_idx: int,
+    host_chain_count: int,
+) -> AttemptCascade:
+    """Return the cascade of one attempt, which holds exactly one adapter.
+
+    `backend` is auto, ollama or gateway; any other word is ollama on localhost. A chain entry for
+    the tier configures the adapter: model, options, keep_alive and, if it has one, the url.
+    """
+    settings: Settings = getattr(args, "settings", None) or load_settings(repo_root, _flags(args))
+    client: Client = getattr(args, "client", None) or Client()
+    presets = PRESET_CACHE.setdefault(Path(repo_root), settings.presets)
+    preset = preset_for(presets, tier_for_attempt)
+    entry = next(iter(settings.entries(tier_for_attempt)), None)
+    if backend == "gateway" or (backend == "auto" and tier_for_attempt == "nano"):
+        config = BackendConfig(
+            name=entry.name if entry else "gateway",
+            provider="gateway",
+            model=entry.model if entry else None,
+            tier=tier_for_attempt,
+        )
+        gateway = _GatewayBackendAdapter(
+            config, settings.gateway, cwd=Path(repo_root), client=client
+        )
+        return AttemptCascade(BackendCascade([gateway]), preset.name, preset, None, None, "gateway")
+    host = Host("localhost", DEFAULT_URL)
+    if backend in ("auto", "ollama"):
+        index = min(current_host_idx, host_chain_count - 1)
+        host = ollama_host_chain[index] if index < len(ollama_host_chain) else Host("", "")
+    url = (entry.url.rstrip("/") if entry and entry.url else host.url) or None
+    config = BackendConfig(
+        name=entry.name if entry else f"ollama-{host.label}",
+        provider="ollama",
+        model=entry.model if entry and entry.model is not None else preset.model,
+        tier=tier_for_attempt,
+        url=url,
+        options=(entry.options or None) if entry else None,
+        keep_alive=entry.keep_alive if entry else None,
+    )
+    ollama = OllamaBackend(
+        config,
+        preset,
+        label=host.label or None,
+        default_model=settings.ollama_model,
+        policy=CallPolicy(
+            tries=max(1, args.retries),
+            retry_wait=args.retry_wait,
+            timeout=HTTP_TIMEOUT_SEC,
+            structured=False,
+            require_summary=False,
+        ),
+        client=client,
+    )
+    return AttemptCascade(
+        BackendCascade([ollama]), preset.name, preset, host.label or None, url, "ollama"
+    )
+
+
+class _DriverBuilder:
+    """What the engine asks for the cascade of each attempt."""
+
+    def __init__(self, settings: Settings, args: argparse.Namespace) -> None:
+        self._settings = settings
+        self._args = args
+
+    def __call__(self, attempt: Attempt) -> AttemptCascade:
+        hosts = self._settings.hosts
+        return _build_cascade_for_attempt(
+            backend=self._settings.backend,
+            tier_for_attempt=attempt.tier,
+            repo_root=self._settings.repo,
+            args=self._args,
+            ollama_host_chain=hosts,
+            current_host_idx=attempt.host_index,
+            host_chain_count=max(1, len(hosts)),
+        )
+
+    def check(self) -> None:
+        """Find nothing wrong: what is missing fails the one span that needs it."""
+
+    def cancel(self) -> None:
+        self._args.client.cancellation.cancel()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the driver and return its exit status."""
+    args = _parser().parse_args(argv)
+    repo = Path(args.repo).resolve()
+    if not (repo / ".git").exists():
+        print(f"{repo} is not a git repository: it has no .git", file=sys.stderr)
+        return 1
+    try:
+        read_policy(repo, args.retries)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        return _run(repo, args)
+    except LlmcError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(repo: Path, args: argparse.Namespace) -> int:
+    PRESET_CACHE.clear()
+    settings = replace(load_settings(repo, _flags(args)), concurrency=1)
+    args.settings, args.client = settings, Client()
+    if settings.health_check and not reachable(settings.hosts, settings.health_timeout):
+        tried = ", ".join(f"{host.label} ({host.url})" for host in settings.hosts)
+        print(f"no Ollama host answers; tried: {tried or 'none is configured'}", file=sys.stderr)
+        return 2
+    engine.make_folder(settings.logs)
+    rules = Rules(
+        excerpt_chars=EXCERPT_CHARS,
+        nesting=routing.driver_nesting,
+        maintain=True,
+        verify=False,
+        sleep=max(0.0, args.sleep),
+        page=max(0, args.batch_size),
+    )
+    if args.dry_run:
+        for span, tier, prompt in engine.plan(repo, settings, rules=rules):
+            print(f"--- {span.path}:{span.start_line}-{span.end_line} {span.symbol} [{tier}]")
+            print(prompt)
+        return 0
+    report = engine.enrich(
+        repo, settings, hooks=(_print_event,), builder=_DriverBuilder(settings, args), rules=rules
+    )
+    return 130 if report.interrupted else 0
+
+
+def _print_event(event: Event) -> None:
+    match event:
+        case SpanEnriched(report=report, enrichments_total=total):
+            span, seconds = report.span, report.wall_sec
+            print(
+                f"enriched {span.path}:{span.start_line}-{span.end_line} {span.symbol} "
+                f"with {report.model} [{report.tier}] in {seconds:.1f} s ({total} in all)"
+            )
+        case SpanFailed(report=report):
+            span, last = report.span, report.last
+            print(
+                f"failed {span.path}:{span.start_line}-{span.end_line} {span.symbol} "
+                f"after {len(report.outcomes)} attempts: {last.failure_type}: {last.detail}"
+            )
+        case Warned(message=message):
+            print(f"warning: {message}")
+        case RunFinished(report=report):
+            failed = sum(report.failed.values())
+            print(f"{report.enriched} enriched, {failed} failed, {report.left} left")
+    sys.stdout.flush()
+
+
+def _flags(args: argparse.Namespace) -> Flags:
+    backend = getattr(args, "backend", "auto")
+    if getattr(args, "api", False):
+        backend = "gateway"
+    elif getattr(args, "local", False):
+        backend = "ollama"
+    return Flags(
+        backend=backend,
+        limit=getattr(args, "max_spans", 0),
+        router=getattr(args, "router", None),
+        start_tier=getattr(args, "start_tier", None),
+        headroom=getattr(args, "max_tokens_headroom", None),
+        retries=getattr(args, "retries", 3),
+        retry_wait=getattr(args, "retry_wait", 2.0),
+        cooldown=getattr(args, "cooldown", None),
+        model=getattr(args, "model", None),
+        fallback_model=getattr(args, "fallback_model", None),
+        gateway_path=getattr(args, "gateway_path", None),
+        gateway_timeout=getattr(args, "gateway_timeout", 300.0),
+        schema_version=getattr(args, "schema_version", "enrichment.v1"),
+        log=getattr(args, "log", None),
+        verbose=getattr(args, "verbose", False),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="qwen_enrich_batch.py",
+        description="Enrich the pending spans of a repository's index, one at a time.",
+    )
+    add = parser.add_argument
+    add("--repo", default=".", help="repository root (default: the current folder)")
+    add("--batch-size", type=int, default=5, help="spans planned at a time (default 5)")
+    add("--max-spans", type=int, default=0, help="stop after N successes; 0: no limit")
+    add("--log", help="metrics file (default REPO/logs/enrichment_metrics.jsonl)")
+    add("--model", default="qwen2.5:7b", help="name recorded where the model has none")
+    add("--schema-version", default="enrichment.v1", help="version stored with each enrichment")
+    add("--sleep", type=float, default=0.0, help="seconds between spans")
+    add("--cooldown", type=int, help="skip files changed in the last N seconds (default 0)")
+    add("--retries", type=int, default=3, help="attempts per span, and HTTP tries per attempt")
+    add("--retry-wait", type=float, default=2.0, help="seconds before a retry")
+    add("--dry-run", action="store_true", help="print the prompts, call nothing")
+    add("--verbose", action="store_true", help="have the gateway program say more")
+    add("--backend", choices=("auto", "ollama", "gateway"), default="auto")
+    add("--api", action="store_true", help="same as --backend gateway; beats --local")
+    add("--local", action="store_true", help="same as --backend ollama")
+    add("--gateway-path", help="gateway program; without it the built-in gateway is used")
+    add("--gateway-timeout", type=float, default=300.0, help="seconds per gateway call")
+    add("--fallback-model", help="name recorded for a failure without one ($RAG_FALLBACK_MODEL)")
+    add("--no-gateway-fallback", action="store_true", help="accepted, without effect")
+    add("--router", choices=("on", "off"), help="default: $ROUTER_ENABLED, else on")
+    add(
+        "--start-tier",
+        choices=("auto", "7b", "14b", "nano"),
+        help="default: $ROUTER_DEFAULT_TIER, else auto",
+    )
+    add("--max-tokens-headroom", type=int, help="default: $ROUTER_MAX_TOKENS_HEADROOM, else 4000")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
