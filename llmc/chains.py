@@ -48,7 +48,7 @@ class ChainEntry(BaseModel):
     slots: Annotated[int, Field(ge=1)] = 1
     enabled: bool = True
     options: dict[str, Any] = {}
-    api_key_env: str | None = None
+    api_key_env: Annotated[str | None, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] = None
     command: str | None = None
 
 
@@ -81,7 +81,7 @@ def read_table(repo: Path, chain_json: str = "") -> EnrichmentTable:
         document = {}
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     table = document.get("enrichment", {})
     if not isinstance(table, dict):
@@ -114,13 +114,13 @@ def _number(path: Path, table: dict[str, Any], key: str) -> int | None:
 
 def _entries(found: object, source: str, key: str) -> tuple[ChainEntry, ...]:
     if not isinstance(found, list):
-        raise ConfigError(f"{source}: {key} is {found!r}; it must be a list of entries")
+        raise ConfigError(f"{source}: {key} is {_shown(found)}; it must be a list of entries")
     return tuple(_entry(raw, source, f"{key}[{i}]") for i, raw in enumerate(found))
 
 
 def _entry(raw: object, source: str, key: str) -> ChainEntry:
     if not isinstance(raw, dict):
-        raise ConfigError(f"{source}: {key} is {raw!r}; it must be a table")
+        raise ConfigError(f"{source}: {key} is {_shown(raw)}; it must be a table")
     label = f"{key} (name = {raw.get('name')!r})"
     try:
         entry = ChainEntry.model_validate(raw)
@@ -129,6 +129,11 @@ def _entry(raw: object, source: str, key: str) -> ChainEntry:
     if entry.provider == "command" and not entry.command:
         raise ConfigError(f'{source}: {label}: provider command needs command = "PROGRAM"')
     return entry
+
+
+def _shown(value: object) -> str:
+    """Return a value for an error; a container may hold a key, so only its type."""
+    return f"a {type(value).__name__}" if isinstance(value, dict | list) else repr(value)
 
 
 def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
@@ -141,7 +146,12 @@ def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
     if where == "provider":
         allowed = f"allowed: {', '.join(PROVIDERS)} (gateway and gemini mean openai)"
     else:
-        allowed = problem["msg"]
+        problems = error.errors(include_url=False)
+        messages = [entry["msg"] for entry in problems if entry["loc"][0] == where]
+        allowed = ", or ".join(dict.fromkeys(messages))
+    if where == "api_key_env" and isinstance(raw[where], str):
+        # Somebody may have put the key itself there.
+        return f"{where} must be the name of an environment variable, in capitals, not a key"
     return f"{where} is {raw.get(where)!r}; {allowed}"
 
 

@@ -152,7 +152,7 @@ class Settings:
         if not value:
             raise ConfigError(
                 f"chain entry {entry.name!r}: api_key_env is {entry.api_key_env!r}, "
-                "but that variable is not set; export it or drop the key"
+                "but that variable is not set; export it, or drop api_key_env"
             )
         return SecretStr(value)
 

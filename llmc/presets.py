@@ -159,7 +159,7 @@ def _yaml_mapping(path: Path) -> Mapping[str, Any]:
 
     try:
         found = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if found is None:
         return {}

@@ -17,6 +17,9 @@ Message = dict[str, str]
 CHARS_PER_TOKEN = 3
 """A cautious estimate for source code, which runs at 3 to 4 characters a token."""
 
+_NOTE_CHARS = 60
+"""Room for the note that says how many lines are not shown."""
+
 SYSTEM = """\
 You explain source code to developers who search a code base. You are shown one function, class or \
 document section. Reply with one JSON object and nothing else:
@@ -93,18 +96,20 @@ class Prompt(str):
         ]
 
     def fit(self, tokens: float) -> Prompt:
-        """Return the prompt cut to about `tokens`, code at a line boundary; itself if it fits."""
+        """Return the prompt cut to about `tokens`, code at a line boundary; itself if it fits.
+
+        At least 200 characters of code stay, so a very small budget is exceeded.
+        """
         excess = len(self) - int(tokens * CHARS_PER_TOKEN)
         if excess <= 0:
             return self
-        room = max(200, len(self._code) - excess - 80)
-        if room >= len(self._code):
-            return self
+        room = max(200, len(self._code) - excess - _NOTE_CHARS)
         kept = self._code[:room]
         boundary = kept.rfind("\n")
         kept = kept[:boundary] if boundary > room // 2 else kept
-        lost = self._code.count("\n", len(kept)) + self.cut_lines
-        return Prompt(self._head, self._lang, kept, max(1, lost))
+        lost = max(1, _line_count(self._code) - _line_count(kept))
+        shorter = Prompt(self._head, self._lang, kept, self.cut_lines + lost)
+        return shorter if len(shorter) < len(self) else self
 
 
 def build(span: Span, code: str) -> Prompt:
@@ -125,6 +130,10 @@ def fit(prompt: str, options: Mapping[str, object], reply_tokens: int) -> str:
     if not isinstance(prompt, Prompt) or not isinstance(context, int):
         return prompt
     return prompt.fit(max(context - reply_tokens, context // 4))
+
+
+def _line_count(code: str) -> int:
+    return code.rstrip("\n").count("\n") + 1
 
 
 def _turn(head: str, lang: str, code: str, cut_lines: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import http.client
+import io
 import itertools
 import select
 import socket
@@ -20,10 +21,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
+from typing import Any
 from urllib.parse import urlsplit
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """A reply larger than this is a runaway server, not an answer."""
+
+MAX_TIMEOUT_SEC = 7 * 86400.0
+"""What stands for "no timeout": the system's timers take no infinity."""
 
 _Place = tuple[str, str, int | None]
 
@@ -106,7 +111,10 @@ class Client:
             raise ConnectError(f"{url!r} is not an http:// or https:// URL")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         exchange = Exchange(
-            self, place, time.monotonic() + timeout, cancellation or self.cancellation
+            self,
+            place,
+            time.monotonic() + min(timeout, MAX_TIMEOUT_SEC),
+            cancellation or self.cancellation,
         )
         exchange.begin(method, target, body, headers or {})
         return exchange
@@ -119,25 +127,18 @@ class Client:
                     connection.close()
             self._idle.clear()
 
-    def take(self, place: _Place, timeout: float) -> http.client.HTTPConnection:
-        """Return a live connection to `place`: an idle one, else a new one, connected."""
+    def take(self, place: _Place) -> http.client.HTTPConnection | None:
+        """Return an idle connection to `place` that is still open, None if there is none."""
         while connection := self._pop(place):
             if connection.sock and not select.select([connection.sock], [], [], 0)[0]:
                 return connection
             connection.close()
-        scheme, host, port = place
-        if scheme == "https":
-            self._tls = self._tls or ssl.create_default_context()
-            connection = http.client.HTTPSConnection(host, port, context=self._tls, timeout=timeout)
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=timeout)
-        try:
-            connection.connect()
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            connection.close()
-            raise ConnectError(f"cannot connect to {_address(place)}: {error}") from error
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
+        return None
+
+    def secured(self, sock: socket.socket, host: str) -> socket.socket:
+        """Return the socket with TLS on top. Raises OSError."""
+        self._tls = self._tls or ssl.create_default_context()
+        return self._tls.wrap_socket(sock, server_hostname=host)
 
     def give(self, place: _Place, connection: http.client.HTTPConnection) -> None:
         """Keep a connection whose response has been read to its end."""
@@ -161,6 +162,7 @@ class Exchange:
         self._deadline = deadline
         self._cancellation = cancellation
         self._connection: http.client.HTTPConnection | None = None
+        self._sock: socket.socket | None = None
         self._response: http.client.HTTPResponse | None = None
         self._aborted = False
         self._finished = False
@@ -179,14 +181,11 @@ class Exchange:
     ) -> None:
         """Connect, send the request and wait for the response's headers."""
         self._cancellation._enter(self)
+        _WATCHDOG.watch(self, self._deadline)
         try:
-            connection = self._client.take(self._place, self._left())
-            with self._lock:
-                self._connection = connection
-            if self._cancellation.is_set:
-                raise CancelledError("cancelled")
-            connection.sock.settimeout(self._left())
-            _WATCHDOG.watch(self, self._deadline)
+            connection = self._client.take(self._place) or self._connect()
+            self._connection = connection
+            self._hold(connection.sock)
             connection.request(method, target, body=body, headers=dict(headers))
             self._response = connection.getresponse()
         except RequestError:
@@ -194,6 +193,45 @@ class Exchange:
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._failed(error) from error
+        if self._aborted:
+            raise self._failed(EOFError("closed"))
+
+    def _connect(self) -> http.client.HTTPConnection:
+        scheme, host, port = self._place
+        secure = scheme == "https"
+        error: Exception = OSError("the name has no address")
+        try:
+            found = socket.getaddrinfo(host, port or (443 if secure else 80), 0, socket.SOCK_STREAM)
+        except (OSError, ValueError) as failure:
+            found, error = [], failure
+        for family, kind, protocol, _, address in found:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self._hold(sock)
+                sock.connect(address)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if secure:
+                    sock = self._client.secured(sock, host)
+                    self._hold(sock)
+            except (OSError, ValueError) as failure:
+                sock.close()
+                error = failure
+            else:
+                connection = http.client.HTTPConnection(host, port)
+                connection.sock = sock
+                connection.response_class = _Response
+                return connection
+        if self._aborted:
+            raise self._failed(error) from error
+        raise ConnectError(f"cannot connect to {_address(self._place)}: {error}") from error
+
+    def _hold(self, sock: socket.socket) -> None:
+        """Take hold of the socket, so that `abort` finds it. Raises OSError if that was before."""
+        with self._lock:
+            self._sock = sock
+            if self._aborted:
+                raise OSError("aborted")
+        sock.settimeout(self._left())
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body as it comes in. Raises RequestError when it breaks off."""
@@ -224,17 +262,17 @@ class Exchange:
         """Shut the socket down, from any thread; a blocked reader wakes with an error."""
         with self._lock:
             self._aborted = True
-            sock = self._connection.sock if self._connection else None
-        if sock is not None:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+            if self._sock is not None:
+                with suppress(OSError):
+                    self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End the exchange; the connection is kept if the response was read to its end."""
         self._cancellation._leave(self)
         _WATCHDOG.forget(self)
         with self._lock:
-            connection, self._connection = self._connection, None
+            self._sock = None
+        connection, self._connection = self._connection, None
         if connection is None:
             return
         if self._finished and not self._aborted and not self._answer.will_close:
@@ -268,6 +306,22 @@ class Exchange:
         if isinstance(error, TimeoutError) or time.monotonic() >= self._deadline:
             return DeadlineError(f"{_address(self._place)} did not answer in full by the deadline")
         return RequestError(f"{_address(self._place)}: {str(error) or type(error).__name__}")
+
+
+class _Reader(io.BufferedReader):
+    """Tells an end of the stream within a line from the end of the headers."""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n") and (size is None or size < 0 or len(line) < size):
+            raise ConnectionResetError("the connection was closed within the headers")
+        return line
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = _Reader(sock.makefile("rb", buffering=0))
 
 
 class _Watchdog:
