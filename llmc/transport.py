@@ -53,14 +53,22 @@ class Cancellation:
     """A switch that ends every request made under it, from any thread, for good."""
 
     def __init__(self) -> None:
-        self.is_set = False
+        self._switch = threading.Event()
         self._lock = threading.Lock()
         self._open: set[Exchange] = set()
+
+    @property
+    def is_set(self) -> bool:
+        return self._switch.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Pause for some time; return at once, and True, when cancelled."""
+        return self._switch.wait(max(0.0, min(seconds, MAX_TIMEOUT_SEC)))
 
     def cancel(self) -> None:
         """Close the sockets of all requests under way, and refuse later ones."""
         with self._lock:
-            self.is_set = True
+            self._switch.set()
             for exchange in self._open:
                 exchange.abort()
 
@@ -257,6 +265,18 @@ class Exchange:
     def read(self) -> bytes:
         """Return the whole body. Raises RequestError when it breaks off."""
         return b"".join(self.chunks())
+
+    def drain(self, seconds: float = 0.05) -> None:
+        """Read what is left of a body that has said all, so that the connection can be kept.
+
+        A server that does not end it in time loses the connection, nothing else.
+        """
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
+        with suppress(RequestError, OSError):
+            if self._sock is not None:
+                self._sock.settimeout(self._left())
+            for _ in self.chunks():
+                pass
 
     def abort(self) -> None:
         """Shut the socket down, from any thread; a blocked reader wakes with an error."""

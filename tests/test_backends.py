@@ -254,10 +254,12 @@ def test_a_server_that_repeats_the_key_does_not_get_it_into_the_error():
     assert "s3cret-key" not in str(caught.value)
 
 
-def test_a_rate_limit_says_when_to_come_back():
-    with FakeOpenAI([faults.RateLimited(7)]) as fake, pytest.raises(RateLimitedError) as caught:
+def test_a_rate_limit_beyond_the_deadline_fails_at_once_and_says_when_to_come_back():
+    started = time.monotonic()
+    with FakeOpenAI([faults.RateLimited(70)]) as fake, pytest.raises(RateLimitedError) as caught:
         openai(fake).generate(PROMPT, item=ITEM)
-    assert caught.value.retry_after == 7
+    assert caught.value.retry_after == 70
+    assert time.monotonic() - started < 8
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from llmc.cascade import BackendCascade
-from llmc.errors import BackendError
+from llmc.errors import BackendError, RateLimitedError
 from llmc.models import Enrichment
 from llmc.presets import TierPreset
 from llmc.reply import read
@@ -38,7 +38,9 @@ class CallPolicy:
     """How calls are made; times in seconds.
 
     `tries` and `retry_wait` are the HTTP tries inside one attempt. `structured` constrains the
-    reply by the schema and bounds its length; `require_summary` refuses an empty summary.
+    reply by the schema, bounds its length, watches it as it is written and waits for a busy server;
+    `timeout` is then the total of the attempt, waits included, otherwise that of each try.
+    `require_summary` refuses an empty summary.
     """
 
     tries: int = 1
@@ -92,3 +94,18 @@ def accept_from_gateway(
     except BackendError as error:
         error.model = meta["model"]
         raise
+
+
+def pause_for(error: RateLimitedError, count: int) -> float:
+    """Return how many seconds to leave a busy server alone: what it asked for, else 1, 2, 4..."""
+    asked = error.retry_after
+    return asked if asked is not None else float(2 ** min(count, 5))
+
+
+def retry_after(header: str | None) -> float | None:
+    """Read a Retry-After header given in seconds; None for a date or nonsense."""
+    try:
+        seconds = float(header or "")
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < 86400 else None

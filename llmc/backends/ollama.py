@@ -1,7 +1,9 @@
 """Ollama over its native API.
 
-Two manners of speaking: the batch driver's plain prompt to /api/generate, and the constrained one,
-a chat whose reply follows the schema and has a bound. Both read the answer the same way.
+Two manners of speaking. The batch driver's: a plain prompt to /api/generate, a number of tries. The
+constrained one: a chat whose reply follows the schema, is bounded, and is read as it is written, so
+that a deadline, a cancel or a runaway ends it at once. A busy server is waited for, within the
+attempt's deadline, rather than counted as a failure of the span.
 """
 
 from __future__ import annotations
@@ -11,13 +13,24 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from llmc.backends._base import MAX_REPLY_TOKENS, BackendConfig, CallPolicy, accept
+from llmc.backends._base import (
+    MAX_REPLY_TOKENS,
+    BackendConfig,
+    CallPolicy,
+    accept,
+    pause_for,
+    retry_after,
+)
+from llmc.backends._stream import Guard, lines
 from llmc.errors import BackendError, HostUnreachableError, RateLimitedError
 from llmc.models import Enrichment
 from llmc.presets import TierPreset
 from llmc.prompts import chat_messages, fit
 from llmc.reply import schema
-from llmc.transport import CancelledError, Client, ConnectError, RequestError
+from llmc.transport import CancelledError, Client, ConnectError, Exchange, RequestError
+
+Answer = tuple[str, dict[str, Any]]
+"""The reply's text, and the other fields of the server's last object."""
 
 
 class OllamaBackend:
@@ -52,12 +65,12 @@ class OllamaBackend:
     def generate(
         self, prompt: str, *, item: Mapping[str, Any]
     ) -> tuple[Enrichment, dict[str, Any]]:
-        """Make one attempt: up to `tries` HTTP calls until one brings a usable reply."""
+        """Make one attempt."""
         if not self._config.url:
             raise BackendError(
                 "no Ollama host is configured; set ENRICH_OLLAMA_HOSTS", failure_type="runtime"
             )
-        text, meta = self._answer(json.dumps(self._request(prompt)).encode())
+        text, meta = self._chat(prompt) if self._policy.structured else self._plain(prompt)
         meta |= {
             "backend": "ollama",
             "host": self.describe_host(),
@@ -66,65 +79,134 @@ class OllamaBackend:
         }
         return accept(text, item, meta, require_summary=self._policy.require_summary), meta
 
-    def _request(self, prompt: str) -> dict[str, Any]:
-        request: dict[str, Any] = {"model": self.model, "options": dict(self.options)}
-        if self.keep_alive is not None:
-            request["keep_alive"] = self.keep_alive
-        if not self._policy.structured:
-            return request | {"prompt": prompt, "stream": False}
-        request["options"].setdefault("num_predict", MAX_REPLY_TOKENS)
-        request["options"].setdefault("temperature", 0)
-        fitted = fit(prompt, self.options, MAX_REPLY_TOKENS)
-        return request | {
-            "messages": chat_messages(fitted),
-            "format": schema(),
-            "stream": True,
-        }
+    # -- plain: the batch driver's contract ----------------------------------------------------
 
-    def _answer(self, body: bytes) -> tuple[str, dict[str, Any]]:
+    def _plain(self, prompt: str) -> Answer:
+        body = json.dumps(self._request(prompt=prompt, stream=False)).encode()
         for left in reversed(range(self._policy.tries)):
             try:
-                return self._call(body)
-            except _TransientError as error:
-                if not left:
-                    raise error.reason from error
-                time.sleep(self._policy.retry_wait)
+                with self._open("/api/generate", body, self._policy.timeout) as exchange:
+                    raw = exchange.read()
+                return _read_body(raw, str(self.describe_host()))
+            except (_TransientError, RequestError) as error:
+                failure = self._mapped(error)
+                if not left or isinstance(error, CancelledError):
+                    raise failure from error
+                self._client.cancellation.wait(self._policy.retry_wait)
         raise AssertionError("tries is at least 1")
 
-    def _call(self, body: bytes) -> tuple[str, dict[str, Any]]:
-        path = "/api/chat" if self._policy.structured else "/api/generate"
-        try:
-            with self._client.request(
-                "POST",
-                f"{self._config.url}{path}",
-                body=body,
-                headers={"Content-Type": "application/json"},
-                timeout=self._policy.timeout,
-            ) as exchange:
-                raw = exchange.read()
-                if exchange.status >= 300:
-                    raise _TransientError(self._status_error(exchange.status, raw))
-        except CancelledError as error:
-            raise BackendError("cancelled", failure_type="runtime") from error
-        except ConnectError as error:
-            raise _TransientError(
-                HostUnreachableError(str(error), failure_type="runtime")
-            ) from error
-        except RequestError as error:
-            raise _TransientError(BackendError(str(error), failure_type="runtime")) from error
-        text, meta = _read_body(raw, str(self.describe_host()))
-        if self._policy.structured and "error" in meta:
-            # The batch driver's contract takes what came before; here half a reply is none.
-            raise _transient(f"{self.describe_host()} broke off: {meta['error']!s:.300}")
-        return text, meta
+    # -- constrained ---------------------------------------------------------------------------
 
-    def _status_error(self, status: int, raw: bytes) -> BackendError:
-        detail = raw[:300].decode("utf-8", "replace").strip()
+    def _chat(self, prompt: str) -> Answer:
+        """Chat until a reply is in or the deadline passes; busy servers and `tries` are retried."""
+        deadline = time.monotonic() + self._policy.timeout
+        fitted, tries, busy = fit(prompt, self.options, MAX_REPLY_TOKENS), self._policy.tries, 0
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                text, meta = self._stream(fitted, left)
+            except (_TransientError, RequestError) as error:
+                failure = self._mapped(error)
+                pause = self._policy.retry_wait
+                if isinstance(failure, RateLimitedError):
+                    pause = pause_for(failure, busy)
+                    busy += 1
+                else:
+                    tries -= 1
+                over = tries < 1 or time.monotonic() + pause >= deadline
+                if over or self._client.cancellation.wait(pause):
+                    raise failure from error
+                continue
+            meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
+            if not self._was_cut(meta):
+                return text, meta
+            shorter = fit(prompt, {"num_ctx": self._context() // 2}, MAX_REPLY_TOKENS // 2)
+            if len(shorter) >= len(fitted):
+                detail = f"the server cut the prompt to num_ctx {self._context()}"
+                raise BackendError(
+                    detail, failure_type="truncation", failure=("truncation", detail, text)
+                )
+            fitted = shorter
+
+    def _context(self) -> int:
+        context = self.options.get("num_ctx")
+        return context if isinstance(context, int) else 0
+
+    def _was_cut(self, meta: Mapping[str, Any]) -> bool:
+        """Tell whether the prompt filled the whole context: then a part of it was dropped."""
+        read = meta.get("prompt_eval_count")
+        return isinstance(read, int) and 0 < self._context() <= read
+
+    def _stream(self, prompt: str, timeout: float) -> Answer:
+        request = self._request(
+            messages=chat_messages(prompt), format=schema(), stream=True, think=False
+        )
+        request["options"].setdefault("num_predict", MAX_REPLY_TOKENS)
+        request["options"].setdefault("temperature", 0)
+        guard, last = Guard(), {}
+        with self._open("/api/chat", json.dumps(request).encode(), timeout) as exchange:
+            for line in lines(exchange.chunks()):
+                last = _object(line, str(self.describe_host()))
+                if last.get("error"):
+                    raise _transient(f"{self.describe_host()} broke off: {last['error']!s:.300}")
+                stopped = guard.feed(_reply_text(last))
+                if last.get("done"):
+                    exchange.drain()
+                if stopped or last.get("done"):
+                    break
+            else:
+                if last:
+                    raise _transient(f"{self.describe_host()} ended the stream without an end")
+        if guard.stop and not guard.complete:
+            detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
+            raise BackendError(
+                detail, failure_type="truncation", failure=("truncation", detail, guard.text)
+            )
+        text = guard.text.rpartition("</think>")[2]
+        if not text.strip():
+            raise _transient(f"{self.describe_host()} sent no reply text")
+        return text, _meta(last)
+
+    # -- both ----------------------------------------------------------------------------------
+
+    def _request(self, **words: Any) -> dict[str, Any]:
+        request: dict[str, Any] = {"model": self.model, "options": dict(self.options), **words}
+        if self.keep_alive is not None:
+            request["keep_alive"] = self.keep_alive
+        return request
+
+    def _open(self, path: str, body: bytes, timeout: float) -> Exchange:
+        exchange = self._client.request(
+            "POST",
+            f"{self._config.url}{path}",
+            body=body,
+            headers={"Content-Type": "application/json"},
+            timeout=timeout,
+        )
+        if exchange.status < 300:
+            return exchange
+        with exchange:
+            raise _TransientError(self._status_error(exchange))
+
+    def _mapped(self, error: _TransientError | RequestError) -> BackendError:
+        """Return what a failed call means to the cascade: the one place that maps the transport."""
+        if isinstance(error, _TransientError):
+            return error.reason
+        if isinstance(error, ConnectError):
+            return HostUnreachableError(str(error), failure_type="runtime")
+        return BackendError(str(error), failure_type="runtime")
+
+    def _status_error(self, exchange: Exchange) -> BackendError:
+        status = exchange.status
+        detail = exchange.read()[:300].decode("utf-8", "replace").strip()
         text = f"{self.describe_host()} answered HTTP {status}: {detail}"
         if status == 404 and "not found" in detail:
             text += f"; run: ollama pull {self.model}"
-        kind = RateLimitedError if status in (429, 503) else BackendError
-        return kind(text, failure_type="runtime")
+        if status not in (429, 503):
+            return BackendError(text, failure_type="runtime")
+        limited = RateLimitedError(text, failure_type="runtime")
+        limited.retry_after = retry_after(exchange.header("retry-after"))
+        return limited
 
 
 class _TransientError(Exception):
@@ -135,40 +217,45 @@ class _TransientError(Exception):
         self.reason = reason
 
 
-def _read_body(raw: bytes, host: str) -> tuple[str, dict[str, Any]]:
-    """Return (reply text, the last object's other fields) of a JSON or JSON-lines body."""
+def _read_body(raw: bytes, host: str) -> Answer:
+    """Return the answer in a JSON or JSON-lines body."""
     try:
         body = raw.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         raise _transient(f"{host} sent a body that is not UTF-8") from error
     if not body:
         raise _transient(f"{host} sent an empty body")
-    parts = _objects(body, host)
-    text = "".join(_reply_text(part) for part in parts)
-    if not text.strip():
-        problem = next((part["error"] for part in parts if part.get("error")), "no reply text")
-        raise _transient(f"{host} sent {problem!s:.300}")
-    meta = {
-        key: value
-        for key, value in parts[-1].items()
-        if key not in ("response", "message", "model", "context")
-    }
-    return text, meta
-
-
-def _objects(body: str, host: str) -> list[dict[str, Any]]:
     try:
         try:
-            found = [json.loads(body)]
+            parts = [json.loads(body)]
         except ValueError:
-            found = [json.loads(line) for line in body.splitlines() if line.strip()]
+            parts = [json.loads(line) for line in body.splitlines() if line.strip()]
     except (ValueError, RecursionError) as error:
         raise BackendError(
             f"{host} sent neither JSON nor JSON lines", failure_type="runtime"
         ) from error
-    if not all(isinstance(part, dict) for part in found):
+    if not all(isinstance(part, dict) for part in parts):
         raise BackendError(f"{host} sent JSON that is not an object", failure_type="runtime")
+    text = "".join(_reply_text(part) for part in parts)
+    if not text.strip():
+        problem = next((part["error"] for part in parts if part.get("error")), "no reply text")
+        raise _transient(f"{host} sent {problem!s:.300}")
+    return text, _meta(parts[-1])
+
+
+def _object(line: bytes, host: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _transient(f"{host} sent a line that is not JSON") from error
+    if not isinstance(found, dict):
+        raise _transient(f"{host} sent JSON that is not an object")
     return found
+
+
+def _meta(last: Mapping[str, Any]) -> dict[str, Any]:
+    dropped = ("response", "message", "model", "context")
+    return {key: value for key, value in last.items() if key not in dropped}
 
 
 def _reply_text(part: Mapping[str, Any]) -> str:

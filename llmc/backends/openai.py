@@ -1,12 +1,30 @@
-"""Any OpenAI-compatible chat completions server: OpenAI, Azure, Gemini, vLLM, llama.cpp, ..."""
+"""Any OpenAI-compatible chat completions server: OpenAI, Azure, Gemini, vLLM, llama.cpp, ...
+
+They differ in what they take. Each server and model is asked in the strictest way first; what it
+refuses is left out, and that is remembered for the rest of the process, so it is found out once.
+The reply is read as it is written: a deadline, a cancel or a runaway ends it at once. A busy server
+is waited for, within the attempt's deadline.
+"""
 
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
-from llmc.backends._base import MAX_REPLY_TOKENS, BackendConfig, CallPolicy, accept_from_gateway
+from llmc.backends._base import (
+    MAX_REPLY_TOKENS,
+    BackendConfig,
+    CallPolicy,
+    accept_from_gateway,
+    pause_for,
+    retry_after,
+)
+from llmc.backends._stream import Guard, lines
 from llmc.config import Endpoint
 from llmc.errors import (
     BackendError,
@@ -17,11 +35,24 @@ from llmc.errors import (
 from llmc.models import Enrichment
 from llmc.prompts import chat_messages, fit
 from llmc.reply import schema
-from llmc.transport import Client, ConnectError, RequestError
+from llmc.transport import Client, ConnectError, Exchange, RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a server was found to take; `response_format` goes json_schema, json_object, none."""
+
+    response_format: str = "json_schema"
+    stream_options: bool = True
+    bound: str = "max_tokens"
+
+
+_dialects: dict[tuple[str, str], Dialect] = {}
+_dialects_lock = threading.Lock()
 
 
 class OpenAIBackend:
-    """One model behind one chat completions URL. One HTTP call per attempt."""
+    """One model behind one chat completions URL."""
 
     def __init__(
         self,
@@ -42,88 +73,193 @@ class OpenAIBackend:
         return self._config
 
     def describe_host(self) -> str | None:
-        """Return the server's address, without path or key."""
-        return self._endpoint.url.split("/chat/completions")[0]
+        """Return the server's address, without path, password or key."""
+        parts = urlsplit(self._endpoint.url)
+        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
     def generate(
         self, prompt: str, *, item: Mapping[str, Any]
     ) -> tuple[Enrichment, dict[str, Any]]:
-        """Make one attempt: one HTTP call."""
-        answer = self._call(json.dumps(self._request(prompt)).encode())
-        try:
-            choice = answer["choices"][0]
-            text = choice["message"]["content"]
-        except (KeyError, IndexError, TypeError) as error:
-            raise self._runtime("sent no choices[0].message.content") from error
-        if not isinstance(text, str) or not text.strip():
-            raise self._runtime("sent an empty reply")
-        usage = answer.get("usage")
-        usage = usage if isinstance(usage, dict) else {}
+        """Make one attempt; waits for a busy server until the attempt's deadline."""
+        fitted = fit(prompt, self.options, MAX_REPLY_TOKENS)
+        text, usage = self._answer(fitted)
+        details = usage.get("prompt_tokens_details")
         meta: dict[str, Any] = {
             "backend": "gateway",
             "host": self.describe_host(),
             "model": self._endpoint.label,
             "options": None,
             "prompt_eval_count": usage.get("prompt_tokens"),
+            "prompt_cached_count": (details or {}).get("cached_tokens"),
             "completion_tokens": usage.get("completion_tokens"),
+            "cut_lines": getattr(fitted, "cut_lines", 0),
         }
         require = self._policy.require_summary
         return accept_from_gateway(text, item, meta, require_summary=require), meta
 
-    def _request(self, prompt: str) -> dict[str, Any]:
+    def _answer(self, prompt: str) -> tuple[str, dict[str, Any]]:
+        deadline = time.monotonic() + self._policy.timeout
+        busy, refused = 0, set()
+        while True:
+            dialect = _dialects.get(self._key, self._first_dialect())
+            try:
+                return self._stream(prompt, dialect, deadline - time.monotonic())
+            except _RefusedError as refusal:
+                refused.add(dialect)
+                simpler = _without(dialect, str(refusal.reason))
+                if simpler is None or simpler in refused:
+                    raise refusal.reason from None
+                with _dialects_lock:
+                    _dialects[self._key] = simpler
+            except RateLimitedError as error:
+                pause = pause_for(error, busy)
+                busy += 1
+                late = time.monotonic() + pause >= deadline
+                if late or self._client.cancellation.wait(pause):
+                    raise
+            except ConnectError as error:
+                raise HostUnreachableError(str(error), failure_type="runtime") from error
+            except RequestError as error:
+                raise BackendError(str(error), failure_type="runtime") from error
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self._endpoint.url, self._endpoint.model
+
+    def _first_dialect(self) -> Dialect:
+        host = urlsplit(self._endpoint.url).hostname or ""
+        theirs = host.endswith((".openai.com", ".openai.azure.com"))
+        return Dialect(bound="max_completion_tokens" if theirs else "max_tokens")
+
+    def _request(self, prompt: str, dialect: Dialect) -> dict[str, Any]:
         request: dict[str, Any] = {
             "model": self._endpoint.model,
-            "messages": chat_messages(fit(prompt, self.options, MAX_REPLY_TOKENS)),
-            "max_completion_tokens": MAX_REPLY_TOKENS,
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "enrichment", "schema": schema()},
-            },
+            "messages": chat_messages(prompt),
+            "stream": True,
+            dialect.bound: MAX_REPLY_TOKENS,
         }
-        return request | {key: v for key, v in self.options.items() if key != "num_ctx"}
+        if dialect.stream_options:
+            request["stream_options"] = {"include_usage": True}
+        if dialect.response_format == "json_schema":
+            form = {"name": "enrichment", "schema": schema()}
+            request["response_format"] = {"type": "json_schema", "json_schema": form}
+        elif dialect.response_format == "json_object":
+            request["response_format"] = {"type": "json_object"}
+        return request | {key: value for key, value in self.options.items() if key != "num_ctx"}
 
-    def _call(self, body: bytes) -> dict[str, Any]:
+    def _stream(self, prompt: str, dialect: Dialect, timeout: float) -> tuple[str, dict[str, Any]]:
+        guard, finished = Guard(), False
+        usage: dict[str, Any] = {}
+        body = json.dumps(self._request(prompt, dialect)).encode()
+        with self._open(body, timeout) as exchange:
+            if "event-stream" not in (exchange.header("content-type") or ""):
+                return self._whole(exchange.read())
+            for line in lines(exchange.chunks()):
+                if line == b"data: [DONE]":
+                    finished = True
+                    exchange.drain()
+                    break
+                if not line.startswith(b"data:"):
+                    continue
+                chunk = self._object(line[5:])
+                usage = chunk.get("usage") or usage
+                for choice in chunk.get("choices") or ():
+                    finished = finished or bool(choice.get("finish_reason"))
+                    guard.feed((choice.get("delta") or {}).get("content") or "")
+                if guard.stop:
+                    break
+        if guard.stop and not guard.complete:
+            detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
+            raise self._refused("truncation", detail, guard.text)
+        if not guard.stop and not finished:
+            raise self._runtime("ended the stream without an end")
+        if not guard.text.strip():
+            raise self._runtime("sent an empty reply")
+        return guard.text.rpartition("</think>")[2], usage
+
+    def _whole(self, raw: bytes) -> tuple[str, dict[str, Any]]:
+        """Read the answer of a server that doesn't stream."""
+        answer = self._object(raw)
+        try:
+            text = answer["choices"][0]["message"]["content"]
+        except (KeyError, IndexError, TypeError) as error:
+            raise self._runtime("sent no choices[0].message.content") from error
+        if not isinstance(text, str) or not text.strip():
+            raise self._runtime("sent an empty reply")
+        usage = answer.get("usage")
+        return text.rpartition("</think>")[2], usage if isinstance(usage, dict) else {}
+
+    def _object(self, raw: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise self._runtime("sent a body that is not JSON") from error
+        if not isinstance(found, dict):
+            raise self._runtime("sent JSON that is not an object")
+        if found.get("error"):
+            raise self._runtime(f"broke off: {self._hidden(str(found['error']))[:300]}")
+        return found
+
+    def _open(self, body: bytes, timeout: float) -> Exchange:
         headers = {"Content-Type": "application/json"}
         if self._endpoint.key:
             secret = self._endpoint.key.get_secret_value()
             bearer = self._endpoint.key_header == "authorization"
             headers[self._endpoint.key_header] = f"Bearer {secret}" if bearer else secret
-        try:
-            with self._client.request(
-                "POST",
-                self._endpoint.url,
-                body=body,
-                headers=headers,
-                timeout=self._policy.timeout,
-            ) as exchange:
-                raw = exchange.read()
-                if exchange.status >= 300:
-                    raise self._status_error(exchange.status, raw, exchange.header("retry-after"))
-        except ConnectError as error:
-            raise HostUnreachableError(str(error), failure_type="runtime") from error
-        except RequestError as error:
-            raise BackendError(str(error), failure_type="runtime") from error
-        try:
-            answer = json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            raise self._runtime("sent a body that is not JSON") from error
-        if not isinstance(answer, dict):
-            raise self._runtime("sent JSON that is not an object")
-        return answer
+        exchange = self._client.request(
+            "POST", self._endpoint.url, body=body, headers=headers, timeout=timeout
+        )
+        if exchange.status < 300:
+            return exchange
+        with exchange:
+            detail = self._hidden(exchange.read()[:2000].decode("utf-8", "replace"))[:300].strip()
+        raise self._status_error(exchange.status, detail, exchange.header("retry-after"))
 
-    def _runtime(self, what: str) -> BackendError:
-        return BackendError(f"{self.describe_host()} {what}", failure_type="runtime")
-
-    def _status_error(self, status: int, raw: bytes, retry_after: str | None) -> BackendError:
-        detail = raw[:300].decode("utf-8", "replace").strip()
-        if self._endpoint.key:
-            detail = detail.replace(self._endpoint.key.get_secret_value(), "***")
+    def _status_error(self, status: int, detail: str, after: str | None) -> Exception:
         text = f"{self.describe_host()} answered HTTP {status}: {detail}"
         if status in (401, 403):
             return CredentialsError(text, failure_type="runtime")
         if status in (429, 503):
             limited = RateLimitedError(text, failure_type="runtime")
-            if retry_after and retry_after.isdecimal():
-                limited.retry_after = float(retry_after)
+            limited.retry_after = retry_after(after)
             return limited
-        return BackendError(text, failure_type="runtime")
+        error = BackendError(text, failure_type="runtime")
+        return _RefusedError(error) if status in (400, 404, 422) else error
+
+    def _hidden(self, text: str) -> str:
+        key = self._endpoint.key
+        return text.replace(key.get_secret_value(), "***") if key else text
+
+    def _runtime(self, what: str) -> BackendError:
+        return BackendError(f"{self.describe_host()} {what}", failure_type="runtime")
+
+    def _refused(self, kind: str, detail: str, text: str) -> BackendError:
+        error = BackendError(detail, failure_type=kind, failure=(kind, detail, text))
+        error.model = self._endpoint.label
+        return error
+
+
+class _RefusedError(Exception):
+    """The server does not take the request as it was put."""
+
+    def __init__(self, reason: BackendError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def _without(dialect: Dialect, complaint: str) -> Dialect | None:
+    """Return a dialect without what the complaint names, None if it names nothing of ours."""
+    words = complaint.lower()
+    if "stream_options" in words and dialect.stream_options:
+        return replace(dialect, stream_options=False)
+    if dialect.bound in words:
+        other = "max_completion_tokens" if dialect.bound == "max_tokens" else "max_tokens"
+        return replace(dialect, bound=other)
+    named = any(
+        word in words for word in ("response_format", "json_schema", "json_object", "schema")
+    )
+    if named and dialect.response_format == "json_schema":
+        return replace(dialect, response_format="json_object")
+    if named and dialect.response_format == "json_object":
+        return replace(dialect, response_format="none")
+    return None
