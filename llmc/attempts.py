@@ -13,6 +13,9 @@ from llmc.errors import BackendError, classify_failure
 from llmc.gpu import GpuSampler, is_local
 from llmc.models import Attempt, AttemptOutcome, Enrichment, GpuStats, Span
 
+MAX_COUNT = 10**15
+"""A server's count beyond it is nonsense: nanoseconds of ten days, tokens of any model."""
+
 
 class Builder(Protocol):
     """Builds the cascade of each attempt; `CascadeBuilder` is the one of the `llmc` command."""
@@ -97,7 +100,9 @@ def _options(built: AttemptCascade) -> Mapping[str, Any]:
 
 
 def _count(meta: Mapping[str, Any], *names: str) -> int | None:
-    return next((meta[name] for name in names if isinstance(meta.get(name), int)), None)
+    """Return the first of these counts that the server gave; a nonsensical one is none."""
+    found = (meta.get(name) for name in names)
+    return next((n for n in found if isinstance(n, int) and 0 <= n <= MAX_COUNT), None)
 
 
 def _speed(meta: Mapping[str, Any], seconds: float) -> float:

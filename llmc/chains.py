@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import tomllib
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from llmc.errors import ConfigError
 
@@ -47,7 +48,7 @@ class ChainEntry(BaseModel):
     keep_alive: str | int | None = None
     slots: Annotated[int, Field(ge=1)] = 1
     enabled: bool = True
-    options: dict[str, Any] = {}
+    options: dict[str, JsonValue] = {}
     api_key_env: Annotated[str | None, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] = None
     command: str | None = None
 
@@ -95,9 +96,9 @@ def read_table(repo: Path, chain_json: str = "") -> EnrichmentTable:
     if not isinstance(default, str):
         raise ConfigError(f"{path}: enrichment.default_chain is {default!r}; it must be a string")
     known = {"chain", "default_chain", *names}
-    return EnrichmentTable(
-        default, entries=entries, unknown=tuple(sorted(set(table) - known)), **numbers
-    )
+    misspelt = get_close_matches("enrichment", set(document) - {"enrichment"}, cutoff=0.8)
+    unknown = [f"enrichment.{key}" for key in sorted(set(table) - known)] + misspelt
+    return EnrichmentTable(default, entries=entries, unknown=tuple(unknown), **numbers)
 
 
 def _number(path: Path, table: dict[str, Any], key: str) -> int | None:

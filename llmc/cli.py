@@ -7,6 +7,7 @@ run (a wrong setting, no model, an unusable index); 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -20,17 +21,20 @@ from llmc.errors import ConfigError, LlmcError, StoreError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from llmc.config import Settings
     from llmc.events import Event
-    from llmc.models import IndexReport
+    from llmc.models import IndexReport, RunReport
     from llmc.selection import Selection
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    _accept_any_text()
     args = _parser().parse_args(argv)
     try:
         status = args.run(args)
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
         return int(status)
     except LlmcError as error:
         _complain(str(error))
@@ -38,10 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted; what was stored is safe")
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has left; a second flush at exit would complain.
+    except OSError as error:
+        # Output that can't be written: a second flush at exit would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        if isinstance(error, BrokenPipeError):
+            return 141  # whoever read it has left
+        _complain(f"cannot write the output: {error.strerror}")
+        return 2
+
+
+def _accept_any_text() -> None:
+    """Let no path or summary fail to print: what the terminal can't show comes as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.add_argument("--json", action="store_true", help="print JSON")
     show.set_defaults(run=_show)
+
+    doctor = commands.add_parser("doctor", help="say whether a run would work, and if not, why")
+    _common(doctor)
+    _doctor_flags(doctor)
+    doctor.set_defaults(run=_doctor)
     return parser
 
 
@@ -98,7 +117,7 @@ def _enrich_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start-tier", choices=("auto", "7b", "14b", "nano"))
     parser.add_argument("--router", choices=("on", "off"))
     parser.add_argument(
-        "--retries", type=_count, default=3, metavar="N", help="attempts per span (default 3)"
+        "--retries", type=_attempts, default=3, metavar="N", help="attempts per span (default 3)"
     )
     parser.add_argument("--gateway-path", metavar="PROGRAM", help="a program as the gateway")
     parser.add_argument("--dry-run", action="store_true", help="print the prompts, call nothing")
@@ -106,11 +125,31 @@ def _enrich_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="say every span")
 
 
+def _doctor_flags(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "exit status: 0 a run would work, 1 it would not, 2 the configuration cannot be read"
+    )
+    parser.add_argument("--backend", choices=("auto", "ollama", "gateway", "embedded"))
+    parser.add_argument("--chain", metavar="NAME", help="the chain of llmc.toml to use")
+    parser.add_argument("--gateway-path", metavar="PROGRAM", help="a program as the gateway")
+    parser.add_argument("--no-trial", action="store_true", help="ask no model for a trial reply")
+    parser.add_argument(
+        "--trial-cloud",
+        action="store_true",
+        help="ask gateways for a trial reply too: it may cost money, and sends a small example",
+    )
+
+
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative; 0 means no limit")
-    return number
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or above")
+    return int(text)
+
+
+def _attempts(text: str) -> int:
+    if not _count(text):
+        raise argparse.ArgumentTypeError("a span needs at least 1 attempt")
+    return int(text)
 
 
 def _index(args: argparse.Namespace) -> int:
@@ -139,6 +178,7 @@ def _enrich(args: argparse.Namespace) -> int:
     from llmc import engine
     from llmc.config import Flags, load_settings
     from llmc.display import RunDisplay, run_summary
+    from llmc.models import RunReport
 
     flags = Flags(
         backend=args.backend,
@@ -159,13 +199,15 @@ def _enrich(args: argparse.Namespace) -> int:
         _say_skipped(indexed)
         line = f"index     {_index_line(indexed, settings.index_path)}"
         console.print(line, markup=False, soft_wrap=True)
+    from llmc.selection import select, without_unasked_cloud
+
     if args.dry_run:
-        return _dry_run(args)
+        return _dry_run(without_unasked_cloud(settings), as_json=args.json)
     if not indexed.spans:
         console.print("nothing to enrich: no file here holds a span of a language llmc knows")
+        if args.json:
+            _print_json(_run_record(RunReport(0, {}, 0, 0.0), []))
         return 0
-    from llmc.selection import select
-
     selection = select(settings)
     _announce(console, selection)
     failures: list[dict[str, object]] = []
@@ -173,16 +215,7 @@ def _enrich(args: argparse.Namespace) -> int:
         hooks = (display, _collector(failures))
         report = engine.enrich(settings.repo, selection.settings, hooks=hooks)
     if args.json:
-        _print_json(
-            {
-                "enriched": report.enriched,
-                "failed": dict(report.failed),
-                "left": report.left,
-                "wall_sec": round(report.wall_sec, 3),
-                "interrupted": report.interrupted,
-                "failures": failures,
-            }
-        )
+        _print_json(_run_record(report, failures))
     else:
         _console(stderr=False).print(run_summary(report))
     if report.interrupted:
@@ -190,19 +223,33 @@ def _enrich(args: argparse.Namespace) -> int:
     return 1 if report.failed else 0
 
 
-def _dry_run(args: argparse.Namespace) -> int:
+def _dry_run(settings: Settings, *, as_json: bool) -> int:
     from llmc import engine
-    from llmc.config import Flags, load_settings
     from llmc.display import plain
 
-    flags = Flags(limit=args.limit, router=args.router, start_tier=args.start_tier)
-    settings = load_settings(_repository(args.repo), flags)
-    for span, tier, prompt in engine.plan(settings.repo, settings):
-        if args.json:
-            _print_json({"path": span.path, "symbol": span.symbol, "tier": tier, "prompt": prompt})
-        else:
-            print(plain(f"--- {span.path}:{span.start_line} {span.symbol} ({tier})\n{prompt}"))
+    planned = engine.plan(settings.repo, settings)
+    if as_json:
+        _print_json(
+            [
+                {"path": span.path, "symbol": span.symbol, "tier": tier, "prompt": prompt}
+                for span, tier, prompt in planned
+            ]
+        )
+        return 0
+    for span, tier, prompt in planned:
+        print(plain(f"--- {span.path}:{span.start_line} {span.symbol} ({tier})\n{prompt}"))
     return 0
+
+
+def _run_record(report: RunReport, failures: list[dict[str, object]]) -> dict[str, object]:
+    return {
+        "enriched": report.enriched,
+        "failed": dict(report.failed),
+        "left": report.left,
+        "wall_sec": round(report.wall_sec, 3),
+        "interrupted": report.interrupted,
+        "failures": failures,
+    }
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -240,24 +287,49 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(args: argparse.Namespace) -> int:
+    from llmc import doctor
+    from llmc.config import Flags
+    from llmc.display import doctor_record, doctor_view
+
+    flags = Flags(backend=args.backend, chain=args.chain, gateway_path=args.gateway_path)
+    trials = doctor.Trials(local=not args.no_trial, cloud=args.trial_cloud)
+    try:
+        repo = _repository(args.repo)
+    except ConfigError:
+        repo = Path(args.repo)
+        if not repo.is_dir():
+            raise
+    with _console(quiet=args.json).status("looking; a trial reply can take a minute or two"):
+        report = doctor.examine(repo, flags, trials=trials)
+    if args.json:
+        _print_json(doctor_record(report))
+    else:
+        _console(stderr=False).print(doctor_view(report))
+    return report.exit_status
+
+
 def _place(text: str, repo: Path) -> tuple[str, int | None]:
     """Split PATH[:LINE]; the path may be relative to here or to the repository."""
     name, colon, number = text.rpartition(":")
-    path, line = (name, int(number)) if colon and number.isdecimal() else (text, None)
-    here = Path(path).absolute()
+    path, line = (name, int(number[:9])) if colon and number.isdecimal() else (text, None)
+    here = Path(path).parent.resolve() / Path(path).name
     if here.exists() and here.is_relative_to(repo):
         return here.relative_to(repo).as_posix(), line
-    return Path(path).as_posix(), line
+    return Path(os.path.normpath(path)).as_posix(), line
 
 
 def _repository(text: str) -> Path:
     """Return the root of the git repository at or above a path. Raises ConfigError."""
-    start = Path(text).resolve()
-    if not start.is_dir():
-        raise ConfigError(f"{text!r} is not a folder")
-    for folder in (start, *start.parents):
-        if (folder / ".git").exists():
-            return folder
+    try:
+        start = Path(text).resolve(strict=True)
+        if not start.is_dir():
+            raise ConfigError(f"{text!r} is not a folder")
+        for folder in (start, *start.parents):
+            if (folder / ".git").exists():
+                return folder
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"{text!r} cannot be entered: {error}") from error
     raise ConfigError(f"{start} is not a git repository; make it one with: git init")
 
 

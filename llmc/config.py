@@ -117,6 +117,7 @@ class Settings:
     gateway: GatewaySettings
     ollama_model: str | None
     chain: tuple[ChainEntry, ...] = ()
+    chains_elsewhere: tuple[str, ...] = ()
     hosts_configured: bool = False
     limit: int = 0
     retries: int = 3
@@ -165,10 +166,11 @@ def load_settings(
     `environ` stands for the process's environment. Raises ConfigError.
     """
     flags = flags or Flags()
-    env = dict(os.environ if environ is None else environ)
+    env = _stripped_keys(os.environ if environ is None else environ)
     repo = repo.resolve()
     table = read_table(repo, env.get("ENRICH_CHAIN_JSON", ""))
-    chain = table.selected(flags.chain)
+    wanted = flags.chain or table.default_chain
+    chain = table.selected(wanted)
     backend = flags.backend or "auto"
     presets = read_presets(repo, env.get("ENRICH_NUM_GPU", ""))
     cooldown = _first(
@@ -190,6 +192,7 @@ def load_settings(
         gateway=gateway_settings(flags, env),
         ollama_model=env.get("OLLAMA_MODEL", presets["7b"].model),
         chain=chain,
+        chains_elsewhere=tuple(sorted({e.chain for e in table.entries if e.enabled} - {wanted})),
         limit=flags.limit,
         retries=flags.retries,
         retry_wait=flags.retry_wait,
@@ -210,7 +213,7 @@ def load_settings(
 
 
 def _warnings(settings: Settings, chain: str | None, unknown: tuple[str, ...]) -> list[str]:
-    found = [f"llmc.toml: enrichment.{key} is not a setting of llmc; ignored" for key in unknown]
+    found = [f"llmc.toml: {key} is not a setting of llmc; ignored" for key in unknown]
     if chain and not settings.chain:
         raise ConfigError(f"--chain {chain!r}: llmc.toml has no enabled entry with that chain")
     return found
@@ -274,6 +277,16 @@ def _cloud_endpoint(env: Mapping[str, str], label: str, *, azure: bool) -> Endpo
         secret = SecretStr(env["OPENAI_API_KEY"]) if env.get("OPENAI_API_KEY") else None
         return Endpoint(f"{base}/chat/completions", model, label, secret)
     return None
+
+
+def _stripped_keys(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with the line ends and blanks around keys taken off.
+
+    A key read from a file with `$(cat FILE)` or saved by an editor often has one.
+    """
+    return {
+        name: value.strip() if name.endswith("_KEY") else value for name, value in environ.items()
+    }
 
 
 def _health(env: Mapping[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ two processes wait for each other instead of failing half-way.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from llmc.errors import CorruptIndexError, StoreError
+from llmc.errors import CorruptIndexError, LockedIndexError, StoreError
 
 BUSY_TIMEOUT_SEC = 30.0
 
@@ -101,22 +102,57 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise StoreError(f"there is no index at {path}; make one with: llmc index")
     # A directory that can't be written to has no room for the -shm file a reader needs.
-    for options in ("mode=ro", "mode=ro&immutable=1"):
-        connection = sqlite3.connect(
-            f"file:{quote(str(path))}?{options}", uri=True, timeout=BUSY_TIMEOUT_SEC
-        )
+    # Without one the file alone is read, which is right only if no journal belongs to it.
+    journal = Path(f"{path}-wal")
+    alone = not journal.exists() or not journal.stat().st_size
+    with mapped(path):
         try:
-            with mapped(path):
-                _check_columns(connection, path)
-            return connection
-        except CorruptIndexError:
-            connection.close()
-            raise
-        except StoreError:
-            connection.close()
-            if "immutable" in options:
+            return _opened_readonly(path, "mode=ro")
+        except sqlite3.OperationalError:
+            if not alone:
                 raise
-    raise AssertionError("unreachable")
+            return _opened_readonly(path, "mode=ro&immutable=1")
+
+
+def _opened_readonly(path: Path, options: str) -> sqlite3.Connection:
+    address = f"file:{quote(os.fsencode(path))}?{options}"
+    connection = sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_SEC)
+    try:
+        _check_columns(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_untouched(path: Path) -> sqlite3.Connection:
+    """Open an index for reading without leaving a trace; SQLite would add -wal and -shm files.
+
+    Only for a short look: what another program writes meanwhile may not be seen. Raises StoreError.
+    """
+    if not path.exists() or Path(f"{path}-wal").exists():
+        return connect_readonly(path)
+    with mapped(path):
+        return _opened_readonly(path, "mode=ro&immutable=1")
+
+
+def damage(connection: sqlite3.Connection, path: Path, seconds: float) -> str | None:
+    """Return the first damage that SQLite finds in an index; None if there is none.
+
+    Raises StoreError, TimeoutError if `seconds` are not enough to look at all of it.
+    """
+    deadline = time.monotonic() + seconds
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+    try:
+        with mapped(path):
+            problem = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except StoreError as error:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} is too big to be checked in {seconds:g} s") from error
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
+    return None if problem == "ok" else problem
 
 
 @contextmanager
@@ -140,7 +176,12 @@ def mapped(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         text = str(error)
         if "not a database" in text or "malformed" in text:
-            raise CorruptIndexError(f"{path} is not a usable SQLite database: {text}") from error
+            raise CorruptIndexError(
+                f"{path} is not a usable SQLite database: {text}; "
+                "llmc index moves it aside and makes a new one"
+            ) from error
+        if "locked" in text:
+            raise LockedIndexError(f"{path}: {text}; {_advice(text)}") from error
         raise StoreError(f"{path}: {text}; {_advice(text)}") from error
 
 
@@ -175,15 +216,17 @@ def _prepare(connection: sqlite3.Connection, path: Path, unclean: bool) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA foreign_keys = ON")
     if not tables >= set(_COLUMNS):
-        if tables & set(_COLUMNS):
+        if tables:
             raise StoreError(
-                f"{path} has only some of an index's tables ({', '.join(sorted(tables))}); "
-                "move it away and run: llmc index"
+                f"{path} has only some of an index's tables ({', '.join(sorted(tables))}), or is "
+                "another program's database; move it away and run: llmc index"
             )
         connection.executescript(f"BEGIN IMMEDIATE; {_ESTABLISHED} COMMIT;")
     _check_columns(connection, path)
     if not {"llmc_twins", "llmc_outcomes", "llmc_archive"} <= tables:
         connection.executescript(f"BEGIN IMMEDIATE; {_OURS} COMMIT;")
+    with transaction(connection):
+        pass  # a file that can't be written is found out now, not when a paid reply is at hand
 
 
 def _check_columns(connection: sqlite3.Connection, path: Path) -> None:

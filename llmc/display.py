@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from llmc.doctor import Finding, Report
 from llmc.events import Event, RunFinished, RunStarted, SpanEnriched, SpanFailed, Warned
 from llmc.models import RunReport, Span, SpanReport
 from llmc.store import StoredResult, Totals
@@ -40,7 +42,7 @@ class RunDisplay:
     def __init__(self, console: Console, *, verbose: bool = False) -> None:
         self._console = console
         self._verbose = verbose
-        self._live = console.is_terminal
+        self._live = console.is_terminal and not console.is_dumb_terminal
         self._started = time.monotonic()
         self._enriched = self._failed = self._total = 0
         self._progress = Progress(
@@ -57,7 +59,11 @@ class RunDisplay:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._live:
+            self._progress.stop()
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
@@ -77,7 +83,7 @@ class RunDisplay:
             case Warned(message=message):
                 self._console.print(Text(f"warning: {plain(message)}", style="yellow"))
             case RunFinished():
-                self._progress.stop()
+                self._stop()
         self._advance()
 
     def _advance(self) -> None:
@@ -261,6 +267,47 @@ def status_record(totals: Totals) -> dict[str, Any]:
         ],
         "prompt_tokens": totals.prompt_tokens,
         "completion_tokens": totals.completion_tokens,
+    }
+
+
+def doctor_view(report: Report) -> RenderableType:
+    """Return an examination as a screen: a line per finding, advice on a line of its own."""
+    parts: list[RenderableType] = []
+    section = ""
+    for finding in report.findings:
+        if finding.section != section:
+            section = finding.section
+            parts.append(Text(plain(section), style="bold"))
+        parts.append(_finding(finding))
+        if finding.advice:
+            parts.append(Padding(Text(f"-> {plain(finding.advice)}", style="cyan"), (0, 0, 0, 8)))
+    problems, warnings = report.count("fail"), report.count("warn")
+    verdict = "a run would work" if report.works else f"a run would not work: {problems} failed"
+    text = Text(verdict, style="bold green" if report.works else "bold red")
+    if warnings:
+        text.append(f", {warnings} warning{'s' if warnings > 1 else ''}", style="yellow")
+    return Group(*parts, text)
+
+
+_STATES = {"ok": "green", "warn": "yellow", "fail": "red", "info": "dim"}
+
+
+def _finding(finding: Finding) -> RenderableType:
+    row = Table.grid(padding=(0, 2, 0, 0))
+    row.add_column(width=4)
+    row.add_column(width=13)
+    row.add_column(overflow="fold")
+    mark = "" if finding.state == "info" else finding.state
+    detail = Text(plain(finding.detail))
+    row.add_row(Text(mark, style=_STATES[finding.state]), Text(plain(finding.name)), detail)
+    return Padding(row, (0, 0, 0, 2), expand=False)
+
+
+def doctor_record(report: Report) -> dict[str, Any]:
+    """Return an examination as a JSON object."""
+    return {
+        "works": report.works,
+        "findings": [asdict(finding) for finding in report.findings],
     }
 
 

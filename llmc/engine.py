@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 import queue
 import time
 from collections import Counter
@@ -22,7 +23,7 @@ from llmc.attempts import Builder, make
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Settings, load_settings
 from llmc.database import move_aside
-from llmc.errors import CorruptIndexError, IndexingError, StoreError
+from llmc.errors import CorruptIndexError, IndexingError, LockedIndexError, StoreError
 from llmc.events import (
     AttemptFinished,
     Event,
@@ -42,6 +43,7 @@ from llmc.store import Outcome, Store
 from llmc.work import Job, Rules, jobs
 
 FILES_PER_WRITE = 200
+LOCK_PATIENCE_SEC = 900.0
 
 
 def open_store(path: Path, hooks: Sequence[EventHook] = ()) -> Store:
@@ -53,9 +55,17 @@ def open_store(path: Path, hooks: Sequence[EventHook] = ()) -> Store:
     try:
         return Store.open(path, create=True)
     except CorruptIndexError as error:
-        aside = move_aside(path)
-        _tell(hooks, Warned(f"{error}; it is kept as {aside}, and a new index is made"))
+        _replace_corrupt(path, error, hooks)
         return Store.open(path, create=True)
+
+
+def _replace_corrupt(path: Path, error: CorruptIndexError, hooks: Sequence[EventHook]) -> None:
+    """Move a corrupt index aside, and save the enrichments that can still be read from it."""
+    aside = move_aside(path)
+    with Store.open(path, create=True) as store:
+        saved = store.salvage(aside)
+    message = f"{error}; it is kept as {aside}; {saved} enrichments could be read from it"
+    _tell(hooks, Warned(message))
 
 
 def make_folder(path: Path, *, ignored_by_git: bool = False) -> None:
@@ -83,6 +93,16 @@ def index(
     """
     settings = settings or load_settings(repo)
     paths = list(source_files(settings.repo, settings.exclude))
+    try:
+        return _index_into(settings, paths, hooks)
+    except CorruptIndexError as error:
+        _replace_corrupt(settings.index_path, error, hooks)
+        return _index_into(settings, paths, hooks)
+
+
+def _index_into(
+    settings: Settings, paths: Sequence[str], hooks: Sequence[EventHook]
+) -> IndexReport:
     with open_store(settings.index_path, hooks) as store:
         known = store.files()
         skipped: list[tuple[str, str]] = []
@@ -94,12 +114,27 @@ def index(
                         changed += _index_file(settings.repo, path, known, store)
                     except IndexingError as error:
                         skipped.append((path, str(error)))
-        gone = sorted(set(known) - set(paths))
+        removed = 0
         with store.transaction():
-            for path in gone:
-                store.remove_file(path)
+            for path in sorted(set(known) - set(paths)):
+                if reason := _hidden(settings.repo / path):
+                    skipped.append((path, f"{path!r}: {reason}"))
+                else:
+                    store.remove_file(path)
+                    removed += 1
         spans, _ = store.counts()
-    return IndexReport(len(paths) - len(skipped), changed, len(gone), spans, tuple(skipped))
+    return IndexReport(len(paths) - len(skipped), changed, removed, spans, tuple(skipped))
+
+
+def _hidden(path: Path) -> str | None:
+    """Say why a file that git did not list may still be there, None if it is gone or unwanted."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None if os.access(path, os.R_OK) else "cannot be read: Permission denied"
 
 
 def _index_file(repo: Path, path: str, known: dict[str, Any], store: Store) -> bool:
@@ -265,23 +300,35 @@ class _Run:
 
     def _settle(self, job: Job) -> None:
         report = self._report(job)
-        outcome = _stored_outcome(report)
+        self._save(report)
         if report.success:
-            enrichment = report.last.enrichment
-            assert enrichment is not None
-            self._store.save_enrichment(
-                job.span,
-                enrichment,
-                schema_version=self._settings.schema_version,
-                outcome=outcome,
-            )
             self._enriched += 1
             self._enrichments += 1
             _tell(self._hooks, SpanEnriched(report, self._spans, self._enrichments))
         else:
-            self._store.save_failure(job.span, outcome)
             self._failed[report.last.failure_type or "runtime"] += 1
             _tell(self._hooks, SpanFailed(report))
+
+    def _save(self, report: SpanReport) -> None:
+        """Store what came of a span; a paid reply is worth waiting for a locked index."""
+        outcome, enrichment = _stored_outcome(report), report.last.enrichment
+        patience = time.monotonic() + LOCK_PATIENCE_SEC
+        while True:
+            try:
+                if enrichment is None:
+                    self._store.save_failure(report.span, outcome)
+                else:
+                    self._store.save_enrichment(
+                        report.span,
+                        enrichment,
+                        schema_version=report.schema_version,
+                        outcome=outcome,
+                    )
+                return
+            except LockedIndexError as error:
+                if time.monotonic() > patience:
+                    raise
+                _tell(self._hooks, Warned(f"{error}; waiting on"))
 
     def _report(self, job: Job) -> SpanReport:
         last = job.outcomes[-1]

@@ -4,7 +4,8 @@
     ├─ ConfigError            a bad file, flag or environment value
     ├─ IndexingError          one file cannot be read or parsed; it is skipped
     ├─ StoreError             schema, lock, disk or corruption; the run stops
-    │  └─ CorruptIndexError   the file is not a usable SQLite database
+    │  ├─ CorruptIndexError   the file is not a usable SQLite database
+    │  └─ LockedIndexError    another program holds it for writing
     └─ BackendError           one attempt at a model gave nothing usable
        ├─ HostUnreachableError    nobody answers at that address
        ├─ RateLimitedError        the server asks to come back later
@@ -43,6 +44,10 @@ class StoreError(LlmcError):
 
 class CorruptIndexError(StoreError):
     """The index file is not a usable SQLite database."""
+
+
+class LockedIndexError(StoreError):
+    """Another program has held the index for writing longer than we wait at a time."""
 
 
 class BackendError(LlmcError):

@@ -32,7 +32,7 @@ class TierPreset:
 
     name: str
     model: str | None
-    keep_alive: str | int | None
+    keep_alive: str | float | None
     options: Mapping[str, Any]
 
 
@@ -81,6 +81,11 @@ def read_presets(repo: Path, num_gpu: str = "") -> dict[str, TierPreset]:
     if found.get("kv_type"):
         small["kv_type"] = found["kv_type"]
     keep_alive = found.get("keep_alive", DEFAULT_KEEP_ALIVE)
+    if not isinstance(keep_alive, str | int | float | None):
+        raise ConfigError(
+            f"{repo / PRESET_FILE}: keep_alive is {keep_alive!r}; "
+            'it must be seconds, a text such as "15m", or null'
+        )
     large = small | {
         "num_batch": max(16, small["num_batch"] // 2),
         "num_gpu": max(32, small["num_gpu"]),
@@ -91,6 +96,16 @@ def read_presets(repo: Path, num_gpu: str = "") -> dict[str, TierPreset]:
         "7b": TierPreset("7b", _name(model), keep_alive, small),
         "14b": TierPreset("14b", _name(fallback), keep_alive, large),
     }
+
+
+def preset_words(repo: Path) -> Mapping[str, Any]:
+    """Return what a repository's preset file says itself, options included; empty without one.
+
+    Raises ConfigError as `read_presets` does.
+    """
+    found = _yaml_mapping(repo / PRESET_FILE)
+    options = found.get("options") or found
+    return {**found, **options} if isinstance(options, Mapping) else found
 
 
 def preset_for(presets: Mapping[str, TierPreset], tier: str) -> TierPreset:

@@ -7,6 +7,7 @@ to a cloud only if the user asked for that: a key in the environment alone is no
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -16,10 +17,12 @@ from llmc.chains import ChainEntry
 from llmc.config import Settings
 from llmc.errors import ConfigError
 from llmc.hosts import Host, reachable
-from llmc.presets import TierPreset
+from llmc.presets import RouterPolicy, TierPreset
+from llmc.transport import address
 
 _UNLIMITED = 2**62
 _LOCAL_TIERS = ("7b", "14b")
+_NOTHING_LEAVES = "privacy   nothing leaves this machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,12 @@ def select(settings: Settings) -> Selection:
         return _gateway(settings)
     if settings.backend == "auto" and settings.chain:
         return _chain(settings)
+    if settings.backend == "auto" and settings.chains_elsewhere:
+        names = ", ".join(map(repr, settings.chains_elsewhere))
+        raise ConfigError(
+            f"llmc.toml: no enabled entry belongs to the default chain; default_chain can be one "
+            f"of {names}"
+        )
     return _ollama(settings)
 
 
@@ -50,7 +59,12 @@ def is_this_machine(url: str) -> bool:
         name = (urlsplit(url).hostname or "").lower()
     except ValueError:
         return False
-    return name == "localhost" or name == "::1" or name.startswith("127.")
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _embedded(settings: Settings, why: str) -> Selection:
@@ -59,7 +73,7 @@ def _embedded(settings: Settings, why: str) -> Selection:
         f"backend   {path.stem} in this process (llama.cpp): {why}",
         "          a very small model, here so that everything can be tried at once;",
         "          for summaries worth keeping, use a bigger one (see README)",
-        "privacy   nothing leaves this machine",
+        _NOTHING_LEAVES,
     ]
     return Selection(_local_only(replace(settings, backend="embedded")), tuple(lines))
 
@@ -68,9 +82,9 @@ def _gateway(settings: Settings) -> Selection:
     gateway = settings.gateway
     if gateway.program:
         lines = [f"backend   gateway program {gateway.program}, model {gateway.label}"]
-        lines.append("privacy   your code is given to that program")
+        lines.append(_privacy([], [str(gateway.program)]))
     elif gateway.endpoint:
-        lines = [f"backend   gateway {_address(gateway.endpoint.url)}, {gateway.endpoint.model}"]
+        lines = [f"backend   gateway {address(gateway.endpoint.url)}, {gateway.endpoint.model}"]
         lines.append(_privacy([gateway.endpoint.url]))
     else:
         raise ConfigError(
@@ -84,7 +98,7 @@ def _ollama(settings: Settings) -> Selection:
     there = _answering(settings, settings.hosts)
     if there:
         return _ollama_found(settings, there)
-    tried = ", ".join(f"{host.label} ({host.url})" for host in settings.hosts) or "no host at all"
+    tried = _named(settings.hosts) or "no host at all"
     if settings.backend == "ollama" or settings.hosts_configured:
         raise ConfigError(
             f"no Ollama host answers; tried {tried}; start one with: ollama serve, "
@@ -98,43 +112,45 @@ def _ollama(settings: Settings) -> Selection:
 
 def _ollama_found(settings: Settings, there: list[Host]) -> Selection:
     lines = [
-        f"backend   Ollama {host.label} ({_address(host.url)})"
+        f"backend   Ollama {host.label} ({address(host.url)})"
         + ("" if host in there else ": does not answer now")
         for host in settings.hosts
     ]
-    presets = settings.presets
+    presets, keyed = settings.presets, settings.gateway.configured
     models = [f"{tier}: {_model(presets[tier], settings)}" for tier in _LOCAL_TIERS]
     lines.append(f"models    {', '.join(models)}")
-    program = settings.gateway.program if settings.backend == "auto" else None
-    urls = [host.url for host in settings.hosts]
+    settings, urls = without_unasked_cloud(replace(settings, backend="auto")), []
+    program = settings.gateway.program
     if program:
         lines.append(f"          nano: gateway program {program}, model {settings.gateway.label}")
-    else:
-        settings = _local_only(settings)
-        if settings.gateway.configured:
-            lines.append(
-                "          no cloud: a key is set, but only --backend gateway or a chain entry "
-                "in llmc.toml makes use of it"
-            )
-    lines.append(_privacy(urls) + (" and given to the gateway program" if program else ""))
-    return Selection(settings, tuple(lines))
+    elif keyed:
+        lines.append(
+            "          no cloud: a key is set, but only --backend gateway or a chain entry "
+            "in llmc.toml makes use of it"
+        )
+    urls = [host.url for host in settings.hosts]
+    return Selection(settings, (*lines, _privacy(urls, [str(program)] if program else [])))
 
 
 def _chain(settings: Settings) -> Selection:
+    settings = without_unasked_cloud(settings)
+    uncovered = [tier for tier in _LOCAL_TIERS if not settings.entries(tier)]
+    without_url = [e for e in settings.chain if e.provider == "ollama" and not e.url]
     hosts = [
         Host(entry.name, entry.url)
         for entry in settings.chain
         if entry.provider == "ollama" and entry.url
     ]
-    there = _answering(settings, hosts)
-    settings = replace(settings, chain=_filled(settings.chain, _answering_default(settings)))
-    if not settings.entries("nano"):
-        settings = _local_only(settings)
-    others = [entry for entry in settings.chain if entry.provider != "ollama" or not entry.url]
+    shared = settings.hosts if uncovered or without_url else ()
+    there = _answering(settings, (*hosts, *shared))
+    if uncovered and not any(host in there for host in settings.hosts):
+        settings = replace(settings, chain=_filled(settings.chain, uncovered))
+        uncovered, shared = [], settings.hosts if without_url else ()
+    others = [entry for entry in settings.chain if entry.provider != "ollama"]
     if not there and not others:
-        tried = ", ".join(f"{host.label} ({host.url})" for host in hosts)
+        tried = _named((*hosts, *shared))
         raise ConfigError(f"no host of the chain answers; tried {tried}")
-    lines, urls = [], []
+    lines, urls, programs = [], [host.url for host in shared], []
     for entry in settings.chain:
         place, url = _place(entry, settings)
         down = entry.provider == "ollama" and entry.url and Host(entry.name, entry.url) not in there
@@ -142,39 +158,37 @@ def _chain(settings: Settings) -> Selection:
             f"backend   {entry.routing_tier}: {entry.name} ({entry.provider}, "
             f"{entry.model or 'default model'}{place})" + (": does not answer now" if down else "")
         )
-        urls.extend(url)
-    return Selection(settings, (*lines, _privacy(urls)))
+        urls += [url] if url else []
+        programs += [entry.command] if entry.command and entry.provider == "command" else []
+    for host in shared:
+        tiers = f"{', '.join(uncovered)}: " if uncovered else ""
+        lines.append(
+            f"backend   {tiers}Ollama {host.label} ({address(host.url)})"
+            + ("" if host in there else ": does not answer now")
+        )
+    return Selection(settings, (*lines, _privacy(urls, programs)))
 
 
-def _filled(chain: tuple[ChainEntry, ...], default_answers: bool) -> tuple[ChainEntry, ...]:
-    """Give a local tier without entries those of the other, unless an Ollama host serves it."""
-    filled = list(chain)
-    for tier, other in (_LOCAL_TIERS, _LOCAL_TIERS[::-1]):
-        if default_answers or any(entry.routing_tier == tier for entry in chain):
-            continue
-        donors = [e for e in chain if e.routing_tier == other] or list(chain)
-        filled += [entry.model_copy(update={"routing_tier": tier}) for entry in donors]
-    return tuple(filled)
+def _filled(chain: tuple[ChainEntry, ...], uncovered: Iterable[str]) -> tuple[ChainEntry, ...]:
+    """Give local tiers without entries those of the other local tier, else the whole chain's."""
+    local = [entry for entry in chain if entry.routing_tier in _LOCAL_TIERS]
+    donors = local or list(chain)
+    return chain + tuple(
+        entry.model_copy(update={"routing_tier": tier}) for tier in uncovered for entry in donors
+    )
 
 
-def _answering_default(settings: Settings) -> bool:
-    tiers = {entry.routing_tier for entry in settings.chain}
-    if tiers >= set(_LOCAL_TIERS):
-        return True
-    return bool(reachable(settings.hosts, settings.health_timeout))
-
-
-def _place(entry: ChainEntry, settings: Settings) -> tuple[str, list[str]]:
+def _place(entry: ChainEntry, settings: Settings) -> tuple[str, str | None]:
     if entry.provider == "llamacpp":
-        return ", in this process", []
+        return ", in this process", None
     if entry.provider == "command":
-        return f", program {entry.command}", []
+        return f", program {entry.command}", None
     if entry.url:
-        return f", {_address(entry.url)}", [entry.url]
-    if entry.provider == "ollama":
-        return "", [host.url for host in settings.hosts]
+        return f", {address(entry.url)}", entry.url
     endpoint = settings.gateway.endpoint
-    return (f", {_address(endpoint.url)}", [endpoint.url]) if endpoint else ("", [])
+    if entry.provider == "openai" and endpoint:
+        return f", {address(endpoint.url)}", endpoint.url
+    return "", None
 
 
 def _answering(settings: Settings, hosts: Iterable[Host]) -> list[Host]:
@@ -183,12 +197,29 @@ def _answering(settings: Settings, hosts: Iterable[Host]) -> list[Host]:
     return reachable(hosts, settings.health_timeout)
 
 
+def without_unasked_cloud(settings: Settings) -> Settings:
+    """Return the settings for which no span goes to a cloud that the user did not ask for.
+
+    Raises ConfigError if the tier that was asked for is one.
+    """
+    asked = settings.entries("nano") or settings.gateway.program
+    if settings.backend != "auto" or asked:
+        return settings
+    return _local_only(settings)
+
+
 def _local_only(settings: Settings) -> Settings:
     """Route no span to the cloud tier: what is too big for a local model is cut, and says so."""
     if settings.router.start_tier == "nano":
         raise ConfigError("--start-tier nano needs a gateway; add --backend gateway")
+    policy, standard = settings.router.policy, RouterPolicy()
+    if policy.fallback_tier == "nano":
+        policy = replace(policy, fallback_tier=standard.fallback_tier)
+    if policy.default_tier == "nano":
+        policy = replace(policy, default_tier=standard.default_tier)
     router = replace(
         settings.router,
+        policy=policy,
         token_limit=_UNLIMITED,
         node_limit=_UNLIMITED,
         depth_limit=_UNLIMITED,
@@ -200,18 +231,12 @@ def _model(preset: TierPreset, settings: Settings) -> str:
     return preset.model or settings.ollama_model or "no model"
 
 
-def _privacy(urls: Iterable[str]) -> str:
-    away = sorted({_address(url) for url in urls if not is_this_machine(url)})
-    if not away:
-        return "privacy   nothing leaves this machine"
-    return f"privacy   your code is sent to {', '.join(away)}"
+def _named(hosts: Iterable[Host]) -> str:
+    return ", ".join(f"{host.label} ({address(host.url)})" for host in hosts)
 
 
-def _address(url: str) -> str:
-    """Return scheme, host and port: a URL may carry a password or a key further on."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
-    except ValueError:
-        return "an unreadable URL"
+def _privacy(urls: Iterable[str], programs: Iterable[str] = ()) -> str:
+    away = sorted({address(url) for url in urls if not is_this_machine(url)})
+    told = [f"sent to {', '.join(away)}"] if away else []
+    told += [f"given to the program {', '.join(dict.fromkeys(programs))}"] if programs else []
+    return f"privacy   your code is {' and '.join(told)}" if told else _NOTHING_LEAVES

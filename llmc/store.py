@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -312,6 +312,26 @@ class Store:
             )
             self._put_outcome(span.span_hash, outcome)
         return True
+
+    def salvage(self, aside: Path) -> int:
+        """Archive every enrichment that can be read from a damaged index; return how many."""
+        columns = ", ".join(f"e.{name}" for name in _RESULT.split(", "))
+        saved = 0
+        # Row by row: up to the damage, what comes is sound.
+        with closing(sqlite3.connect(aside)) as damaged, suppress(sqlite3.DatabaseError):
+            for row in damaged.execute(
+                f"SELECT e.span_hash, coalesce(s.start_line, 1), {columns} "
+                "FROM enrichments e LEFT JOIN spans s ON s.span_hash = e.span_hash"
+            ):
+                marks = ", ".join("?" * len(row))
+                with self._writing():
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO llmc_archive (span_hash, start_line, "
+                        f"{_RESULT}) VALUES ({marks})",
+                        row,
+                    )
+                saved += 1
+        return saved
 
     def save_failure(self, span: Span, outcome: Outcome) -> None:
         """Remember how a span failed, if it is still in the index."""

@@ -17,12 +17,13 @@ import socket
 import ssl
 import threading
 import time
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """A reply larger than this is a runaway server, not an answer."""
@@ -124,7 +125,7 @@ class Client:
             time.monotonic() + min(timeout, MAX_TIMEOUT_SEC),
             cancellation or self.cancellation,
         )
-        exchange.begin(method, target, body, headers or {})
+        exchange.begin(method, target, body, {**_signed(parts), **(headers or {})})
         return exchange
 
     def close(self) -> None:
@@ -199,7 +200,11 @@ class Exchange:
         except RequestError:
             self.close()
             raise
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except ValueError:
+            # Its text holds the header, which may be a key.
+            refused = ValueError("the URL or a header holds characters that HTTP does not allow")
+            raise self._failed(refused) from None
+        except (OSError, http.client.HTTPException) as error:
             raise self._failed(error) from error
         if self._aborted:
             raise self._failed(EOFError("closed"))
@@ -385,6 +390,23 @@ class _Watchdog:
 
 
 _WATCHDOG = _Watchdog()
+
+
+def address(url: str) -> str:
+    """Return scheme, host and port of a URL: what else it holds may be a password or a key."""
+    try:
+        parts = urlsplit(url)
+        return _address((parts.scheme, parts.hostname or "", parts.port))
+    except ValueError:
+        return "an unreadable URL"
+
+
+def _signed(parts: SplitResult) -> dict[str, str]:
+    """Return the header for a user and password in a URL."""
+    if parts.username is None:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 
 
 def _address(place: _Place) -> str:

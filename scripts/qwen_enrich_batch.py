@@ -94,16 +94,17 @@ class _GatewayBackendAdapter:
     ) -> tuple[Enrichment, dict[str, Any]]:
         """Make one attempt: one process, or one HTTP call."""
         backend: CommandBackend | OpenAIBackend
+        policy = CallPolicy(timeout=self._gateway.timeout, require_summary=False)
         if self._gateway.program:
             backend = CommandBackend(
                 self._config,
                 str(self._gateway.program),
                 self._gateway,
                 cwd=self._cwd,
-                require_summary=False,
+                policy=policy,
+                cancellation=self._client.cancellation,
             )
         elif self._gateway.endpoint:
-            policy = CallPolicy(timeout=self._gateway.timeout, require_summary=False)
             backend = OpenAIBackend(
                 self._config, self._gateway.endpoint, policy=policy, client=self._client
             )

@@ -64,9 +64,10 @@ def command(program, tmp_path, *, model=None, timeout=20, environ=None):
     return CommandBackend(
         BackendConfig("gateway", "command", model=model),
         str(program),
-        GatewaySettings(timeout=timeout, environ={**os.environ, **(environ or {})}),
+        GatewaySettings(environ={**os.environ, **(environ or {})}),
         cwd=tmp_path,
-        require_summary=True,
+        policy=CallPolicy(timeout=timeout),
+        cancellation=Cancellation(),
     )
 
 

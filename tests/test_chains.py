@@ -187,7 +187,7 @@ def test_one_chain_is_selected(
 
 def test_a_key_of_the_table_that_is_unknown_is_noted(tmp_path: Path) -> None:
     toml(tmp_path, "[enrichment]\nzeal = 1\nconcurency = 4\nconcurrency = 2\n")
-    assert read_table(tmp_path).unknown == ("concurency", "zeal")
+    assert read_table(tmp_path).unknown == ("enrichment.concurency", "enrichment.zeal")
 
 
 # What is refused, and what the refusal names

@@ -2,8 +2,10 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -258,3 +260,122 @@ def test_a_configured_key_appears_nowhere(repo, clean_environ, host):
         if path.is_file():
             written += path.read_bytes().decode("latin-1")
     assert "planted-key" not in written
+
+
+# -- odd input --------------------------------------------------------------------------------
+
+
+ODD = {
+    "a line beyond all files": ("show", "small.py:99999999999999999999", "--repo", "REPO"),
+    "a huge count": ("show", "--last", "99999999999999999999", "--repo", "REPO"),
+    "a word for a number": ("enrich", "REPO", "--limit", "abc"),
+    "no attempts": ("enrich", "REPO", "--retries", "0"),
+    "a folder that is not there": ("status", "REPO/nowhere"),
+    "a file for a repository": ("index", "REPO/small.py"),
+    "a loop of links": ("index", "REPO/loop"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_input_is_no_traceback(repo, clean_environ, host, name):
+    (repo / "loop").symlink_to("loop")
+    llmc("index", repo, env=clean_environ)
+    words = [word.replace("REPO", str(repo)) for word in ODD[name]]
+    result = llmc(*words, env=clean_environ)
+    assert "Traceback" not in result.stderr
+    assert result.returncode in (0, 2)
+    assert result.stdout or result.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        (
+            "llmc.toml",
+            '[[enrichment.chain]]\nname = "x"\noptions = { a = 2024-01-01 }\n',
+            "options",
+        ),
+        (
+            "llmc.toml",
+            '[[enrichment.chain]]\nname = "x"\nprovider = "llamacpp"\noptions.num_ctx = "abc"\n',
+            "num_ctx is 'abc'",
+        ),
+        ("presets/enrich_7b_ollama.yaml", "keep_alive: 2024-01-01\n", "keep_alive"),
+        ("router/policy.json", "{oops", "policy.json"),
+    ],
+    ids=["date", "context", "keep_alive", "policy"],
+)
+def test_a_wrong_file_is_named(repo, clean_environ, host, file, text, expected):
+    (repo / file).parent.mkdir(exist_ok=True)
+    (repo / file).write_text(text)
+    result = llmc("enrich", repo, env=clean_environ)
+    assert result.returncode == 2
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_misspelt_table_is_said(repo, clean_environ, host):
+    (repo / "llmc.toml").write_text("[enrichmnt]\nconcurrency = 4\n")
+    assert "enrichmnt is not a setting" in llmc("enrich", repo, env=clean_environ).stderr
+
+
+def test_an_empty_repository_in_json_is_an_object(repo, clean_environ, host):
+    (repo / "small.py").unlink()
+    assert json.loads(llmc("enrich", repo, "--json", env=clean_environ).stdout)["enriched"] == 0
+
+
+def test_a_dry_run_in_json_is_a_list(repo, clean_environ):
+    planned = json.loads(llmc("enrich", repo, "--dry-run", "--json", env=clean_environ).stdout)
+    assert [entry["symbol"] for entry in planned][:2] == ["add", "greet"]
+
+
+def test_output_that_cannot_be_written_is_said(repo, clean_environ, host):
+    llmc("index", repo, env=clean_environ)
+    command = f"{sys.executable} -m llmc status {repo} > /dev/full"
+    result = subprocess.run(
+        ["bash", "-c", command], env=clean_environ, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert "cannot write the output" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_path_that_the_terminal_cannot_show_is_escaped(repo, clean_environ):
+    (repo / "ñandú.py").write_text("def f():\n    return 1\n")
+    result = llmc("enrich", repo, "--dry-run", env=clean_environ | {"PYTHONIOENCODING": "ascii"})
+    assert result.returncode == 0
+    assert "Traceback" not in result.stderr
+
+
+def test_show_takes_a_path_relative_to_where_one_is(repo, clean_environ):
+    (repo / "sub").mkdir()
+    llmc("index", repo, env=clean_environ)
+    result = llmc("show", "../small.py", env=clean_environ, cwd=repo / "sub")
+    assert "small.py:4-6 add" in result.stdout
+
+
+def test_a_locked_index_is_waited_for_and_nothing_is_lost(repo, clean_environ, host):
+    llmc("index", repo, env=clean_environ)
+    lock = sqlite3.connect(repo / ".rag/index_v2.db", isolation_level=None, check_same_thread=False)
+    lock.execute("BEGIN IMMEDIATE")
+    threading.Timer(2.0, lambda: lock.execute("ROLLBACK")).start()
+    result = llmc("enrich", repo, env=clean_environ)
+    lock.close()
+    assert "5 enriched, 0 failed" in result.stdout
+
+
+def test_damage_behind_the_first_page_is_moved_aside_and_results_saved(repo, clean_environ, host):
+    llmc("enrich", repo, env=clean_environ)
+    database = repo / ".rag/index_v2.db"
+    with sqlite3.connect(database) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        page = raw.execute("SELECT rootpage FROM sqlite_master WHERE name = 'files'").fetchone()[0]
+        size = raw.execute("PRAGMA page_size").fetchone()[0]
+    data = bytearray(database.read_bytes())
+    data[(page - 1) * size : page * size] = b"\xff" * size
+    database.write_bytes(data)
+    result = llmc("index", repo, env=clean_environ)
+    assert result.returncode == 0
+    assert "5 enrichments could be read from it" in result.stderr
+    status = json.loads(llmc("status", repo, "--json", env=clean_environ).stdout)
+    assert (status["spans"], status["enriched"]) == (5, 5)

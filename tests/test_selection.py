@@ -4,12 +4,14 @@ import json
 
 import pytest
 
+from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Flags, load_settings
 from llmc.errors import ConfigError
-from llmc.models import SpanMetrics
+from llmc.models import Attempt, SpanMetrics
 from llmc.routing import start_tier
 from llmc.selection import is_this_machine, select
 from llmc.testing.ollama import FakeOllama
+from llmc.testing.openai import FakeOpenAI
 
 HUGE = SpanMetrics(5, 1, 5000, 20, 10**6, 1200)
 DOWN = "http://127.0.0.1:9"
@@ -121,3 +123,68 @@ def test_an_address_with_a_password_is_shown_without_it(repo, clean_environ):
 )
 def test_this_machine_is_told_from_others(url, local):
     assert is_this_machine(url) is local
+
+
+# -- code goes nowhere it was not asked to go --------------------------------------------------
+
+
+def test_a_policy_that_falls_back_to_the_cloud_does_not_send_it_code(repo, clean_environ):
+    (repo / "router").mkdir()
+    policy = {"fallback_tier": "nano", "promote_if": {"span_line_count_gte": 1}}
+    (repo / "router/policy.json").write_text(json.dumps(policy))
+    with FakeOllama() as fake:
+        clean_environ |= {"OLLAMA_URL": fake.url, "OPENAI_BASE_URL": "http://cloud.example/v1"}
+        selection = chosen(repo, clean_environ)
+    assert start_tier(HUGE, selection.settings.router) == "14b"
+    assert selection.settings.router.policy.fallback_tier == "14b"
+
+
+def test_hosts_that_serve_the_tiers_without_an_entry_are_named(repo, clean_environ):
+    with FakeOllama() as chained, FakeOllama() as shared:
+        clean_environ["ENRICH_CHAIN_JSON"] = chain(provider="ollama", url=chained.url, model="m")
+        clean_environ["ENRICH_OLLAMA_HOSTS"] = f"far={shared.url}"
+        selection = chosen(repo, clean_environ)
+    assert selection.settings.entries("14b") == ()
+    assert any("14b: Ollama far" in line and shared.url in line for line in selection.lines)
+
+
+def test_entries_without_a_url_need_a_host_that_answers(repo, clean_environ):
+    both = [{"name": "a", "model": "m"}, {"name": "b", "model": "m", "routing_tier": "14b"}]
+    clean_environ["ENRICH_CHAIN_JSON"] = json.dumps(both)
+    with pytest.raises(ConfigError, match="no host of the chain answers"):
+        chosen(repo, clean_environ)
+
+
+def test_a_program_of_the_chain_is_said_to_get_the_code(repo, clean_environ):
+    clean_environ["ENRICH_CHAIN_JSON"] = chain(provider="command", command="/bin/cat")
+    assert chosen(repo, clean_environ).lines[-1].endswith("given to the program /bin/cat")
+
+
+def test_a_default_chain_without_entries_is_an_error_that_names_the_others(repo, clean_environ):
+    clean_environ["ENRICH_CHAIN_JSON"] = chain(provider="ollama", url=DOWN, chain="night")
+    with pytest.raises(ConfigError, match="'night'"):
+        chosen(repo, clean_environ)
+
+
+def test_a_password_of_a_host_that_is_down_is_not_shown(repo, clean_environ):
+    clean_environ["ENRICH_OLLAMA_HOSTS"] = "attic=http://user:s3cret@127.0.0.1:9"
+    with pytest.raises(ConfigError) as caught:
+        chosen(repo, clean_environ)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_name_that_begins_like_an_address_is_another_machine():
+    assert not is_this_machine("http://127.0.0.1.evil.example")
+
+
+def test_an_entry_signs_in_with_its_own_key(repo, clean_environ):
+    clean_environ |= {"MY_KEY": "sk-mine", "OPENAI_API_KEY": "sk-other"}
+    with FakeOpenAI(api_key="sk-mine") as fake:
+        clean_environ["OPENAI_BASE_URL"] = f"{fake.url}/v1"
+        clean_environ["ENRICH_CHAIN_JSON"] = chain(
+            provider="openai", api_key_env="MY_KEY", model="m"
+        )
+        settings = chosen(repo, clean_environ).settings
+        [backend] = CascadeBuilder(settings, CallPolicy())(Attempt(1, "7b", 0)).cascade.backends
+        backend.generate("hello", item={"lines": [1, 1]})
+        assert len(fake.calls) == 1

@@ -62,10 +62,6 @@ class CascadeBuilder:
         """End every call under way and refuse later ones."""
         self._client.cancellation.cancel()
 
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
     def _has_nano(self) -> bool:
         return bool(self.settings.entries("nano")) or self.settings.gateway.configured
 
@@ -118,12 +114,13 @@ class CascadeBuilder:
                 config = config.with_url(url)
             return self._ollama(preset, label, config, entry.timeout_seconds)
         if entry.provider == "llamacpp":
-            return self._llamacpp(entry.model, entry.options, config)
+            return self._llamacpp(entry.model, entry.options, config, entry.timeout_seconds)
         if entry.provider == "command":
-            return self._command(entry.command or "", config)
-        return self._openai(self._endpoint(entry), config, entry.timeout_seconds)
+            return self._command(entry.command or "", config, entry.timeout_seconds)
+        return self._openai(self.endpoint(entry), config, entry.timeout_seconds)
 
-    def _endpoint(self, entry: ChainEntry) -> Endpoint:
+    def endpoint(self, entry: ChainEntry) -> Endpoint:
+        """Return the server that an entry with provider openai asks. Raises ConfigError."""
         key = self.settings.key(entry)
         if entry.url:
             model = entry.model or "default"
@@ -134,7 +131,8 @@ class CascadeBuilder:
                 f"chain entry {entry.name!r} has no url, and the environment names no cloud "
                 "server; add url, or set GEMINI_API_KEY, OPENAI_API_KEY or AZURE_OPENAI_*"
             )
-        return self._truthful(self.settings.gateway.for_model(entry.model).endpoint or known)
+        endpoint = self.settings.gateway.for_model(entry.model).endpoint or known
+        return self._truthful(replace(endpoint, key=key) if key else endpoint)
 
     @staticmethod
     def _truthful(endpoint: Endpoint) -> Endpoint:
@@ -171,7 +169,9 @@ class CascadeBuilder:
             client=self._client,
         )
 
-    def _command(self, program: str, config: BackendConfig) -> BackendAdapter:
+    def _command(
+        self, program: str, config: BackendConfig, timeout: float | None = None
+    ) -> BackendAdapter:
         from llmc.backends.command import CommandBackend
 
         return CommandBackend(
@@ -179,11 +179,16 @@ class CascadeBuilder:
             program,
             self.settings.gateway,
             cwd=self.settings.repo,
-            require_summary=self.policy.require_summary,
+            policy=self.policy.with_timeout(timeout or self.settings.gateway.timeout),
+            cancellation=self._client.cancellation,
         )
 
     def _llamacpp(
-        self, model: str | None, options: Mapping[str, Any], config: BackendConfig
+        self,
+        model: str | None,
+        options: Mapping[str, Any],
+        config: BackendConfig,
+        timeout: float | None = None,
     ) -> BackendAdapter:
         from llmc.backends.llamacpp import LlamaCppBackend
 
@@ -192,7 +197,7 @@ class CascadeBuilder:
             self.settings.repo,
             model,
             options,
-            policy=self.policy,
+            policy=self.policy.with_timeout(timeout),
             cancellation=self._client.cancellation,
         )
 

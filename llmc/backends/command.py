@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from llmc.backends._base import BackendConfig, accept_from_gateway
+from llmc.backends._base import BackendConfig, CallPolicy, accept_from_gateway
 from llmc.config import GatewaySettings
-from llmc.errors import BackendError
+from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
+from llmc.transport import Cancellation
+
+POLL_SEC = 0.1
 
 
 class CommandBackend:
@@ -26,13 +31,15 @@ class CommandBackend:
         gateway: GatewaySettings,
         *,
         cwd: Path,
-        require_summary: bool,
+        policy: CallPolicy,
+        cancellation: Cancellation,
     ) -> None:
         self._config = config
         self._program = program
         self._gateway = gateway
         self._cwd = cwd
-        self._require_summary = require_summary
+        self._policy = policy
+        self._cancellation = cancellation
 
     @property
     def config(self) -> BackendConfig:
@@ -41,6 +48,14 @@ class CommandBackend:
     def describe_host(self) -> str | None:
         """Return nothing: a program has no host that we know of."""
         return None
+
+    def prepare(self) -> None:
+        """Find out now whether the program can be started. Raises ConfigError."""
+        program = self._command()[0]
+        if not shutil.which(program, path=self._gateway.environ.get("PATH")):
+            raise ConfigError(f"gateway program {program!r} is not there, or not executable")
+        if not Path(self._program).exists() and not shutil.which(self._program):
+            raise ConfigError(f"gateway program {self._program!r} is not there")
 
     def generate(
         self, prompt: str, *, item: Mapping[str, Any]
@@ -55,17 +70,13 @@ class CommandBackend:
             "model": model_label(environ),
             "options": None,
         }
-        result = accept_from_gateway(text, item, meta, require_summary=self._require_summary)
+        result = accept_from_gateway(text, item, meta, require_summary=self._policy.require_summary)
         return result, meta
 
     def _run(self, prompt: str, environ: Mapping[str, str]) -> str:
-        command = ["node", self._program] if self._program.endswith(".js") else [self._program]
-        command.append("--api")
-        if self._gateway.debug:
-            command.append("--debug")
         try:
             process = subprocess.Popen(
-                command,
+                self._command(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -76,11 +87,7 @@ class CommandBackend:
         except (OSError, ValueError) as error:
             raise self._runtime(f"cannot be started: {error}") from error
         try:
-            output, errors = process.communicate(
-                prompt.encode("utf-8", "replace"), timeout=self._gateway.timeout
-            )
-        except subprocess.TimeoutExpired as error:
-            raise self._runtime(f"gave no answer in {self._gateway.timeout:g} s") from error
+            output, errors = self._communicate(process, prompt.encode("utf-8", "replace"))
         finally:
             if process.poll() is None:
                 with suppress(ProcessLookupError):
@@ -93,6 +100,25 @@ class CommandBackend:
         if not text:
             raise self._runtime("printed nothing")
         return text
+
+    def _command(self) -> list[str]:
+        command = ["node", self._program] if self._program.endswith(".js") else [self._program]
+        return [*command, "--api", *(["--debug"] if self._gateway.debug else [])]
+
+    def _communicate(self, process: subprocess.Popen[bytes], prompt: bytes) -> tuple[bytes, bytes]:
+        """Feed the program and wait for its end, the deadline or a cancel."""
+        deadline = time.monotonic() + self._policy.timeout
+        feed: bytes | None = prompt
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                return process.communicate(feed, timeout=max(0.0, min(POLL_SEC, left)))
+            except subprocess.TimeoutExpired as error:
+                feed = None  # communicate remembers the rest
+                if self._cancellation.is_set:
+                    raise self._runtime("was cancelled") from error
+                if left <= 0:
+                    raise self._runtime(f"gave no answer in {self._policy.timeout:g} s") from error
 
     def _runtime(self, what: str) -> BackendError:
         return BackendError(f"gateway program {self._program} {what}", failure_type="runtime")

@@ -72,6 +72,12 @@ class LlamaCppBackend:
             "num_predict": MAX_TOKENS,
             **options,
         }
+        for name in ("num_ctx", "num_predict", "num_gpu", "num_thread"):
+            value = self.options.get(name, 1)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ConfigError(
+                    f"chain entry {config.name!r}: {name} is {value!r}; it must be a whole number"
+                )
 
     @property
     def config(self) -> BackendConfig:

@@ -27,7 +27,14 @@ from llmc.models import Enrichment
 from llmc.presets import TierPreset
 from llmc.prompts import chat_messages, fit
 from llmc.reply import schema
-from llmc.transport import CancelledError, Client, ConnectError, Exchange, RequestError
+from llmc.transport import (
+    CancelledError,
+    Client,
+    ConnectError,
+    Exchange,
+    RequestError,
+    address,
+)
 
 Answer = tuple[str, dict[str, Any]]
 """The reply's text, and the other fields of the server's last object."""
@@ -59,8 +66,8 @@ class OllamaBackend:
         return self._config
 
     def describe_host(self) -> str | None:
-        """Return the host's label, its URL if it has none."""
-        return self._label or self._config.url
+        """Return the host's label, its address if it has none."""
+        return self._label or (address(self._config.url) if self._config.url else None)
 
     def generate(
         self, prompt: str, *, item: Mapping[str, Any]

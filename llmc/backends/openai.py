@@ -35,7 +35,7 @@ from llmc.errors import (
 from llmc.models import Enrichment
 from llmc.prompts import chat_messages, fit
 from llmc.reply import schema
-from llmc.transport import Client, ConnectError, Exchange, RequestError
+from llmc.transport import Client, ConnectError, Exchange, RequestError, address
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,7 @@ class OpenAIBackend:
 
     def describe_host(self) -> str | None:
         """Return the server's address, without path, password or key."""
-        parts = urlsplit(self._endpoint.url)
-        return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        return address(self._endpoint.url)
 
     def generate(
         self, prompt: str, *, item: Mapping[str, Any]
