@@ -1,0 +1,173 @@
+"""How good the prompt is: replies of the small model to spans of a real library.
+
+Two kinds of prompt on the same spans, the same model and the same bound on tokens:
+- ours: what never changes first, a worked example as its own turn, the span last, the reply
+  constrained by the schema, nothing asked that the program knows;
+- the old kind: path, rules and line numbers before the code, evidence demanded from the model,
+  no schema.
+
+For each: replies that are valid at the first try, tokens written and prompt tokens evaluated per
+span (the first one aside), spans per minute; at the end the ratios. SPANS=N takes another number
+than 100.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmc import engine, prompts
+from llmc.backends import BackendConfig, CallPolicy
+from llmc.backends.llamacpp import MAX_TOKENS, LlamaCppBackend
+from llmc.config import load_settings
+from llmc.errors import BackendError
+from llmc.models import Span
+from llmc.reply import read
+from llmc.store import Store
+from llmc.transport import Cancellation
+from llmc.work import read_source
+
+SPANS = int(os.environ.get("SPANS", "100"))
+LIBRARY = Path(urllib.__file__).parent
+
+OLD_RULES = """\
+Rules:
+- Answer with JSON only, with the keys summary_120w, inputs, outputs, side_effects, pitfalls,
+  usage_snippet, evidence, tags, model, schema_version.
+- summary_120w has at most 120 words. inputs, outputs, side_effects, pitfalls are lists of strings.
+- usage_snippet has at most 12 lines, or is null.
+- evidence has an entry {"field": ..., "lines": [first, last]} for every field that is not empty;
+  its lines lie between FIRST and LAST.
+- schema_version is "enrichment.v1", tags is [].
+"""
+
+
+@dataclass
+class Tally:
+    """What one kind of prompt came to."""
+
+    name: str
+    valid: int = 0
+    spans: int = 0
+    written: list[int] = field(default_factory=list)
+    evaluated: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, valid: bool, meta: dict[str, Any]) -> None:
+        self.spans += 1
+        self.valid += valid
+        self.written.append(meta["eval_count"])
+        self.evaluated.append(meta["prompt_eval_count"] - (meta["prompt_cached_count"] or 0))
+
+    def row(self) -> tuple[float, float, float, float]:
+        later = self.evaluated[1:] or self.evaluated
+        return (
+            self.valid / self.spans * 100,
+            sum(self.written) / self.spans,
+            sum(later) / len(later),
+            self.spans / self.seconds * 60,
+        )
+
+
+def old_prompt(span: Span, code: str) -> str:
+    rules = OLD_RULES.replace("FIRST", str(span.start_line)).replace("LAST", str(span.end_line))
+    numbered = "\n".join(
+        f"{number}: {line}" for number, line in enumerate(code.splitlines(), span.start_line)
+    )
+    return (
+        f"File {span.path}, lines {span.start_line}-{span.end_line}\n{rules}\n"
+        f"Code of {span.symbol}:\n{numbered}\n"
+    )
+
+
+def ask_new(backend: LlamaCppBackend, span: Span, code: str) -> tuple[str, dict[str, Any]]:
+    model = backend._model()
+    prompt = prompts.fit(prompts.build(span, code), backend.options, MAX_TOKENS)
+    request = {"messages": prompts.chat_messages(prompt), "max_tokens": MAX_TOKENS}
+    answer = model.chat({**SAMPLING, **request}, lambda: False)
+    return answer["text"], answer["meta"]
+
+
+def ask_old(backend: LlamaCppBackend, span: Span, code: str) -> tuple[str, dict[str, Any]]:
+    content = old_prompt(span, code)[: 3 * (4096 - MAX_TOKENS)]
+    request = {"messages": [{"role": "user", "content": content}], "max_tokens": MAX_TOKENS}
+    answer = backend._model()._server.handle_chat_completions({**SAMPLING, **request})
+    timings, choice = answer["timings"], answer["choices"][0]
+    meta = {
+        "eval_count": timings["predicted_n"],
+        "prompt_eval_count": timings["prompt_n"] + timings["cache_n"],
+        "prompt_cached_count": timings["cache_n"],
+        "done_reason": choice["finish_reason"],
+    }
+    return choice["message"]["content"], meta
+
+
+SAMPLING = {"temperature": 0.0, "repeat_penalty": 1.1, "repeat_last_n": 48}
+Ask = Callable[[LlamaCppBackend, Span, str], tuple[str, dict[str, Any]]]
+
+
+def tally(name: str, ask: Ask, backend: LlamaCppBackend, spans: list[tuple[Span, str]]) -> Tally:
+    found = Tally(name)
+    started = time.perf_counter()
+    for span, code in spans:
+        text, meta = ask(backend, span, code)
+        try:
+            read(
+                text,
+                (span.start_line, span.end_line),
+                done_reason=meta["done_reason"],
+                require_summary=True,
+            )
+            found.add(True, meta)
+        except BackendError:
+            found.add(False, meta)
+    found.seconds = time.perf_counter() - started
+    return found
+
+
+def library_spans(repo: Path) -> list[tuple[Span, str]]:
+    shutil.copytree(LIBRARY, repo, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["git", "init", "-q", str(repo)], check=True)
+    settings = load_settings(repo, environ={})
+    engine.index(repo, settings)
+    with Store.open(settings.index_path) as store:
+        spans = store.pending(0, SPANS)
+    return [(span, code) for span in spans if (code := read_source(repo, span))]
+
+
+def main() -> None:
+    backend = LlamaCppBackend(
+        BackendConfig("bench", "llamacpp"),
+        Path.cwd(),
+        None,
+        {},
+        policy=CallPolicy(),
+        cancellation=Cancellation(),
+    )
+    backend.prepare()
+    with tempfile.TemporaryDirectory() as folder:
+        spans = library_spans(Path(folder, "urllib"))
+    kinds = [tally("ours", ask_new, backend, spans), tally("old kind", ask_old, backend, spans)]
+    print(f"{len(spans)} spans of urllib, SmolLM2-135M-Instruct")
+    print(f"{'prompt':<10}{'valid at first try':>20}{'tokens written':>16}", end="")
+    print(f"{'prompt tokens evaluated':>25}{'spans/min':>11}")
+    for kind in kinds:
+        valid, written, evaluated, pace = kind.row()
+        print(f"{kind.name:<10}{valid:>18.0f} %{written:>16.0f}{evaluated:>25.0f}{pace:>11.1f}")
+    ratios = [a / b if b else float("inf") for a, b in zip(*(k.row() for k in kinds), strict=True)]
+    valid, written, evaluated, pace = ratios
+    print(f"{'ratio':<10}{valid:>20.2f}{written:>16.2f}{evaluated:>25.2f}{pace:>11.2f}")
+    own = sum(len(code) / 3.5 for _, code in spans) / len(spans)
+    print(f"the spans' own code has about {own:.0f} tokens on average (at 3.5 characters each)")
+
+
+if __name__ == "__main__":
+    main()
