@@ -78,7 +78,8 @@ def _record(
     return AttemptRecord(
         backend_name=getattr(config, "name", None) or f"backend-{index}",
         provider=getattr(config, "provider", None),
-        model=found.get("model") or (error and error.model) or getattr(config, "model", None),
+        model=found.get("model")
+        or _first(error.model if error else None, getattr(config, "model", None)),
         duration_sec=time.monotonic() - started,
         success=error is None,
         failure_type=error.failure_type if error else None,
@@ -86,3 +87,8 @@ def _record(
         host=found.get("host") or (describe() if describe else None),
         gpu_stats=found.get("gpu_stats"),
     )
+
+
+def _first(*names: str | None) -> str | None:
+    """Return the first name that is there; an empty one is a name."""
+    return next((name for name in names if name is not None), None)

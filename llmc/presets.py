@@ -105,7 +105,8 @@ def preset_words(repo: Path) -> Mapping[str, Any]:
     """
     found = _yaml_mapping(repo / PRESET_FILE)
     options = found.get("options") or found
-    return {**found, **options} if isinstance(options, Mapping) else found
+    named = {key: found[key] for key in ("model", "fallback_model", "keep_alive") if key in found}
+    return {**options, **named} if isinstance(options, Mapping) else named
 
 
 def preset_for(presets: Mapping[str, TierPreset], tier: str) -> TierPreset:

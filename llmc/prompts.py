@@ -17,6 +17,9 @@ Message = dict[str, str]
 CHARS_PER_TOKEN = 3
 """A cautious estimate for source code, which runs at 3 to 4 characters a token."""
 
+ROUTING_CHARS_PER_TOKEN = 4
+"""The estimate that the router and the records go by."""
+
 _NOTE_CHARS = 60
 """Room for the note that says how many lines are not shown."""
 
@@ -95,12 +98,12 @@ class Prompt(str):
             },
         ]
 
-    def fit(self, tokens: float) -> Prompt:
+    def fit(self, tokens: float, chars_per_token: int = CHARS_PER_TOKEN) -> Prompt:
         """Return the prompt cut to about `tokens`, code at a line boundary; itself if it fits.
 
         At least 200 characters of code stay, so a very small budget is exceeded.
         """
-        excess = len(self) - int(tokens * CHARS_PER_TOKEN)
+        excess = len(self) - int(tokens * chars_per_token)
         if excess <= 0:
             return self
         room = max(200, len(self._code) - excess - _NOTE_CHARS)
@@ -124,12 +127,17 @@ def chat_messages(prompt: str) -> list[Message]:
     return [{"role": "user", "content": prompt}]
 
 
-def fit(prompt: str, options: Mapping[str, object], reply_tokens: int) -> str:
+def fit(
+    prompt: str,
+    options: Mapping[str, object],
+    reply_tokens: int,
+    chars_per_token: int = CHARS_PER_TOKEN,
+) -> str:
     """Cut a prompt to what `num_ctx` of a model's options leaves beside the reply."""
     context = options.get("num_ctx")
     if not isinstance(prompt, Prompt) or not isinstance(context, int):
         return prompt
-    return prompt.fit(max(context - reply_tokens, context // 4))
+    return prompt.fit(max(context - reply_tokens, context // 4), chars_per_token)
 
 
 def _line_count(code: str) -> int:

@@ -119,8 +119,8 @@ def _ollama_found(settings: Settings, there: list[Host]) -> Selection:
     presets, keyed = settings.presets, settings.gateway.configured
     models = [f"{tier}: {_model(presets[tier], settings)}" for tier in _LOCAL_TIERS]
     lines.append(f"models    {', '.join(models)}")
-    settings, urls = without_unasked_cloud(replace(settings, backend="auto")), []
-    program = settings.gateway.program
+    settings = without_unasked_cloud(settings)
+    program = settings.gateway.program if settings.backend == "auto" else None
     if program:
         lines.append(f"          nano: gateway program {program}, model {settings.gateway.label}")
     elif keyed:

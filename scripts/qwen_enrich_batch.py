@@ -22,7 +22,7 @@ from llmc.backends import AttemptCascade, BackendConfig, CallPolicy
 from llmc.backends.command import CommandBackend
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
-from llmc.config import Flags, GatewaySettings, Settings, load_settings
+from llmc.config import Endpoint, Flags, GatewaySettings, Settings, load_settings
 from llmc.errors import ConfigError, LlmcError, classify_failure
 from llmc.events import Event, RunFinished, SpanEnriched, SpanFailed, Warned
 from llmc.gpu import GpuSampler, is_local
@@ -77,7 +77,7 @@ class _GatewayBackendAdapter:
         client: Client,
     ) -> None:
         self._config = config
-        self._gateway = gateway.for_model(config.model)
+        self._gateway = gateway
         self._cwd = cwd
         self._client = client
 
@@ -143,10 +143,21 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
             provider="gateway",
             model=entry.model if entry else None,
             tier=tier_for_attempt,
+            url=entry.url if entry else None,
+            options=(entry.options or None) if entry else None,
+            keep_alive=entry.keep_alive if entry else None,
         )
-        gateway = _GatewayBackendAdapter(
-            config, settings.gateway, cwd=Path(repo_root), client=client
-        )
+        cloud = settings.gateway.for_model(config.model)
+        if entry and entry.url:
+            model = entry.model or cloud.label
+            endpoint = Endpoint(
+                f"{entry.url.rstrip('/')}/chat/completions",
+                model,
+                cloud.label,
+                settings.key(entry),
+            )
+            cloud = replace(cloud, endpoint=endpoint)
+        gateway = _GatewayBackendAdapter(config, cloud, cwd=Path(repo_root), client=client)
         return AttemptCascade(BackendCascade([gateway]), preset.name, preset, None, None, "gateway")
     host = Host("localhost", DEFAULT_URL)
     if backend in ("auto", "ollama"):

@@ -37,6 +37,7 @@ LAYERS = {
     "attempts": 5,
     "testing": 4,
     "engine": 6,
+    "doctor": 6,
     "selection": 5,
     "display": 7,
     "search": 7,
@@ -108,11 +109,12 @@ def step_is_allowed(module: str, target: str) -> bool:
 
 def uses(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield (line, key of HOMES) for everything in the source that has a home."""
+    system = {name for node in ast.walk(tree) for name in names_of_os(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == "print":
             yield node.lineno, "print"
         elif isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT:
-            if isinstance(node.value, ast.Name):
+            if isinstance(node.value, ast.Name) and node.value.id in system:
                 yield node.lineno, "os.environ"
         elif isinstance(node, ast.ImportFrom) and not node.level:
             if node.module == "os" and ENVIRONMENT & {alias.name for alias in node.names}:
@@ -121,6 +123,14 @@ def uses(tree: ast.AST) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 yield from foreign(node.lineno, alias.name)
+
+
+def names_of_os(node: ast.AST) -> Iterator[str]:
+    """Yield the names under which an import makes the module os known."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            if alias.name.split(".")[0] == "os":
+                yield alias.asname or "os"
 
 
 def foreign(line: int, name: str) -> Iterator[tuple[int, str]]:
@@ -204,6 +214,7 @@ FINE = {
     "the version": ("llmc.cli", "from llmc import __version__"),
     "everything from the top": ("llmc.__main__", "from llmc.cli import main\nprint('x')"),
     "other libraries": ("llmc.models", "import os\nfrom pydantic import BaseModel\nos.path"),
+    "a setting of that name": ("llmc.engine", "settings.environ"),
     "the environment at home": ("llmc.config", "import os\nos.environ['X']"),
 }
 

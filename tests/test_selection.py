@@ -177,6 +177,15 @@ def test_a_name_that_begins_like_an_address_is_another_machine():
     assert not is_this_machine("http://127.0.0.1.evil.example")
 
 
+def test_asking_for_ollama_leaves_the_chain_aside(repo, clean_environ):
+    with FakeOllama() as fake:
+        clean_environ["OLLAMA_URL"] = fake.url
+        clean_environ["ENRICH_CHAIN_JSON"] = chain(provider="command", command="/bin/cat")
+        settings = chosen(repo, clean_environ, backend="ollama").settings
+    [backend] = CascadeBuilder(settings, CallPolicy())(Attempt(1, "7b", 0)).cascade.backends
+    assert backend.describe_host() == "localhost"
+
+
 def test_an_entry_signs_in_with_its_own_key(repo, clean_environ):
     clean_environ |= {"MY_KEY": "sk-mine", "OPENAI_API_KEY": "sk-other"}
     with FakeOpenAI(api_key="sk-mine") as fake:

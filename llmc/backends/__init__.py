@@ -102,7 +102,7 @@ class CascadeBuilder:
             provider=entry.provider,
             model=entry.model,
             tier=entry.routing_tier,
-            url=entry.url,
+            url=entry.url.rstrip("/") if entry.url else None,
             options=entry.options or None,
             keep_alive=entry.keep_alive,
         )

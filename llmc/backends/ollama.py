@@ -25,7 +25,7 @@ from llmc.backends._stream import Guard, lines
 from llmc.errors import BackendError, HostUnreachableError, RateLimitedError
 from llmc.models import Enrichment
 from llmc.presets import TierPreset
-from llmc.prompts import chat_messages, fit
+from llmc.prompts import ROUTING_CHARS_PER_TOKEN, chat_messages, fit
 from llmc.reply import schema
 from llmc.transport import (
     CancelledError,
@@ -35,6 +35,9 @@ from llmc.transport import (
     RequestError,
     address,
 )
+
+PLAIN_REPLY_TOKENS = 512
+"""Left for a reply to the plain prompt, which has no bound of its own."""
 
 Answer = tuple[str, dict[str, Any]]
 """The reply's text, and the other fields of the server's last object."""
@@ -89,7 +92,8 @@ class OllamaBackend:
     # -- plain: the batch driver's contract ----------------------------------------------------
 
     def _plain(self, prompt: str) -> Answer:
-        body = json.dumps(self._request(prompt=prompt, stream=False)).encode()
+        fitted = fit(prompt, self.options, PLAIN_REPLY_TOKENS, ROUTING_CHARS_PER_TOKEN)
+        body = json.dumps(self._request(prompt=fitted, stream=False)).encode()
         for left in reversed(range(self._policy.tries)):
             try:
                 with self._open("/api/generate", body, self._policy.timeout) as exchange:

@@ -1,0 +1,91 @@
+"""What an examination finds, as values; the state of a finding depends on what else works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+State = Literal["ok", "warn", "fail", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. "fail" means that a run would not work, or not in full.
+
+    `advice` says what to do about it, as a command where there is one; empty if nothing.
+    """
+
+    section: str
+    name: str
+    state: State
+    detail: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings in reading order; not `readable` if the configuration made no sense at all."""
+
+    findings: tuple[Finding, ...]
+    readable: bool = True
+
+    @property
+    def works(self) -> bool:
+        """Whether a run would work."""
+        return not self.count("fail")
+
+    @property
+    def exit_status(self) -> int:
+        """0 a run would work, 1 it would not, 2 the configuration cannot be read."""
+        if not self.readable:
+            return 2
+        return 0 if self.works else 1
+
+    def count(self, state: State) -> int:
+        """Return how many findings are in a state."""
+        return sum(finding.state == state for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A finding, and the tiers that it leaves without this way to a model if it is a failure.
+
+    With no tiers a failure stands whatever else works.
+    """
+
+    finding: Finding
+    tiers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What one place was found to be like, and the tiers that it serves."""
+
+    notes: tuple[Note, ...]
+    serves: frozenset[str] = frozenset()
+
+
+def weigh(examined: Iterable[Examined]) -> list[Finding]:
+    """Return all findings; a failure where other places serve its tiers is only a warning."""
+    places = list(examined)
+    served = frozenset[str]().union(*(place.serves for place in places))
+    return [_weighed(note, served) for place in places for note in place.notes]
+
+
+def _weighed(note: Note, served: frozenset[str]) -> Finding:
+    spared = note.tiers and served.issuperset(note.tiers)
+    if note.finding.state == "fail" and spared:
+        return replace(note.finding, state="warn")
+    return note.finding
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """Return foreign text as one line of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def shown_seconds(seconds: float) -> str:
+    """Return a short time as people write it: 12 ms, 3.4 s."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 0.9995 else f"{seconds:.1f} s"

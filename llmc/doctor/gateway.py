@@ -1,0 +1,98 @@
+"""A gateway: an OpenAI-compatible server, asked for its models and, if wanted, for one reply."""
+
+from __future__ import annotations
+
+import time
+
+from llmc.config import Endpoint
+from llmc.doctor.findings import Examined, Finding, Note, shown_seconds
+from llmc.doctor.lookup import Answer, ask
+from llmc.doctor.targets import Target
+from llmc.doctor.trial import not_tried, tried
+from llmc.transport import Client, address
+
+
+def examine_endpoint(target: Target, *, seconds: float, trial: bool) -> Examined:
+    """Look at one OpenAI-compatible server; `seconds` bounds the look, not the trial."""
+    endpoint = target.endpoint
+    section = f"gateway {target.name}"
+    if endpoint is None or target.problem:
+        finding = Finding(section, "settings", "fail", target.problem)
+        return Examined((Note(finding),))
+    section = f"{section} ({address(endpoint.url)})" if target.name == "gateway" else section
+    started = time.monotonic()
+    answer = _models(endpoint, started + seconds)
+    took = shown_seconds(time.monotonic() - started)
+    if answer.status == 0 or (300 <= answer.status < 600 and answer.status not in _TELLING):
+        why = answer.problem or f"answers HTTP {answer.status} when asked for its models"
+        finding = Finding(
+            section, "reachable", "fail", f"{why} (after {took})", "check the base URL"
+        )
+        return Examined((Note(finding, target.tiers),))
+    findings = [Finding(section, "reachable", "ok", f"in {took}")]
+    key = _key(section, target, answer)
+    findings.append(key)
+    usable = key.state != "fail"
+    if usable:
+        findings.append(_model(section, endpoint, answer))
+    if usable and trial:
+        finding, usable = tried(target, section)
+        findings.append(finding)
+    elif usable:
+        findings.append(not_tried(section))
+    notes = tuple(Note(finding, target.tiers) for finding in findings)
+    return Examined(notes, frozenset(target.tiers if usable else ()))
+
+
+_TELLING = (401, 403, 404, 405, 429)
+"""Statuses that come from a working server: a list of models is not for everyone, or not there."""
+
+
+def _models(endpoint: Endpoint, deadline: float) -> Answer:
+    base, _, query = endpoint.url.partition("?")
+    deployment = base.partition("/openai/deployments/")
+    if deployment[1]:
+        url = f"{deployment[0]}/openai/models" + (f"?{query}" if query else "")
+    else:
+        url = f"{base.removesuffix('/chat/completions')}/models"
+    headers = {}
+    if endpoint.key:
+        secret = endpoint.key.get_secret_value()
+        bearer = endpoint.key_header == "authorization"
+        headers[endpoint.key_header] = f"Bearer {secret}" if bearer else secret
+    client = Client()
+    try:
+        return ask(client, url, deadline, headers=headers)
+    finally:
+        client.close()
+
+
+def _key(section: str, target: Target, answer: Answer) -> Finding:
+    is_set = bool(target.endpoint and target.endpoint.key)
+    name = target.key_name or "no key variable named"
+    if answer.status in (401, 403):
+        if is_set:
+            detail = f"{name} is set, but refused (HTTP {answer.status})"
+            return Finding(section, "key", "fail", detail, f"check {name}")
+        advice = f"export {name}" if target.key_name else "name its variable: api_key_env"
+        return Finding(section, "key", "fail", "not set, and the server asks for one", advice)
+    if not is_set:
+        return Finding(section, "key", "info", "not set; the server did not ask for one")
+    if answer.ok:
+        return Finding(section, "key", "ok", f"{name} is set, and not refused")
+    detail = f"{name} is set; this look does not tell if it is accepted"
+    return Finding(section, "key", "info", detail)
+
+
+def _model(section: str, endpoint: Endpoint, answer: Answer) -> Finding:
+    names = [str(entry.get("id")) for entry in answer.entries("data")]
+    wanted = endpoint.model
+    if not answer.ok or not names:
+        return Finding(section, "model", "info", f"{wanted}; the server lists no models")
+    if wanted in names or f"models/{wanted}" in names:
+        return Finding(section, "model", "ok", f"{wanted}: listed")
+    if "/openai/deployments/" in endpoint.url:
+        return Finding(section, "model", "info", f"{wanted}; deployments are not listed")
+    detail = f"{wanted} is not among the {len(names)} listed: {', '.join(names[:6])}"
+    detail += ", …" if len(names) > 6 else ""
+    return Finding(section, "model", "warn", detail, "correct the model's name if replies fail")

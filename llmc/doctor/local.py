@@ -1,0 +1,60 @@
+"""What a run starts on this machine: a model in its own process, or a gateway program."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from llmc.backends.llamacpp import check_gguf, packaged_model
+from llmc.doctor.findings import Examined, Finding, Note, shown_seconds
+from llmc.doctor.targets import Target
+from llmc.doctor.trial import not_tried, tried
+from llmc.errors import ConfigError
+
+
+def examine_model(target: Target, *, trial: bool) -> Examined:
+    """Look at a model in this process: library, file, loading, and a trial reply."""
+    section = "embedded model" + (f" {target.name}" if target.name != "embedded" else "")
+    found: list[Finding] = []
+    try:
+        if find_spec("xllamacpp") is not None:
+            found.append(Finding(section, "library", "ok", "llama.cpp (xllamacpp) is installed"))
+        path = Path(target.place) if target.place else packaged_model()
+        check_gguf(path)
+        size = path.stat().st_size / 2**20
+        found.append(Finding(section, "file", "ok", f"{path} (GGUF, {size:,.0f} MiB)"))
+        started = time.monotonic()
+        target.prepare()
+        took = shown_seconds(time.monotonic() - started)
+        found.append(Finding(section, "loads", "ok", f"in {took}"))
+    except ConfigError as error:
+        return _stopped(found, Finding(section, "model", "fail", str(error)))
+    usable = True
+    if trial:
+        finding, usable = tried(target, section)
+        found.append(finding)
+    return _examined(found, target, usable)
+
+
+def examine_program(target: Target, *, trial: bool) -> Examined:
+    """Look at a gateway program: can it be started, and if wanted, does it reply."""
+    section = f"gateway {target.name}"
+    try:
+        target.prepare()
+    except ConfigError as error:
+        return _stopped([], Finding(section, "program", "fail", str(error)))
+    model = f", model {target.model}" if target.model else ""
+    there = Finding(section, "program", "ok", f"{target.place}{model}")
+    finding, usable = tried(target, section) if trial else (not_tried(section), True)
+    return _examined([there, finding], target, usable)
+
+
+def _stopped(found: list[Finding], failure: Finding) -> Examined:
+    """Return what stops a run before its first attempt, whatever else there is."""
+    return Examined(tuple(map(Note, [*found, failure])))
+
+
+def _examined(found: list[Finding], target: Target, usable: bool) -> Examined:
+    notes = tuple(Note(finding, target.tiers) for finding in found)
+    return Examined(notes, frozenset(target.tiers if usable else ()))

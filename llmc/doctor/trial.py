@@ -1,0 +1,68 @@
+"""One timed reply, made through the backend that a run would use, about an example of our own."""
+
+from __future__ import annotations
+
+import re
+
+from llmc.attempts import make
+from llmc.doctor.findings import Finding, one_line, shown_seconds
+from llmc.doctor.targets import Target
+from llmc.models import AttemptOutcome, Span
+from llmc.prompts import build
+
+_CODE = '''\
+def with_tax(price, rate=0.2):
+    """Return a price with tax, in whole cents."""
+    return round(price * (1 + rate), 2)
+'''
+_SPAN = Span(
+    id=0,
+    path="example.py",
+    lang="python",
+    symbol="with_tax",
+    kind="function",
+    start_line=1,
+    end_line=3,
+    byte_start=0,
+    byte_end=len(_CODE),
+    span_hash="sha256:example",
+)
+_REFUSED = re.compile(r"HTTP 40[13]\b")
+
+
+def tried(target: Target, section: str) -> tuple[Finding, bool]:
+    """Ask for one reply; return what came of it, and whether the model can be used at all.
+
+    Raises ConfigError for what a run would stop at.
+    """
+    outcome = make(target.builder, _SPAN, build(_SPAN, _CODE), target.attempt)
+    name = target.model or outcome.model or target.name
+    if outcome.success:
+        return Finding(section, "trial", "ok", f"{name}: {_pace(outcome)}"), True
+    detail = one_line(outcome.detail or "no reply")
+    if refused := _REFUSED.search(detail):
+        detail = detail[: refused.end()]  # what follows may quote the key
+    if outcome.failure_type == "runtime":
+        advice = _advice(detail)
+        return Finding(section, "trial", "fail", f"{name}: {detail}", advice), False
+    advice = "a run tries again and promotes; if it happens often, take another model"
+    return Finding(section, "trial", "warn", f"{name}: {detail}", advice), True
+
+
+def not_tried(section: str) -> Finding:
+    """Say why a gateway was not asked for a reply."""
+    detail = "not tried: a reply may cost money, and sends a small example"
+    return Finding(section, "trial", "info", detail, "llmc doctor --trial-cloud")
+
+
+def _pace(outcome: AttemptOutcome) -> str:
+    text = f"a valid reply in {shown_seconds(outcome.duration_sec)}"
+    if outcome.tokens_per_sec:
+        text += f", {outcome.tokens_per_sec:,.0f} tokens/s"
+    return text
+
+
+def _advice(detail: str) -> str:
+    if "deadline" in detail or "no complete reply" in detail or "no answer in" in detail:
+        return "too slow: does the model fit the GPU? a smaller model or quantization is faster"
+    return ""
