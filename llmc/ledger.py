@@ -113,6 +113,7 @@ def metrics_record(report: SpanReport, repo: Path, est_tokens: int) -> dict[str,
         "vram_avg_mib": report.last.gpu.vram_avg_mib,
         "attempts": len(report.outcomes),
         "estimated_tokens_per_span": est_tokens,
+        "cut_lines": report.last.cut_lines,
         "attempt_details": [
             {
                 "tier": outcome.attempt.tier,
