@@ -21,7 +21,7 @@ from rich.text import Text
 from llmc.doctor import Finding, Report
 from llmc.events import Event, RunFinished, RunStarted, SpanEnriched, SpanFailed, Warned
 from llmc.models import RunReport, Span, SpanReport
-from llmc.store import StoredResult, Totals
+from llmc.reader import StoredResult, Totals
 
 SNIPPET_STYLE = "cyan"
 

@@ -39,7 +39,8 @@ from llmc.gpu import LoadWatch
 from llmc.indexer import parse_file, source_files
 from llmc.ledger import Ledger
 from llmc.models import AttemptOutcome, IndexReport, RunReport, Span, SpanReport
-from llmc.store import Outcome, Store
+from llmc.reader import Outcome
+from llmc.store import Store
 from llmc.work import Job, Rules, jobs
 
 FILES_PER_WRITE = 200

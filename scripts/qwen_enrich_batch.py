@@ -22,6 +22,7 @@ from llmc.backends import AttemptCascade, BackendConfig, CallPolicy
 from llmc.backends.command import CommandBackend
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
+from llmc.chains import ChainEntry
 from llmc.config import Endpoint, Flags, GatewaySettings, Settings, load_settings
 from llmc.errors import ConfigError, LlmcError, classify_failure
 from llmc.events import Event, RunFinished, SpanEnriched, SpanFailed, Warned
@@ -138,43 +139,16 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
     preset = preset_for(presets, tier_for_attempt)
     entry = next(iter(settings.entries(tier_for_attempt)), None)
     if backend == "gateway" or (backend == "auto" and tier_for_attempt == "nano"):
-        config = BackendConfig(
-            name=entry.name if entry else "gateway",
-            provider="gateway",
-            model=entry.model if entry else None,
-            tier=tier_for_attempt,
-            url=entry.url if entry else None,
-            options=(entry.options or None) if entry else None,
-            keep_alive=entry.keep_alive if entry else None,
-        )
-        cloud = settings.gateway.for_model(config.model)
-        if entry and entry.url:
-            model = entry.model or cloud.label
-            endpoint = Endpoint(
-                f"{entry.url.rstrip('/')}/chat/completions",
-                model,
-                cloud.label,
-                settings.key(entry),
-            )
-            cloud = replace(cloud, endpoint=endpoint)
-        gateway = _GatewayBackendAdapter(config, cloud, cwd=Path(repo_root), client=client)
+        gateway = _gateway_adapter(settings, entry, tier_for_attempt, Path(repo_root), client)
         return AttemptCascade(BackendCascade([gateway]), preset.name, preset, None, None, "gateway")
     host = Host("localhost", DEFAULT_URL)
     if backend in ("auto", "ollama"):
         index = min(current_host_idx, host_chain_count - 1)
         host = ollama_host_chain[index] if index < len(ollama_host_chain) else Host("", "")
     url = (entry.url.rstrip("/") if entry and entry.url else host.url) or None
-    config = BackendConfig(
-        name=entry.name if entry else f"ollama-{host.label}",
-        provider="ollama",
-        model=entry.model if entry and entry.model is not None else preset.model,
-        tier=tier_for_attempt,
-        url=url,
-        options=(entry.options or None) if entry else None,
-        keep_alive=entry.keep_alive if entry else None,
-    )
+    config = _config(entry, "ollama", tier_for_attempt, name=f"ollama-{host.label}", url=url)
     ollama = OllamaBackend(
-        config,
+        config if config.model is not None else replace(config, model=preset.model),
         preset,
         label=host.label or None,
         default_model=settings.ollama_model,
@@ -190,6 +164,40 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
     return AttemptCascade(
         BackendCascade([ollama]), preset.name, preset, host.label or None, url, "ollama"
     )
+
+
+def _config(
+    entry: ChainEntry | None, provider: str, tier: str, *, name: str, url: str | None
+) -> BackendConfig:
+    """Return the adapter's config: what the chain entry says, if there is one."""
+    if entry is None:
+        return BackendConfig(name=name, provider=provider, tier=tier, url=url)
+    return BackendConfig(
+        name=entry.name,
+        provider=provider,
+        model=entry.model,
+        tier=tier,
+        url=url,
+        options=entry.options or None,
+        keep_alive=entry.keep_alive,
+    )
+
+
+def _gateway_adapter(
+    settings: Settings, entry: ChainEntry | None, tier: str, repo: Path, client: Client
+) -> _GatewayBackendAdapter:
+    url = entry.url if entry else None
+    config = _config(entry, "gateway", tier, name="gateway", url=url)
+    gateway = settings.gateway.for_model(config.model)
+    if entry and url:
+        endpoint = Endpoint(
+            f"{url.rstrip('/')}/chat/completions",
+            entry.model or gateway.label,
+            gateway.label,
+            settings.key(entry),
+        )
+        gateway = replace(gateway, endpoint=endpoint)
+    return _GatewayBackendAdapter(config, gateway, cwd=repo, client=client)
 
 
 class _DriverBuilder:

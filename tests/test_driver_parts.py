@@ -414,7 +414,7 @@ def test_a_missing_node_fails_its_span_alone(tmp_path):
 
 def test_a_gateway_timeout_fails_its_span_alone(tmp_path):
     path = write_gateway(tmp_path / "gateway", [GatewayReply(sleep=30)])
-    run = broken_gateway(tmp_path, path, "--api", "--gateway-timeout", 0.5)
+    run = broken_gateway(tmp_path, path, "--api", "--gateway-timeout", 1.5)
     assert ended(run) == (0, ["runtime", "success"])
     assert run.seconds < 10
 

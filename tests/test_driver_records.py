@@ -359,8 +359,8 @@ def test_durations_count_all_attempts(tmp_path):
     repo = make_repo(tmp_path / "repo", plain("PG_1"))
     with FakeOllama(lettered("PG_1"), latency=0.2) as fake:
         run = drive(repo, hosts={"a": fake})
-    assert 0.4 <= run.metrics["PG_1"]["duration_sec"] < 2
-    assert 400 <= run.ledger["PG_1"]["wall_ms"] < 2000
+    assert 0.4 <= run.metrics["PG_1"]["duration_sec"] < 10
+    assert 400 <= run.ledger["PG_1"]["wall_ms"] < 10000
 
 
 # -- what a reply says of itself -----------------------------------------------------------------

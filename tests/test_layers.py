@@ -27,13 +27,14 @@ LAYERS = {
     "config": 3,
     "prompts": 3,
     "indexer": 3,
-    "store": 3,
+    "reader": 3,
+    "store": 4,
     "ledger": 3,
     "gpu": 3,
     "cascade": 3,
     "routing": 3,
     "backends": 4,
-    "work": 4,
+    "work": 5,
     "attempts": 5,
     "testing": 4,
     "engine": 6,
@@ -51,7 +52,7 @@ TOP = 9
 HOMES = {
     "os.environ": {"config"},
     "print": {"cli", "__main__", "testing"},
-    "sqlite3": {"database", "store"},
+    "sqlite3": {"database", "reader", "store"},
     "tree_sitter": {"languages", "indexer"},
 }
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
@@ -170,7 +171,7 @@ def test_the_package_keeps_to_its_layers() -> None:
 
 
 PLANTED = {
-    "a module of the same layer": ("llmc.store", "from llmc.config import Settings"),
+    "a module of the same layer": ("llmc.ledger", "from llmc.config import Settings"),
     "a higher layer": ("llmc.models", "import llmc.engine"),
     "a module named as a member": ("llmc.reply", "from llmc import config"),
     "a relative import": ("llmc.reply", "from . import config"),

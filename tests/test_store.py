@@ -11,7 +11,8 @@ import pytest
 from llmc.engine import open_store
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.models import Enrichment, Evidence, ParsedFile, ParsedSpan
-from llmc.store import Outcome, Store
+from llmc.reader import Outcome
+from llmc.store import Store
 
 LINE = 10
 """Bytes a line of the made-up files has."""
