@@ -166,6 +166,7 @@ class _Model:
         params.warmup = False
         params.offline = True
         params.ui = False
+        params.cache_ram_mib = 0  # a copy of every prompt seen, up to 8 GiB; the slot keeps its own
         params.verbosity = -1
         params.hostnames = ["127.0.0.1"]
         params.api_keys = [secrets.token_hex(32)]
