@@ -28,6 +28,7 @@ from llmc.events import (
     AttemptFinished,
     Event,
     EventHook,
+    FileGone,
     RunFinished,
     RunStarted,
     SpanEnriched,
@@ -210,7 +211,7 @@ class _Run:
         self._store = store
         self._builder = builder
         self._rules = rules
-        self._hooks = hooks
+        self._hooks = (self._count_gone, *hooks)
         self._gpu = LoadWatch()
         self._done: queue.SimpleQueue[tuple[Job, Future[AttemptOutcome]]] = queue.SimpleQueue()
         self._waiting: list[tuple[float, int, Job]] = []
@@ -219,6 +220,11 @@ class _Run:
         self._enriched = 0
         self._failed: Counter[str] = Counter()
         self._spans, self._enrichments = store.counts()
+
+    def _count_gone(self, event: Event) -> None:
+        if isinstance(event, FileGone):
+            self._spans -= event.spans
+            self._enrichments -= event.enrichments
 
     def run(self) -> RunReport:
         started = time.monotonic()

@@ -54,6 +54,15 @@ class SpanFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class FileGone:
+    """A file of the index is no longer there; so many spans and enrichments left with it."""
+
+    path: str
+    spans: int
+    enrichments: int
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something the user should know that stops nothing."""
 
@@ -68,7 +77,14 @@ class RunFinished:
 
 
 Event = (
-    RunStarted | SpanStarted | AttemptFinished | SpanEnriched | SpanFailed | Warned | RunFinished
+    RunStarted
+    | SpanStarted
+    | AttemptFinished
+    | SpanEnriched
+    | SpanFailed
+    | FileGone
+    | Warned
+    | RunFinished
 )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from llmc import prompts, routing
 from llmc.config import Settings
-from llmc.events import EventHook, Warned
+from llmc.events import Event, EventHook, FileGone, Warned
 from llmc.indexer import Ignored
 from llmc.models import AttemptOutcome, Span, SpanMetrics
 from llmc.store import Store
@@ -70,15 +70,14 @@ def jobs(
             if span.path in dropped:
                 continue
             if rules.maintain and _is_gone(settings.repo, span.path):
-                store.remove_file(span.path)
+                _tell(hooks, _drop(store, span.path))
                 dropped.add(span.path)
                 continue
             code = read_source(settings.repo, span, verify=rules.verify)
             if code is None:
                 place = f"{span.path}:{span.start_line}"
                 message = f"{place}: cannot be read as it was indexed; left for later"
-                for hook in hooks:
-                    hook(Warned(message))
+                _tell(hooks, Warned(message))
             else:
                 yield _job(settings, rules, span, code)
 
@@ -141,6 +140,18 @@ class _IgnoredPaths:
             matching = self._ignored.matching(unknown)
             self._known.update((path, path in matching) for path in unknown)
         return [span for span in page if not self._known[span.path]]
+
+
+def _drop(store: Store, path: str) -> FileGone:
+    spans, enrichments = store.counts()
+    store.remove_file(path)
+    left, kept = store.counts()
+    return FileGone(path, spans - left, enrichments - kept)
+
+
+def _tell(hooks: Sequence[EventHook], event: Event) -> None:
+    for hook in hooks:
+        hook(event)
 
 
 def _is_gone(repo: Path, path: str) -> bool:

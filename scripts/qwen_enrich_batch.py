@@ -25,7 +25,7 @@ from llmc.backends.openai import OpenAIBackend
 from llmc.chains import ChainEntry
 from llmc.config import Endpoint, Flags, GatewaySettings, Settings, load_settings
 from llmc.errors import ConfigError, LlmcError, classify_failure
-from llmc.events import Event, RunFinished, SpanEnriched, SpanFailed, Warned
+from llmc.events import Event, FileGone, RunFinished, SpanEnriched, SpanFailed, Warned
 from llmc.gpu import GpuSampler, is_local
 from llmc.hosts import DEFAULT_URL, Host, reachable
 from llmc.ledger import save_refused_reply
@@ -289,6 +289,8 @@ def _print_event(event: Event) -> None:
                 f"failed {span.path}:{span.start_line}-{span.end_line} {span.symbol} "
                 f"after {len(report.outcomes)} attempts: {last.failure_type}: {last.detail}"
             )
+        case FileGone(path=path, spans=spans):
+            print(f"gone {path}: {spans} spans leave the index")
         case Warned(message=message):
             print(f"warning: {message}")
         case RunFinished(report=report):

@@ -26,6 +26,7 @@ from llmc.presets import TierPreset
 from llmc.store import Store
 from llmc.testing import FakeBackend, refused, unusable
 from llmc.testing.ollama import FakeOllama, Reply
+from llmc.work import Rules
 
 
 class FakeBuilder(CascadeBuilder):
@@ -327,3 +328,19 @@ def test_importing_the_engine_reaches_no_network_and_loads_no_model():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "False False"
+
+
+def test_totals_follow_when_a_missing_file_leaves_the_index(settings):
+    (settings.repo / "other.py").write_text(
+        "def gone():\n    return 1\n\n\ndef too():\n    return 2\n"
+    )
+    engine.index(settings.repo, settings)
+    (settings.repo / "other.py").unlink()
+    backend = FakeBackend(answer, meta={"backend": "ollama", "model": "fake:7b"})
+    builder = FakeBuilder(settings, backend)
+    with Store.open(settings.index_path) as store, store.transaction():
+        store._db.execute("UPDATE spans SET id = id + 100 WHERE symbol IN ('gone', 'too')")
+        store._db.execute("UPDATE spans SET id = id + 200 WHERE symbol LIKE 'Counter.%'")
+    rules = Rules(maintain=True, verify=False)
+    engine.enrich(settings.repo, settings, builder=builder, rules=rules)
+    assert [m["spans_total"] for m in lines(settings.metrics_log)] == [7, 7, 7, 5, 5]
