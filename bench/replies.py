@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import urllib
@@ -117,7 +118,9 @@ Ask = Callable[[LlamaCppBackend, Span, str], tuple[str, dict[str, Any]]]
 def tally(name: str, ask: Ask, backend: LlamaCppBackend, spans: list[tuple[Span, str]]) -> Tally:
     found = Tally(name)
     started = time.perf_counter()
-    for span, code in spans:
+    for number, (span, code) in enumerate(spans):
+        if number and not number % 20:
+            print(f"{name}: {found.valid} of {number} valid so far", file=sys.stderr)
         text, meta = ask(backend, span, code)
         try:
             read(

@@ -72,6 +72,7 @@ def _failed(built: AttemptCascade, attempt: Attempt, error: BackendError) -> Att
         failure_type=kind,
         detail=str(error),
         payload=payload if isinstance(payload, str) else None,
+        cut_lines=error.cut_lines,
         records=tuple(error.attempts),
     )
 

@@ -60,9 +60,11 @@ class BackendCascade:
                 return result, meta, attempts
         if error is None:
             raise BackendError("the cascade has no backends", failure_type="backend_error")
-        raise BackendError(
+        failed = BackendError(
             str(error), failure_type=error.failure_type, attempts=attempts, failure=error.failure
-        ) from error
+        )
+        failed.cut_lines = error.cut_lines
+        raise failed from error
 
 
 def _record(

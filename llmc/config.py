@@ -98,9 +98,9 @@ class GatewaySettings:
         """Return the gateway as if GEMINI_MODEL were `model`, itself if that is None or empty."""
         if not model:
             return self
-        environ = {**self.environ, "GEMINI_MODEL": model, "OPENAI_MODEL": model}
-        flags = Flags(gateway_timeout=self.timeout, verbose=self.debug)
-        return replace(gateway_settings(flags, environ), program=self.program)
+        environ = {**self.environ, "GEMINI_MODEL": model}
+        known = gateway_settings(Flags(), {**environ, "OPENAI_MODEL": model})
+        return replace(self, environ=environ, endpoint=known.endpoint, label=known.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Settings:
                 f"chain entry {entry.name!r}: api_key_env is {entry.api_key_env!r}, "
                 "but that variable is not set; export it, or drop api_key_env"
             )
-        return SecretStr(value)
+        return _secret(value)
 
 
 def load_settings(
@@ -166,7 +166,7 @@ def load_settings(
     `environ` stands for the process's environment. Raises ConfigError.
     """
     flags = flags or Flags()
-    env = _stripped_keys(os.environ if environ is None else environ)
+    env = dict(os.environ if environ is None else environ)
     repo = repo.resolve()
     table = read_table(repo, env.get("ENRICH_CHAIN_JSON", ""))
     wanted = flags.chain or table.default_chain
@@ -251,7 +251,7 @@ def gateway_settings(flags: Flags, env: Mapping[str, str]) -> GatewaySettings:
     azure = all(env.get(f"AZURE_OPENAI_{part}") for part in ("ENDPOINT", "KEY", "DEPLOYMENT"))
     label = env["AZURE_OPENAI_DEPLOYMENT"] if azure else env.get("GEMINI_MODEL", "gemini")
     return GatewaySettings(
-        program=Path(flags.gateway_path).absolute() if flags.gateway_path else None,
+        program=Path(flags.gateway_path) if flags.gateway_path else None,
         timeout=flags.gateway_timeout,
         debug=flags.verbose,
         environ={**_GATEWAY_DEFAULTS, **env},
@@ -266,27 +266,23 @@ def _cloud_endpoint(env: Mapping[str, str], label: str, *, azure: bool) -> Endpo
         base = env["AZURE_OPENAI_ENDPOINT"].rstrip("/")
         version = env.get("AZURE_OPENAI_API_VERSION") or AZURE_API_VERSION
         url = f"{base}/openai/deployments/{label}/chat/completions?api-version={version}"
-        return Endpoint(url, label, label, SecretStr(env["AZURE_OPENAI_KEY"]), "api-key")
+        return Endpoint(url, label, label, _secret(env["AZURE_OPENAI_KEY"]), "api-key")
     if key := env.get("GEMINI_API_KEY"):
         model = env.get("GEMINI_MODEL") or "gemini-2.5-flash-lite"
-        return Endpoint(f"{GEMINI_BASE_URL}/chat/completions", model, label, SecretStr(key))
+        return Endpoint(f"{GEMINI_BASE_URL}/chat/completions", model, label, _secret(key))
     base = env.get("OPENAI_BASE_URL", "").rstrip("/")
     if base or env.get("OPENAI_API_KEY"):
         base = base or OPENAI_BASE_URL
         model = env.get("OPENAI_MODEL") or env.get("GEMINI_MODEL") or "default"
-        secret = SecretStr(env["OPENAI_API_KEY"]) if env.get("OPENAI_API_KEY") else None
+        key = env.get("OPENAI_API_KEY")
+        secret = _secret(key) if key else None
         return Endpoint(f"{base}/chat/completions", model, label, secret)
     return None
 
 
-def _stripped_keys(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with the line ends and blanks around keys taken off.
-
-    A key read from a file with `$(cat FILE)` or saved by an editor often has one.
-    """
-    return {
-        name: value.strip() if name.endswith("_KEY") else value for name, value in environ.items()
-    }
+def _secret(value: str) -> SecretStr:
+    """Return a key without the line end that one read from a file often has."""
+    return SecretStr(value.strip())
 
 
 def _health(env: Mapping[str, str]) -> dict[str, Any]:

@@ -56,10 +56,12 @@ class BackendError(LlmcError):
     `failure` is None when no usable reply came back (a runtime failure), else (kind, detail,
     payload) of a reply that came back and was refused. `failure_type` is the kind, "runtime", or
     "backend_error" for a cascade without backends. `attempts` holds a record per backend tried.
-    `model` is set where only the reply tells which model it is from.
+    `model` is set where only the reply tells which model it is from; `cut_lines` counts the lines
+    of code that were left out of the prompt.
     """
 
     model: str | None = None
+    cut_lines: int = 0
 
     def __init__(
         self,

@@ -1,11 +1,13 @@
 """The load of the local GPU while an attempt runs, as `nvidia-smi` tells it.
 
-Sampling runs beside the attempt on a thread of its own and never delays it; where there is no
-`nvidia-smi`, there is nothing to say and nothing is started.
+Sampling runs beside the attempt on a thread of its own; only an attempt that is over before the
+first sample waits for it, half a second at most. Where there is no `nvidia-smi`, there is nothing
+to say and nothing is started.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import threading
@@ -16,7 +18,7 @@ from llmc.models import GpuStats
 
 INTERVAL_SEC = 1.0
 QUERY_TIMEOUT_SEC = 5.0
-FIRST_SAMPLE_SEC = 2.0
+FIRST_SAMPLE_SEC = 0.5
 """How long a short attempt waits at its end for the one sample that is under way."""
 
 LOW_UTIL_PERCENT = 50.0
@@ -128,6 +130,7 @@ def _sample(program: str) -> tuple[float, float] | None:
             check=True,
         )
         util, memory = result.stdout.strip().splitlines()[0].split(",")[:2]
-        return float(util), float(memory)
+        sample = float(util), float(memory)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None
+    return sample if all(map(math.isfinite, sample)) else None

@@ -31,6 +31,9 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_TIMEOUT_SEC = 7 * 86400.0
 """What stands for "no timeout": the system's timers take no infinity."""
 
+_NOT_A_URL = "the configured URL is not http:// or https:// with a host and, perhaps, a port"
+"""It says no more: what a URL holds may be a password."""
+
 _Place = tuple[str, str, int | None]
 
 
@@ -96,7 +99,7 @@ class Client:
         self._lock = threading.Lock()
         self._tls: ssl.SSLContext | None = None
 
-    def request(
+    def request(  # noqa: PLR0913 - what a request is made of
         self,
         method: str,
         url: str,
@@ -105,19 +108,22 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float,
         cancellation: Cancellation | None = None,
+        resend: bool = False,
     ) -> Exchange:
         """Send one request; return the exchange once the response's headers are in.
 
-        `timeout` is the total in seconds, from now to the last byte of the body.
+        `timeout` is the total in seconds, from now to the last byte of the body. `resend` sends
+        the request once more if a kept connection turns out to have been closed by the server:
+        it then had not answered, and in all likelihood not read it.
         Raises RequestError.
         """
         try:
             parts = urlsplit(url)
             place = (parts.scheme.lower(), parts.hostname or "", parts.port)
         except ValueError as error:
-            raise ConnectError(f"{url!r} is not a URL: {error}") from error
+            raise ConnectError(_NOT_A_URL) from error
         if place[0] not in ("http", "https") or not place[1]:
-            raise ConnectError(f"{url!r} is not an http:// or https:// URL")
+            raise ConnectError(_NOT_A_URL)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         exchange = Exchange(
             self,
@@ -125,7 +131,8 @@ class Client:
             time.monotonic() + min(timeout, MAX_TIMEOUT_SEC),
             cancellation or self.cancellation,
         )
-        exchange.begin(method, target, body, {**_signed(parts), **(headers or {})})
+        send = (method, target, body, {**_signed(parts), **(headers or {})})
+        exchange.begin(*send, resend=resend)
         return exchange
 
     def close(self) -> None:
@@ -144,10 +151,10 @@ class Client:
             connection.close()
         return None
 
-    def secured(self, sock: socket.socket, host: str) -> socket.socket:
-        """Return the socket with TLS on top. Raises OSError."""
+    def secured(self, sock: socket.socket, host: str) -> ssl.SSLSocket:
+        """Return the socket with TLS on top, its handshake yet to be done. Raises OSError."""
         self._tls = self._tls or ssl.create_default_context()
-        return self._tls.wrap_socket(sock, server_hostname=host)
+        return self._tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
 
     def give(self, place: _Place, connection: http.client.HTTPConnection) -> None:
         """Keep a connection whose response has been read to its end."""
@@ -186,17 +193,26 @@ class Exchange:
         return self._answer.getheader(name)
 
     def begin(
-        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        resend: bool,
     ) -> None:
         """Connect, send the request and wait for the response's headers."""
         self._cancellation._enter(self)
         _WATCHDOG.watch(self, self._deadline)
         try:
-            connection = self._client.take(self._place) or self._connect()
-            self._connection = connection
-            self._hold(connection.sock)
-            connection.request(method, target, body=body, headers=dict(headers))
-            self._response = connection.getresponse()
+            kept = self._client.take(self._place)
+            try:
+                self._send(kept or self._connect(), method, target, body, headers)
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                if kept is None or not resend or self._aborted:
+                    raise
+                kept.close()
+                self._send(self._connect(), method, target, body, headers)
         except RequestError:
             self.close()
             raise
@@ -208,6 +224,19 @@ class Exchange:
             raise self._failed(error) from error
         if self._aborted:
             raise self._failed(EOFError("closed"))
+
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+    ) -> None:
+        self._connection = connection
+        self._hold(connection.sock)
+        connection.request(method, target, body=body, headers=dict(headers))
+        self._response = connection.getresponse()
 
     def _connect(self) -> http.client.HTTPConnection:
         scheme, host, port = self._place
@@ -224,8 +253,10 @@ class Exchange:
                 sock.connect(address)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if secure:
-                    sock = self._client.secured(sock, host)
+                    secured = self._client.secured(sock, host)
+                    sock = secured
                     self._hold(sock)
+                    secured.do_handshake()
             except (OSError, ValueError) as failure:
                 sock.close()
                 error = failure
@@ -270,6 +301,11 @@ class Exchange:
     def read(self) -> bytes:
         """Return the whole body. Raises RequestError when it breaks off."""
         return b"".join(self.chunks())
+
+    def hasten(self, seconds: float) -> None:
+        """Bring the deadline forward to at most `seconds` from now."""
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
+        _WATCHDOG.watch(self, self._deadline)
 
     def drain(self, seconds: float = 0.05) -> None:
         """Read what is left of a body that has said all, so that the connection can be kept.
@@ -336,8 +372,13 @@ class Exchange:
 class _Reader(io.BufferedReader):
     """Tells an end of the stream within a line from the end of the headers."""
 
+    _has_answered = False
+
     def readline(self, size: int | None = -1) -> bytes:
         line = super().readline(size)
+        if not line and not self._has_answered:
+            raise http.client.RemoteDisconnected("the connection was closed without an answer")
+        self._has_answered = True
         if not line.endswith(b"\n") and (size is None or size < 0 or len(line) < size):
             raise ConnectionResetError("the connection was closed within the headers")
         return line

@@ -9,6 +9,7 @@ single adapter that it has always built for an attempt.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,7 +33,7 @@ from llmc.ledger import save_refused_reply
 from llmc.models import Attempt, Enrichment
 from llmc.presets import TierPreset, preset_for, read_policy
 from llmc.reply import read
-from llmc.transport import Client
+from llmc.transport import Client, address
 from llmc.work import EXCERPT_CHARS, Rules
 from tools.rag.enrichment_backends import (
     AttemptRecord,
@@ -197,6 +198,8 @@ def _gateway_adapter(
             settings.key(entry),
         )
         gateway = replace(gateway, endpoint=endpoint)
+    elif entry and gateway.endpoint and (key := settings.key(entry)):
+        gateway = replace(gateway, endpoint=replace(gateway.endpoint, key=key))
     return _GatewayBackendAdapter(config, gateway, cwd=repo, client=client)
 
 
@@ -245,6 +248,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever read our output has left; a flush at exit would complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _run(repo: Path, args: argparse.Namespace) -> int:
@@ -252,7 +259,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
     settings = replace(load_settings(repo, _flags(args)), concurrency=1)
     args.settings, args.client = settings, Client()
     if settings.health_check and not reachable(settings.hosts, settings.health_timeout):
-        tried = ", ".join(f"{host.label} ({host.url})" for host in settings.hosts)
+        tried = ", ".join(f"{host.label} ({address(host.url)})" for host in settings.hosts)
         print(f"no Ollama host answers; tried: {tried or 'none is configured'}", file=sys.stderr)
         return 2
     engine.make_folder(settings.logs)

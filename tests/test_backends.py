@@ -322,6 +322,29 @@ def test_a_program_that_hangs_is_ended_by_its_timeout(tmp_path):
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.parametrize("name", ["gateway", "bin/gateway"])
+@pytest.mark.parametrize("place", ["repository", "elsewhere"])
+def test_a_relative_program_is_found_in_the_repository_or_where_one_stands(
+    tmp_path, monkeypatch, name, place
+):
+    for folder in ("repository", "elsewhere"):
+        (tmp_path / folder / "bin").mkdir(parents=True)
+    program = write_gateway(tmp_path / place / name)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    command(name, tmp_path / "repository").generate(PROMPT, item=ITEM)
+    assert len(gateway_calls(program)) == 1
+
+
+def test_a_key_that_a_program_quotes_is_blotted_out(tmp_path):
+    reply = GatewayReply("", exit_code=1, stderr="bad key sk-planted-1234 given")
+    program = write_gateway(tmp_path / "gateway", [reply])
+    with pytest.raises(BackendError) as caught:
+        command(program, tmp_path, environ={"OPENAI_API_KEY": "sk-planted-1234"}).generate(
+            PROMPT, item=ITEM
+        )
+    assert "planted" not in str(caught.value)
+
+
 def test_a_missing_program_is_a_failure_of_the_span(tmp_path):
     with pytest.raises(BackendError, match="cannot be started"):
         command(tmp_path / "nowhere", tmp_path).generate(PROMPT, item=ITEM)

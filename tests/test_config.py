@@ -595,12 +595,9 @@ def test_the_endpoint_asks_for_the_gemini_model(tmp_path: Path) -> None:
     assert (endpoint.model, endpoint.label) == ("flash", "flash")
 
 
-def test_the_gateway_program_is_found_from_where_one_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_gateway_program_is_kept_as_it_was_named(tmp_path: Path) -> None:
     gateway = load(tmp_path, Flags(gateway_path="bin/gw.js")).gateway
-    assert (gateway.program, gateway.configured) == (tmp_path / "bin/gw.js", True)
+    assert (gateway.program, gateway.configured) == (Path("bin/gw.js"), True)
 
 
 @pytest.mark.parametrize(

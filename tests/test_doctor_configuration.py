@@ -9,8 +9,8 @@ import pytest
 
 from llmc.config import Flags, load_settings
 from llmc.doctor.configuration import KNOWN, examine_configuration
-from llmc.doctor.redaction import blot
 from llmc.doctor.targets import targets_of, tiers_of
+from llmc.redaction import blot
 from llmc.testing.gateway import write_gateway
 
 PACKAGE = Path(__file__).resolve().parent.parent / "llmc"

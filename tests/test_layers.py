@@ -17,6 +17,7 @@ LAYERS = {
     "models": 0,
     "errors": 1,
     "transport": 1,
+    "redaction": 1,
     "languages": 2,
     "events": 2,
     "reply": 2,

@@ -326,3 +326,73 @@ def test_a_key_is_in_no_error_log_or_repr(fault, caplog):
         _, error = seconds(lambda: backend.generate(PROMPT, item=ITEM))
     shown = f"{error} {error!r} {error.__cause__!r} {error.attempts} {caplog.text}"
     assert "planted-key" not in shown + repr(vars(backend))
+
+
+# -- what servers really send ----------------------------------------------------------------------
+
+
+def raw(*chunks):
+    """A reply whose body is these server-sent events, word for word."""
+    body = "".join(f"data: {chunk}\n\n" for chunk in chunks)
+    return faults.HttpStatus(200, body=body, headers={"Content-Type": "text/event-stream"})
+
+
+def said(text, **more):
+    return json.dumps({"choices": [{"delta": {"content": text}, **more}]})
+
+
+ODD_STREAMS = {
+    "null choice": ('{"choices": [null]}', said(GOOD, finish_reason="stop"), "[DONE]"),
+    "text for a delta": ('{"choices": [{"delta": "x"}]}', said(GOOD, finish_reason="stop")),
+    "parts": (said([{"type": "text", "text": GOOD}], finish_reason="stop"), "[DONE]"),
+    "list for usage": (said(GOOD), '{"choices": [], "usage": [1]}', "[DONE]"),
+    "list for details": (
+        said(GOOD),
+        '{"choices": [], "usage": {"prompt_tokens": 1, "prompt_tokens_details": [2]}}',
+        "[DONE]",
+    ),
+    "no end but a finish_reason": (said(GOOD, finish_reason="stop"),),
+}
+
+
+@pytest.mark.parametrize("name", ODD_STREAMS)
+def test_an_odd_stream_is_read_for_what_it_says(name):
+    with FakeOpenAI(lambda call: raw(*ODD_STREAMS[name])) as fake:
+        result, _ = openai(fake.url, model=f"m-{name}").generate(PROMPT, item=ITEM)
+    assert result.summary_120w == "Adds two numbers."
+
+
+@pytest.mark.parametrize("chunk", ["[]", "5", '"x"', "{", '{"choices": 7}'])
+def test_nonsense_in_a_stream_is_a_failure_of_the_span(chunk):
+    with FakeOpenAI(lambda call: raw(chunk)) as fake:
+        backend = openai(fake.url, model="m-nonsense", timeout=3)
+        _, error = seconds(lambda: backend.generate(PROMPT, item=ITEM))
+    assert error.failure_type == "runtime"
+
+
+def test_a_server_that_is_busy_for_no_time_is_not_hammered():
+    with FakeOllama(lambda call: faults.RateLimited(0)) as fake:
+        _, error = seconds(lambda: ollama(fake.url, timeout=2.0).generate(PROMPT, item=ITEM))
+        assert len(fake.requests) <= 5
+    assert isinstance(error, RateLimitedError)
+
+
+def test_a_date_to_come_back_at_is_understood():
+    fault = faults.RateLimited("Fri, 31 Dec 2999 23:59:59 GMT")
+    with FakeOllama(lambda call: fault) as fake:
+        taken, error = seconds(lambda: ollama(fake.url, timeout=5.0).generate(PROMPT, item=ITEM))
+        assert len(fake.requests) == 1
+    assert error.retry_after > 10**6
+    assert taken < 4
+
+
+def test_a_bound_that_is_too_large_is_not_a_question_of_its_name():
+    text = "HTTP 400: max_tokens is too large: the maximum context length is 512"
+    assert _without(Dialect(), text) is None
+
+
+def test_thoughts_with_braces_do_not_pass_for_the_answer():
+    reply = Reply(text="<think>It returns {} when empty, say 40 characters more.</think>" + GOOD)
+    with FakeOpenAI([reply]) as fake:
+        result, _ = openai(fake.url, model="m-braces").generate(PROMPT, item=ITEM)
+    assert result.summary_120w == "Adds two numbers."

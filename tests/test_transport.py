@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TypeVar
 
@@ -966,3 +967,38 @@ def test_an_open_exchange_does_not_keep_the_program_alive(serve: Serve) -> None:
         check=False,
     )
     assert (done.stdout, done.stderr, done.returncode) == ("200\n", "", 0)
+
+
+def test_a_kept_connection_that_the_server_drops_unread_is_replaced_if_allowed() -> None:
+    served: list[int] = []
+
+    class OnceEach(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+            served.append(self.client_address[1])
+            if served.count(self.client_address[1]) > 1:
+                self.close_connection = True
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OnceEach)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/"
+    client = Client()
+    try:
+        for resend in (False, True):
+            with client.request("GET", url, timeout=10, resend=resend) as exchange:
+                assert exchange.read() == b"ok"
+        with pytest.raises(RequestError, match="without an answer"):
+            client.request("GET", url, timeout=10)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert len(served) == 4

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from llmc.cascade import BackendCascade
@@ -11,6 +14,7 @@ from llmc.errors import BackendError, RateLimitedError
 from llmc.models import Enrichment
 from llmc.presets import TierPreset
 from llmc.reply import read
+from llmc.transport import Cancellation
 
 MAX_REPLY_TOKENS = 1024
 """Enough for every reply that the schema allows at its usual size; a bound, not an aim."""
@@ -73,13 +77,17 @@ def accept(
     Raises BackendError.
     """
     meta["reply_chars"] = len(text)
-    return read(
-        text,
-        item["lines"],
-        done_reason=meta.get("done_reason"),
-        eval_count=meta.get("eval_count"),
-        require_summary=require_summary,
-    )
+    try:
+        return read(
+            text,
+            item["lines"],
+            done_reason=meta.get("done_reason"),
+            eval_count=meta.get("eval_count"),
+            require_summary=require_summary,
+        )
+    except BackendError as error:
+        error.cut_lines = meta.get("cut_lines") or 0
+        raise
 
 
 def accept_from_gateway(
@@ -96,16 +104,36 @@ def accept_from_gateway(
         raise
 
 
-def pause_for(error: RateLimitedError, count: int) -> float:
-    """Return how many seconds to leave a busy server alone: what it asked for, else 1, 2, 4..."""
-    asked = error.retry_after
-    return asked if asked is not None else float(2 ** min(count, 5))
+class Backpressure:
+    """Waits for a busy server within an attempt's deadline; `last` is what it said last."""
+
+    def __init__(self, deadline: float, cancellation: Cancellation) -> None:
+        self._deadline = deadline
+        self._cancellation = cancellation
+        self._count = 0
+        self.last: RateLimitedError | None = None
+
+    def pause(self, error: RateLimitedError) -> None:
+        """Wait as long as the server asked, else 0.25, 0.5, 1 ... 8 s; never less than that.
+
+        Raises `error` if that goes past the deadline, or on a cancel.
+        """
+        self.last = error
+        seconds = max(error.retry_after or 0.0, min(8.0, 0.25 * 2**self._count))
+        self._count += 1
+        if time.monotonic() + seconds >= self._deadline or self._cancellation.wait(seconds):
+            raise error
 
 
 def retry_after(header: str | None) -> float | None:
-    """Read a Retry-After header given in seconds; None for a date or nonsense."""
-    try:
-        seconds = float(header or "")
-    except ValueError:
+    """Read a Retry-After header, seconds or a date, as seconds from now; None for nonsense."""
+    if not header:
         return None
-    return seconds if 0 <= seconds < 86400 else None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

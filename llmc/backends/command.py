@@ -16,6 +16,7 @@ from llmc.backends._base import BackendConfig, CallPolicy, accept_from_gateway
 from llmc.config import GatewaySettings
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
+from llmc.redaction import blot, secrets_in
 from llmc.transport import Cancellation
 
 POLL_SEC = 0.1
@@ -35,7 +36,7 @@ class CommandBackend:
         cancellation: Cancellation,
     ) -> None:
         self._config = config
-        self._program = program
+        self._program = _located(program, cwd)
         self._gateway = gateway
         self._cwd = cwd
         self._policy = policy
@@ -52,9 +53,10 @@ class CommandBackend:
     def prepare(self) -> None:
         """Find out now whether the program can be started. Raises ConfigError."""
         program = self._command()[0]
-        if not shutil.which(program, path=self._gateway.environ.get("PATH")):
+        found = shutil.which(program, path=self._gateway.environ.get("PATH"))
+        if not found and not os.access(self._cwd / program, os.X_OK):
             raise ConfigError(f"gateway program {program!r} is not there, or not executable")
-        if not Path(self._program).exists() and not shutil.which(self._program):
+        if not (self._cwd / self._program).exists() and not shutil.which(self._program):
             raise ConfigError(f"gateway program {self._program!r} is not there")
 
     def generate(
@@ -94,7 +96,8 @@ class CommandBackend:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if process.returncode:
-            tail = errors.decode("utf-8", "replace").strip()[-300:]
+            said = blot(errors.decode("utf-8", "replace"), secrets_in(environ))
+            tail = said.strip()[-300:]
             raise self._runtime(f"exited with status {process.returncode}: {tail}")
         text = output.decode("utf-8", "replace").strip()
         if not text:
@@ -130,3 +133,13 @@ def model_label(environ: Mapping[str, str]) -> str:
     if all(environ.get(name) for name in names):
         return environ["AZURE_OPENAI_DEPLOYMENT"]
     return environ.get("GEMINI_MODEL", "gemini")
+
+
+def _located(program: str, cwd: Path) -> str:
+    """Return the program as it can be started in `cwd`, where a relative path belongs.
+
+    One that is only where the caller stands is taken from there; a bare name may be on the PATH.
+    """
+    if (cwd / program).is_file():
+        return program if "/" in program or program.endswith(".js") else f"./{program}"
+    return str(Path(program).absolute()) if Path(program).is_file() else program

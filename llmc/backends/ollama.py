@@ -16,12 +16,12 @@ from typing import Any
 from llmc.backends._base import (
     MAX_REPLY_TOKENS,
     BackendConfig,
+    Backpressure,
     CallPolicy,
     accept,
-    pause_for,
     retry_after,
 )
-from llmc.backends._stream import Guard, lines
+from llmc.backends._stream import Guard, lines, without_thoughts
 from llmc.errors import BackendError, HostUnreachableError, RateLimitedError
 from llmc.models import Enrichment
 from llmc.presets import TierPreset
@@ -31,6 +31,7 @@ from llmc.transport import (
     CancelledError,
     Client,
     ConnectError,
+    DeadlineError,
     Exchange,
     RequestError,
     address,
@@ -98,7 +99,9 @@ class OllamaBackend:
             try:
                 with self._open("/api/generate", body, self._policy.timeout) as exchange:
                     raw = exchange.read()
-                return _read_body(raw, str(self.describe_host()))
+                text, meta = _read_body(raw, str(self.describe_host()))
+                meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
+                return text, meta
             except (_TransientError, RequestError) as error:
                 failure = self._mapped(error)
                 if not left or isinstance(error, CancelledError):
@@ -111,22 +114,23 @@ class OllamaBackend:
     def _chat(self, prompt: str) -> Answer:
         """Chat until a reply is in or the deadline passes; busy servers and `tries` are retried."""
         deadline = time.monotonic() + self._policy.timeout
-        fitted, tries, busy = fit(prompt, self.options, MAX_REPLY_TOKENS), self._policy.tries, 0
+        fitted, tries = fit(prompt, self.options, MAX_REPLY_TOKENS), self._policy.tries
+        waits = Backpressure(deadline, self._client.cancellation)
         while True:
             left = deadline - time.monotonic()
             try:
                 text, meta = self._stream(fitted, left)
             except (_TransientError, RequestError) as error:
                 failure = self._mapped(error)
-                pause = self._policy.retry_wait
                 if isinstance(failure, RateLimitedError):
-                    pause = pause_for(failure, busy)
-                    busy += 1
-                else:
-                    tries -= 1
+                    waits.pause(failure)
+                    continue
+                tries -= 1
+                pause = self._policy.retry_wait
                 over = tries < 1 or time.monotonic() + pause >= deadline
                 if over or self._client.cancellation.wait(pause):
-                    raise failure from error
+                    late = isinstance(error, DeadlineError)
+                    raise (waits.last if late and waits.last else failure) from error
                 continue
             meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
             if not self._was_cut(meta):
@@ -173,7 +177,7 @@ class OllamaBackend:
             raise BackendError(
                 detail, failure_type="truncation", failure=("truncation", detail, guard.text)
             )
-        text = guard.text.rpartition("</think>")[2]
+        text = without_thoughts(guard.text)
         if not text.strip():
             raise _transient(f"{self.describe_host()} sent no reply text")
         return text, _meta(last)
@@ -193,6 +197,7 @@ class OllamaBackend:
             body=body,
             headers={"Content-Type": "application/json"},
             timeout=timeout,
+            resend=self._policy.structured,
         )
         if exchange.status < 300:
             return exchange
@@ -204,7 +209,8 @@ class OllamaBackend:
         if isinstance(error, _TransientError):
             return error.reason
         if isinstance(error, ConnectError):
-            return HostUnreachableError(str(error), failure_type="runtime")
+            text = f"{self.describe_host()}: {error}"
+            return HostUnreachableError(text, failure_type="runtime")
         return BackendError(str(error), failure_type="runtime")
 
     def _status_error(self, exchange: Exchange) -> BackendError:

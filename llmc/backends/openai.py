@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 from llmc.backends._base import (
     MAX_REPLY_TOKENS,
     BackendConfig,
+    Backpressure,
     CallPolicy,
     accept_from_gateway,
-    pause_for,
     retry_after,
 )
-from llmc.backends._stream import Guard, lines
+from llmc.backends._stream import Guard, events, without_thoughts
 from llmc.config import Endpoint
 from llmc.errors import (
     BackendError,
@@ -37,6 +37,12 @@ from llmc.prompts import chat_messages, fit
 from llmc.reply import schema
 from llmc.transport import Client, ConnectError, Exchange, RequestError, address
 
+Reply = tuple[str, dict[str, Any]]
+"""The reply's text, and the server's usage counts."""
+
+LINGER_SEC = 2.0
+"""How long the counts are waited for once the reply is whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
@@ -46,6 +52,9 @@ class Dialect:
     stream_options: bool = True
     bound: str = "max_tokens"
 
+
+_UNKNOWN = ("unsupported", "not supported", "unrecognized", "unknown", "unexpected", "extra")
+"""How servers say that they don't know a parameter, as against a value they don't like."""
 
 _dialects: dict[tuple[str, str], Dialect] = {}
 _dialects_lock = threading.Lock()
@@ -82,23 +91,24 @@ class OpenAIBackend:
         """Make one attempt; waits for a busy server until the attempt's deadline."""
         fitted = fit(prompt, self.options, MAX_REPLY_TOKENS)
         text, usage = self._answer(fitted)
-        details = usage.get("prompt_tokens_details")
+        details = _mapping(usage.get("prompt_tokens_details"))
         meta: dict[str, Any] = {
             "backend": "gateway",
             "host": self.describe_host(),
             "model": self._endpoint.label,
             "options": None,
             "prompt_eval_count": usage.get("prompt_tokens"),
-            "prompt_cached_count": (details or {}).get("cached_tokens"),
+            "prompt_cached_count": details.get("cached_tokens"),
             "completion_tokens": usage.get("completion_tokens"),
             "cut_lines": getattr(fitted, "cut_lines", 0),
         }
         require = self._policy.require_summary
         return accept_from_gateway(text, item, meta, require_summary=require), meta
 
-    def _answer(self, prompt: str) -> tuple[str, dict[str, Any]]:
+    def _answer(self, prompt: str) -> Reply:
         deadline = time.monotonic() + self._policy.timeout
-        busy, refused = 0, set()
+        refused: set[Dialect] = set()
+        waits = Backpressure(deadline, self._client.cancellation)
         while True:
             dialect = _dialects.get(self._key, self._first_dialect())
             try:
@@ -111,15 +121,12 @@ class OpenAIBackend:
                 with _dialects_lock:
                     _dialects[self._key] = simpler
             except RateLimitedError as error:
-                pause = pause_for(error, busy)
-                busy += 1
-                late = time.monotonic() + pause >= deadline
-                if late or self._client.cancellation.wait(pause):
-                    raise
+                waits.pause(error)
             except ConnectError as error:
                 raise HostUnreachableError(str(error), failure_type="runtime") from error
             except RequestError as error:
-                raise BackendError(str(error), failure_type="runtime") from error
+                failure = waits.last or BackendError(str(error), failure_type="runtime")
+                raise failure from error
 
     @property
     def _key(self) -> tuple[str, str]:
@@ -146,27 +153,30 @@ class OpenAIBackend:
             request["response_format"] = {"type": "json_object"}
         return request | {key: value for key, value in self.options.items() if key != "num_ctx"}
 
-    def _stream(self, prompt: str, dialect: Dialect, timeout: float) -> tuple[str, dict[str, Any]]:
+    def _stream(self, prompt: str, dialect: Dialect, timeout: float) -> Reply:
         guard, finished = Guard(), False
         usage: dict[str, Any] = {}
         body = json.dumps(self._request(prompt, dialect)).encode()
         with self._open(body, timeout) as exchange:
             if "event-stream" not in (exchange.header("content-type") or ""):
                 return self._whole(exchange.read())
-            for line in lines(exchange.chunks()):
-                if line == b"data: [DONE]":
-                    finished = True
-                    exchange.drain()
-                    break
-                if not line.startswith(b"data:"):
-                    continue
-                chunk = self._object(line[5:])
-                usage = chunk.get("usage") or usage
-                for choice in chunk.get("choices") or ():
-                    finished = finished or bool(choice.get("finish_reason"))
-                    guard.feed((choice.get("delta") or {}).get("content") or "")
-                if guard.stop:
-                    break
+            try:
+                for event in events(exchange.chunks()):
+                    if event == b"[DONE]":
+                        finished = True
+                        exchange.drain()
+                        break
+                    chunk = self._object(event)
+                    usage = _mapping(chunk.get("usage")) or usage
+                    piece, ended = _piece(chunk)
+                    if ended and not finished:
+                        finished = True
+                        exchange.hasten(LINGER_SEC)
+                    if guard.feed(piece):
+                        break
+            except RequestError:
+                if not finished:  # once the reply is whole, only its counts are missing
+                    raise
         if guard.stop and not guard.complete:
             detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
             raise self._refused("truncation", detail, guard.text)
@@ -174,19 +184,15 @@ class OpenAIBackend:
             raise self._runtime("ended the stream without an end")
         if not guard.text.strip():
             raise self._runtime("sent an empty reply")
-        return guard.text.rpartition("</think>")[2], usage
+        return without_thoughts(guard.text), usage
 
-    def _whole(self, raw: bytes) -> tuple[str, dict[str, Any]]:
+    def _whole(self, raw: bytes) -> Reply:
         """Read the answer of a server that doesn't stream."""
         answer = self._object(raw)
-        try:
-            text = answer["choices"][0]["message"]["content"]
-        except (KeyError, IndexError, TypeError) as error:
-            raise self._runtime("sent no choices[0].message.content") from error
-        if not isinstance(text, str) or not text.strip():
-            raise self._runtime("sent an empty reply")
-        usage = answer.get("usage")
-        return text.rpartition("</think>")[2], usage if isinstance(usage, dict) else {}
+        text = _content(_mapping(_first(answer.get("choices")).get("message")))
+        if not text.strip():
+            raise self._runtime("sent no choices[0].message.content")
+        return without_thoughts(text), _mapping(answer.get("usage"))
 
     def _object(self, raw: bytes) -> dict[str, Any]:
         try:
@@ -206,7 +212,7 @@ class OpenAIBackend:
             bearer = self._endpoint.key_header == "authorization"
             headers[self._endpoint.key_header] = f"Bearer {secret}" if bearer else secret
         exchange = self._client.request(
-            "POST", self._endpoint.url, body=body, headers=headers, timeout=timeout
+            "POST", self._endpoint.url, body=body, headers=headers, timeout=timeout, resend=True
         )
         if exchange.status < 300:
             return exchange
@@ -251,7 +257,7 @@ def _without(dialect: Dialect, complaint: str) -> Dialect | None:
     words = complaint.lower()
     if "stream_options" in words and dialect.stream_options:
         return replace(dialect, stream_options=False)
-    if dialect.bound in words:
+    if dialect.bound in words and any(word in words for word in _UNKNOWN):
         other = "max_completion_tokens" if dialect.bound == "max_tokens" else "max_tokens"
         return replace(dialect, bound=other)
     named = any(
@@ -262,3 +268,25 @@ def _without(dialect: Dialect, complaint: str) -> Dialect | None:
     if named and dialect.response_format == "json_object":
         return replace(dialect, response_format="none")
     return None
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _first(value: object) -> dict[str, Any]:
+    return _mapping(value[0]) if isinstance(value, list) and value else {}
+
+
+def _content(message: dict[str, Any]) -> str:
+    """Return a message's text; some servers send it as a list of parts."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return "".join(_content({"content": _mapping(part).get("text")}) for part in content)
+    return content if isinstance(content, str) else ""
+
+
+def _piece(chunk: dict[str, Any]) -> tuple[str, bool]:
+    """Return (text, whether it is the last) of a streamed chunk."""
+    choice = _first(chunk.get("choices"))
+    return _content(_mapping(choice.get("delta"))), bool(choice.get("finish_reason"))
