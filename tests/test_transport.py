@@ -975,7 +975,7 @@ def test_a_kept_connection_that_the_server_drops_unread_is_replaced_if_allowed()
     class OnceEach(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_GET(self) -> None:
             served.append(self.client_address[1])
             if served.count(self.client_address[1]) > 1:
                 self.close_connection = True
