@@ -456,6 +456,16 @@ def test_a_server_is_recorded_as_gemini_without_gemini_model(tmp_path):
     assert run.ledger["one"]["result_model"] == "gemini"
 
 
+@pytest.mark.parametrize(
+    ("reply", "recorded"), [(GOOD, "the-flag"), (PARSE, "")], ids=["success", "refused"]
+)
+def test_an_empty_label_of_a_server_is_as_that_of_a_program(tmp_path, reply, recorded):
+    with FakeOpenAI([reply]) as fake:
+        env = {"OPENAI_BASE_URL": f"{fake.url}/v1", "GEMINI_MODEL": ""}
+        run = ask_server(tmp_path, fake, env, "--model", "the-flag")
+    assert run.ledger["one"]["result_model"] == recorded
+
+
 def test_azure_is_asked_at_its_deployment(tmp_path):
     with FakeOpenAI(api_key="k") as fake:
         env = {

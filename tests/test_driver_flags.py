@@ -323,6 +323,11 @@ def test_a_dry_run_leaves_no_record_and_no_row(dry):
     assert (run.ledger, run.metrics, run.rows, run.saved) == ({}, {}, {}, {})
 
 
+def test_a_dry_run_makes_the_logs_folder(dry):
+    run, _ = dry
+    assert (run.repo.root / "logs").is_dir()
+
+
 # -- exit status ---------------------------------------------------------------------------------
 
 

@@ -309,6 +309,13 @@ def test_the_gateway_adapter_fails_likewise(script, build, tmp_path):
     assert (dead.value.failure_type, dead.value.failure) == ("runtime", None)
 
 
+def test_a_gateway_that_is_not_configured_is_runtime(script, build):
+    [adapter] = build("gateway").cascade.backends
+    with pytest.raises(script.BackendError) as caught:
+        adapter.generate("mark:one", item=ITEM)
+    assert (caught.value.failure_type, caught.value.failure) == ("runtime", None)
+
+
 def test_a_success_of_the_gateway_has_its_label(build, environ, tmp_path):
     environ.setenv("GEMINI_MODEL", "gemini-x")
     path = write_gateway(tmp_path / "gateway")

@@ -37,7 +37,7 @@ CASES = [
     Case(faults.SlowHeaders(30), "runtime", "by the deadline"),
     Case(faults.SlowTokens(2), "runtime", "by the deadline"),
     Case(faults.ModelSwap(30), "runtime", "by the deadline"),
-    Case(faults.DropConnection(), "runtime", "closed within the headers"),
+    Case(faults.DropConnection(), "runtime", "closed without an answer"),
     Case(faults.DropMidBody(), "runtime", "Connection reset"),
     Case(faults.HalfBody(), "runtime", "bytes are missing"),
     Case(faults.NotJson(), "runtime", "not JSON"),
