@@ -480,6 +480,21 @@ def test_azure_is_asked_at_its_deployment(tmp_path):
     assert (call.status, run.ledger["one"]["result_model"]) == (200, "dep-1")
 
 
+@pytest.mark.parametrize("missing", ["ENDPOINT", "KEY", "DEPLOYMENT"])
+def test_azure_needs_all_three_of_its_variables(tmp_path, missing):
+    with FakeOpenAI() as fake, FakeOpenAI() as azure:
+        env = {
+            "AZURE_OPENAI_ENDPOINT": azure.url,
+            "AZURE_OPENAI_KEY": "k",
+            "AZURE_OPENAI_DEPLOYMENT": "dep-1",
+            f"AZURE_OPENAI_{missing}": "",
+            "OPENAI_BASE_URL": f"{fake.url}/v1",
+        }
+        run = ask_server(tmp_path, fake, env)
+    assert (len(fake.calls), len(azure.calls)) == (1, 0)
+    assert run.ledger["one"]["result_model"] == "gemini"
+
+
 SERVER_FAULTS = {
     "HTTP 500": (faults.HttpStatus(500), "runtime"),
     "rate limited": (faults.RateLimited(30), "runtime"),

@@ -765,6 +765,13 @@ def test_the_limits_of_the_route_come_from_the_environment(tmp_path, host, gatew
     }
 
 
+@pytest.mark.parametrize("value", ["5,0", "-1,5", "5", "5,6,7", "5,six", ""])
+def test_line_thresholds_that_are_not_two_positive_integers_are_60_and_100(tmp_path, host, value):
+    repo = make_repo(tmp_path / "repo", plain("sixty", lines=60), plain("more", lines=61))
+    run = drive(repo, hosts={"a": host}, env={"ROUTER_LINE_THRESHOLDS": value})
+    assert [record["router_tier"] for record in run.ledger.values()] == ["7b", "14b"]
+
+
 def test_models_by_tier_and_nothing_else_on_the_wire(tmp_path, host):
     """With no gateway and no second host in sight, two calls are all that two spans take."""
     repo = make_repo(tmp_path / "repo", plain("one"), plain("two", lines=61))
