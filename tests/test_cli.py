@@ -12,6 +12,7 @@ import pytest
 
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama, Reply
+from llmc.testing.openai import FakeOpenAI
 
 GOOD = Reply(
     text='{"summary_120w": "Does what it says.", "pitfalls": ["\\u001b[31mred\\u001b[0m"]}'
@@ -379,3 +380,23 @@ def test_damage_behind_the_first_page_is_moved_aside_and_results_saved(repo, cle
     assert "5 enrichments could be read from it" in result.stderr
     status = json.loads(llmc("status", repo, "--json", env=clean_environ).stdout)
     assert (status["spans"], status["enriched"]) == (5, 5)
+
+
+def test_a_key_that_a_gateway_quotes_back_appears_nowhere(repo, clean_environ):
+    script = faults.HttpStatus(400, "wrong key planted-key-123, try planted-key-123")
+    with FakeOpenAI(lambda call: script) as fake:
+        clean_environ |= {
+            "OPENAI_BASE_URL": f"{fake.url}/v1",
+            "OPENAI_API_KEY": "planted-key-123\n",
+            "OPENAI_MODEL": "m",
+        }
+        words = ("--backend", "gateway", "--verbose", "--limit", 1, "--retries", 1)
+        result = llmc("enrich", repo, *words, env=clean_environ)
+        assert fake.requests
+    written = result.stdout + result.stderr
+    for path in repo.rglob("*"):
+        if path.is_file():
+            written += path.read_bytes().decode("latin-1")
+    assert result.returncode == 1
+    assert "HTTP 400" in written
+    assert "planted" not in written
