@@ -48,10 +48,14 @@ def append_line(path, text, *, sync=False):
     return len(text) + 1
 ```"""
 
+EXAMPLE_SUMMARY = (
+    "Appends one line of text to a journal file, creating the file if needed. With sync it also "
+    "forces the data to disk, so that the line survives a crash."
+)
+
 _EXAMPLE_REPLY = json.dumps(
     {
-        "summary_120w": "Appends one line of text to a journal file, creating the file if needed. "
-        "With sync it also forces the data to disk, so that the line survives a crash.",
+        "summary_120w": EXAMPLE_SUMMARY,
         "inputs": [
             "path: the journal file",
             "text: the line, without a line break",

@@ -185,6 +185,19 @@ def test_a_refused_reply_carries_its_kind_and_text(scripted, kind):
     assert isinstance(caught.value.failure[2], str)
 
 
+@pytest.mark.parametrize("require_summary", [True, False])
+def test_the_worked_example_is_no_answer_but_for_the_batch_driver(require_summary):
+    parrot = Reply(text=json.dumps({"summary_120w": prompts.EXAMPLE_SUMMARY}))
+    with FakeOllama([parrot]) as fake:
+        backend = ollama(fake, require_summary=require_summary)
+        if not require_summary:
+            backend.generate(PROMPT, item=ITEM)
+            return
+        with pytest.raises(BackendError, match="repeats the worked example") as caught:
+            backend.generate(PROMPT, item=ITEM)
+    assert caught.value.failure[0] == "validation"
+
+
 def test_a_missing_model_says_what_to_pull():
     with FakeOllama([faults.ModelNotFound()]) as fake, pytest.raises(BackendError) as caught:
         ollama(fake).generate(PROMPT, item=ITEM)

@@ -13,6 +13,7 @@ from llmc.cascade import BackendCascade
 from llmc.errors import BackendError, RateLimitedError
 from llmc.models import Enrichment
 from llmc.presets import TierPreset
+from llmc.prompts import EXAMPLE_SUMMARY
 from llmc.reply import read
 from llmc.transport import Cancellation
 
@@ -74,17 +75,28 @@ def accept(
 ) -> Enrichment:
     """Read a reply about `item`, whose "lines" are the span's; note its length in `meta`.
 
+    With `require_summary`, a summary that is the worked example's is refused too: small models
+    repeat it when a span is beyond them.
+
     Raises BackendError.
     """
     meta["reply_chars"] = len(text)
     try:
-        return read(
+        enrichment = read(
             text,
             item["lines"],
             done_reason=meta.get("done_reason"),
             eval_count=meta.get("eval_count"),
             require_summary=require_summary,
         )
+        if require_summary and enrichment.summary_120w[:60] == EXAMPLE_SUMMARY[:60]:
+            detail = "it repeats the worked example"
+            raise BackendError(
+                f"reply refused (validation): {detail}",
+                failure_type="validation",
+                failure=("validation", detail, text),
+            )
+        return enrichment
     except BackendError as error:
         error.cut_lines = meta.get("cut_lines") or 0
         raise
