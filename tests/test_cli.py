@@ -19,6 +19,15 @@ GOOD = Reply(
 )
 
 
+# A shell's background jobs ignore Ctrl-C, and what they start inherits that.
+HEEDING_CTRL_C = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from llmc.cli import main
+sys.exit(main())
+"""
+
+
 def llmc(*words, env, cwd=None):
     return subprocess.run(
         [sys.executable, "-m", "llmc", *map(str, words)],
@@ -221,7 +230,7 @@ def test_ctrl_c_stops_with_what_is_stored(repo, clean_environ, host):
     with FakeOllama(lambda call: GOOD, latency=0.5) as slow:
         clean_environ["ENRICH_OLLAMA_HOSTS"] = slow.url
         process = subprocess.Popen(
-            [sys.executable, "-m", "llmc", "enrich", repo],
+            [sys.executable, "-c", HEEDING_CTRL_C, "enrich", repo],
             env=clean_environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -93,6 +93,16 @@ def test_options_at_top_level(tmp_path):
     assert small["options"] == {"num_ctx": 2048, "num_batch": 8, "num_gpu": 0, "num_thread": 2}
 
 
+def test_beside_options_nothing_is_taken_from_the_top_level(tmp_path):
+    small, _ = two_tiers(tmp_path, "options: {num_ctx: 8192}\nnum_batch: 8\nnum_gpu: 1\n")
+    assert small["options"] == {
+        "num_ctx": 8192,
+        "num_batch": 48,
+        "num_gpu": 64,
+        "num_thread": CORES,
+    }
+
+
 def test_values_that_are_no_whole_numbers_mean_the_default(tmp_path):
     small, _ = two_tiers(
         tmp_path,
@@ -257,6 +267,7 @@ def lines(tmp_path_factory):
     replies = {
         "joined": [body('{"summary_120w": "In ', 'parts."}', done_reason="stop", eval_count=9)],
         "length": [body('{"a": ', "oops}", done_reason="length", eval_count=9)],
+        "max_tokens": [body('{"a": ', "oops}", done_reason="Max_Tokens", eval_count=9)],
         "no_tokens": [body('{"a": ', "oops}", done_reason="stop", eval_count=0)],
         "stop": [body('{"a": ', "oops}", done_reason="stop", eval_count=9)],
         "good_despite_length": [body(GOOD, done_reason="LENGTH", eval_count=9)],
@@ -274,6 +285,7 @@ def test_done_reason_and_eval_count_are_those_of_the_last_line(lines):
     assert {name: record["reason"] for name, record in lines.ledger.items()} == {
         "joined": "success",
         "length": "truncation",
+        "max_tokens": "truncation",
         "no_tokens": "truncation",
         "stop": "parse",
         "good_despite_length": "success",
@@ -507,6 +519,7 @@ SERVER_FAULTS = {
     "wrong keys": (VALIDATION, "validation"),
     "broken JSON": (PARSE, "parse"),
     "prose": (faults.Prose(), "truncation"),
+    "one phrase for ever": (faults.RepetitionRunaway(), "truncation"),
 }
 
 
@@ -518,6 +531,14 @@ def test_the_built_in_gateway_fails_as_the_program_does(tmp_path, case):
         seconds = 0.7 if case in ("too late", "rate limited") else 30
         run = ask_server(tmp_path, fake, env, "--gateway-timeout", seconds)
     assert (run.status, run.ledger["one"]["reason"], len(fake.calls)) == (0, reason, 1)
+
+
+@pytest.mark.parametrize("fault", [VALIDATION, faults.Prose(), faults.RepetitionRunaway()])
+def test_a_refused_reply_of_a_server_is_recorded_under_its_label(tmp_path, fault):
+    with FakeOpenAI([fault]) as fake:
+        env = {"OPENAI_BASE_URL": f"{fake.url}/v1", "GEMINI_MODEL": "m-1", "OPENAI_MODEL": "m-2"}
+        run = ask_server(tmp_path, fake, env)
+    assert run.ledger["one"]["result_model"] == "m-1"
 
 
 def test_no_gateway_at_all_is_a_failure_of_the_span(tmp_path):
@@ -537,8 +558,8 @@ with open(here + ".log") as log:
     count = len(log.readlines())
 words = " ".join(sys.argv[1:]).replace("=", " ").split()
 fields = words[words.index("--query-gpu") + 1].split(",")
-one = any(words[i:i + 2] in (["-i", "0"], ["--id", "0"]) for i in range(len(words)))
-for gpu in [0] if one else [0, 1]:
+wanted = [words[i + 1] for i, word in enumerate(words) if word in ("-i", "--id")]
+for gpu in map(int, wanted or "01"):
     load = {{"utilization.gpu": 10 * count if gpu == 0 else 99,
              "memory.used": 1000 * count if gpu == 0 else 80000}}
     print(", ".join(str(load[field]) for field in fields))

@@ -105,6 +105,17 @@ def test_the_records_tell_the_entrys_options_and_model(chain):
     assert (record["ctx"], record["batch"], record["result_model"]) == (8192, 40, "entry:7b")
 
 
+def test_so_they_do_after_a_failure(tmp_path):
+    text = entry("attic", model="entry:7b", options={"num_ctx": 8192})
+    with FakeOllama(lettered("V_1")) as fake:
+        run = configured(
+            tmp_path / "repo", text, "--retries", 1, pieces=[plain("V_1")], hosts={"A": fake}
+        )
+    record = run.ledger["V_1"]
+    assert (record["reason"], record["promo"]) == ("validation", "7b->7b")
+    assert (record["ctx"], record["batch"], record["result_model"]) == (8192, 40, "entry:7b")
+
+
 def test_the_entry_stays_the_only_one_when_it_fails(tmp_path):
     text = entry("one", model="one:7b") + entry("two", model="two:7b")
     with FakeOllama(lettered("VG_1")) as fake:
