@@ -13,11 +13,20 @@ from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
 
 
 @dataclass(frozen=True, slots=True)
+class HostSlots:
+    """One place that requests go to, as the user knows it, and how many it takes at once."""
+
+    name: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
     """The work list is known: `pending` spans wait, of which at most `limit` are taken (0: all)."""
 
     pending: int
     limit: int
+    hosts: tuple[HostSlots, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +38,54 @@ class SpanStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class CallStarted:
+    """A request is on its way to a host, and one of its slots is busy."""
+
+    host: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallFinished:
+    """A request to a host is over, whatever came of it, and its slot is free."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostRests:
+    """A host does not answer, or only with errors: it gets no request for so many seconds."""
+
+    host: str
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostReturned:
+    """A host that rested answers again."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The run was asked to end: it takes no further span; `in_flight` requests are finished."""
+
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptFinished:
-    """One attempt came back; `following` is the next one, None when the span is settled."""
+    """One attempt came back; `following` is the next one, None when the span is settled.
+
+    `host` is the place its first request went to, by the name that `RunStarted` gives it.
+    """
 
     span: Span
     outcome: AttemptOutcome
     following: Attempt | None
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +100,13 @@ class SpanEnriched:
 @dataclass(frozen=True, slots=True)
 class SpanFailed:
     """A span has used up its attempts in this run."""
+
+    report: SpanReport
+
+
+@dataclass(frozen=True, slots=True)
+class SpanUnfinished:
+    """A span had attempts in this run, but the run ended before it was settled."""
 
     report: SpanReport
 
@@ -79,9 +137,15 @@ class RunFinished:
 Event = (
     RunStarted
     | SpanStarted
+    | CallStarted
+    | CallFinished
+    | HostRests
+    | HostReturned
+    | Stopping
     | AttemptFinished
     | SpanEnriched
     | SpanFailed
+    | SpanUnfinished
     | FileGone
     | Warned
     | RunFinished

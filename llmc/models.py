@@ -139,12 +139,17 @@ class SpanMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The next thing to try for a span: `number` counts from 1; `wait` asks for the retry pause."""
+    """The next thing to try for a span: `number` counts from 1; `wait` asks for the retry pause.
+
+    `first_entry` is where in the tier's configured entries the cascade begins, the ones before it
+    coming last.
+    """
 
     number: int
     tier: str
     host_index: int
     wait: bool = False
+    first_entry: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +260,18 @@ class IndexReport:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What one enrichment run did. `failed` counts spans by the kind of their last failure."""
+    """What one enrichment run did. `failed` counts spans by the kind of their last failure.
+
+    `left` are pending spans; `unfinished` of them had attempts in this run that came to nothing
+    before it ended. `resting` spans failed in earlier runs and were left alone in this one.
+    `stopped` says why a run ended before its work was done, other than by a user's wish.
+    """
 
     enriched: int
     failed: Mapping[str, int]
     left: int
     wall_sec: float
     interrupted: bool = False
+    unfinished: int = 0
+    resting: int = 0
+    stopped: str | None = None

@@ -1,0 +1,71 @@
+"""The lines that a run leaves behind: on a log, above the live display, at the end."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from llmc.models import RunReport, SpanReport
+from llmc.progress.rows import counts
+from llmc.progress.tally import RunView
+from llmc.text import duration, one_line, place, plain
+
+
+def span_line(report: SpanReport, number: int, total: int) -> Text:
+    """Return one line about a settled span; a failed one says why."""
+    last = report.last
+    if report.success:
+        text = Text(f"{number:>{len(str(total))}}/{total} ok    ", style="green")
+        text.append(f"{place(report.span)}  {report.tier}  {report.wall_sec:.1f} s", "default")
+        if len(report.outcomes) > 1:
+            text.append(f"  {len(report.outcomes)} attempts", style="yellow")
+        if last.cut_lines:
+            text.append(f"  {last.cut_lines} lines cut to fit the model", style="yellow")
+        return text
+    text = Text("failed  ", style="red")
+    text.append(f"{place(report.span)}  after {len(report.outcomes)} attempts: ", style="default")
+    text.append(plain((last.detail or last.failure_type or "")[:400]))
+    return text
+
+
+def pace_line(view: RunView) -> Text:
+    """Return how far a run is and how fast it goes."""
+    rate = "--" if view.rate is None else f"{60 * view.rate:.1f}"
+    text = f"{counts(view)}, {rate} spans/min"
+    if view.seconds_left is not None:
+        text += f", {duration(view.seconds_left)} left"
+    return Text(text)
+
+
+def rest_line(host: str, seconds: float, reason: str) -> Text:
+    """Return that a host rests, and why."""
+    text = f"{one_line(host)} rests for {duration(seconds)}: {one_line(reason)[:400]}"
+    return Text(text, style="yellow")
+
+
+def return_line(host: str) -> Text:
+    """Return that a host is back."""
+    return Text(f"{one_line(host)} answers again")
+
+
+def run_summary(report: RunReport) -> Text:
+    """Return the end of a run: a line of counts, and one for each thing that is left to do."""
+    failed = sum(report.failed.values())
+    text = Text()
+    text.append(f"{report.enriched} enriched", style="bold")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.failed.items()))
+    text.append(f", {failed} failed" + (f" ({kinds})" if failed else ""))
+    text.append(f", {report.left} left")
+    if report.unfinished:
+        text.append(f" ({report.unfinished} unfinished)")
+    text.append(f", {duration(report.wall_sec)}")
+    if report.enriched and report.wall_sec > 0:
+        text.append(f", {report.enriched / report.wall_sec * 60:.1f} spans/min")
+    if report.resting:
+        rest = "runs and rest" if report.resting > 1 else "runs and rests"
+        now = "them" if report.resting > 1 else "it"
+        text.append(f"\n{report.resting} failed in earlier {rest}; --retry-failed tries {now} now")
+    if report.stopped:
+        text.append(f"\nstopped: {one_line(report.stopped)}", style="yellow")
+    if report.interrupted:
+        text.append("\ninterrupted: run it again to go on from here", style="yellow")
+    return text

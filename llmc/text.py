@@ -1,0 +1,41 @@
+"""Text for people: what comes from models, servers and source files, made safe to show."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from llmc.models import Span
+
+
+def plain(text: str) -> str:
+    """Return text without control, format and surrogate characters; newline and tab stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else "\ufffd"
+        for char in text
+    )
+
+
+def one_line(text: str) -> str:
+    """Return plain text as one line, its white space as single spaces."""
+    return " ".join(plain(text).split())
+
+
+def place(span: Span) -> str:
+    """Return where a span is and what it is called, as one line."""
+    return plain(f"{span.path}:{span.start_line}-{span.end_line} {span.symbol}").replace("\n", " ")
+
+
+def duration(seconds: float, *, short: bool = False) -> str:
+    """Return a duration as people write it: 40 s, 12 min, 3 h 05 min; short: 40s, 12m, 3h05m."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        text = f"{seconds:.0f} s"
+    elif minutes < 90:
+        text = f"{minutes} min"
+    elif minutes < 48 * 60:
+        text = f"{minutes // 60} h {minutes % 60:02d} min"
+    else:
+        text = f"{minutes // 1440} d {minutes % 1440 // 60:02d} h"
+    return text.replace("min", "m").replace(" ", "") if short else text
