@@ -1,0 +1,83 @@
+"""What `llmc ledger check` shows: lines for a person, or a JSON object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+from llmc.audit import Audit, Damage, Gap
+from llmc.text import one_line
+
+SHOWN = 20
+"""Of a long list, so many entries are shown; the JSON object has all."""
+
+
+def audit_lines(audit: Audit) -> Iterator[str]:
+    """Yield an audit as lines of plain text."""
+    elsewhere = f", {audit.elsewhere} enrichments without one" if audit.elsewhere else ""
+    yield f"index     {audit.outcomes} outcomes of runs{elsewhere}"
+    yield f"logs      {audit.lines} lines"
+    if audit.gaps:
+        advice = f"; {audit.rebuilt} rebuilt" if audit.rebuilt else "; --rebuild writes them"
+        yield f"missing   the lines of {len(audit.gaps)} outcomes{advice}"
+        yield from _shown(map(_gap, audit.gaps), len(audit.gaps))
+    if audit.lost:
+        yield f"lost      {len(audit.lost)} spans passed and have no enrichment; run: llmc enrich"
+        places = (f"{span.path}:{span.start_line} {span.symbol}" for span in audit.lost)
+        yield from _shown(places, len(audit.lost))
+    if audit.twice:
+        yield (
+            f"twice     {len(audit.twice)} spans passed twice at the same time: "
+            "paid twice, or a line was copied"
+        )
+        yield from _shown(audit.twice, len(audit.twice))
+    if audit.damaged:
+        count = sum(damage.count for damage in audit.damaged)
+        yield f"damaged   {count} lines are no JSON object, as a crash leaves them"
+        yield from _shown(map(_damage, audit.damaged), len(audit.damaged))
+    yield "logs and index agree" if audit.agrees else "logs and index do not agree"
+
+
+def audit_record(audit: Audit) -> dict[str, Any]:
+    """Return an audit as a JSON object."""
+    return {
+        "agrees": audit.agrees,
+        "outcomes": audit.outcomes,
+        "enriched_elsewhere": audit.elsewhere,
+        "lines": audit.lines,
+        "rebuilt": audit.rebuilt,
+        "missing": [asdict(gap) for gap in audit.gaps],
+        "lost": [
+            {
+                "span_hash": span.span_hash,
+                "path": span.path,
+                "line": span.start_line,
+                "symbol": span.symbol,
+            }
+            for span in audit.lost
+        ],
+        "twice": list(audit.twice),
+        "damaged": [
+            {"log": str(damage.log), "count": damage.count, "lines": list(damage.lines)}
+            for damage in audit.damaged
+        ],
+    }
+
+
+def _shown(entries: Iterable[str], count: int) -> Iterator[str]:
+    yield from (f"          {one_line(entry)}" for entry in islice(entries, SHOWN))
+    if count > SHOWN:
+        yield f"          and {count - SHOWN} more; --json names all"
+
+
+def _gap(gap: Gap) -> str:
+    logs = " and ".join(name for name in ("metrics", "ledger") if getattr(gap, name))
+    return f"{gap.path}:{gap.line} {gap.result}: no {logs} line"
+
+
+def _damage(damage: Damage) -> str:
+    more = damage.count - len(damage.lines)
+    numbers = ", ".join(map(str, damage.lines))
+    return f"{damage.log}: line {numbers}" + (f" and {more} more" if more else "")

@@ -1,0 +1,227 @@
+"""Files of one JSON object a line, which several processes may write at the same time.
+
+What is appended together goes out in one write at the end of the file, under a lock on the file:
+writers never mix, also where the system alone would not see to it. A write that a full disk cuts
+short is undone before the lock is given up. The line that a crash has torn is sealed with a
+newline, never glued to the next one. The file is opened for each write, so one that was moved
+away, by the rotation of logs for example, is made anew.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import gzip
+import json
+import math
+import os
+import stat
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from llmc.errors import FullDiskError, StoreError
+
+LOCK_PATIENCE_SEC = 30.0
+MAX_LINE_BYTES = 1 << 24
+"""A longer line is no record of ours; it isn't held in memory to find out."""
+
+_ADVICE = {
+    errno.ENOSPC: "free some disk space",
+    errno.EDQUOT: "free some of your disk quota",
+    errno.EFBIG: "it is as big as a file may be here: move it away",
+    errno.EACCES: "give yourself permission to read and write it and its folder",
+    errno.EPERM: "give yourself permission to read and write it and its folder",
+    errno.EROFS: "the file system is mounted for reading only",
+    errno.EISDIR: "a folder stands in its place: move that away",
+    errno.EEXIST: "a file stands in its place: move that away",
+    errno.ENOTDIR: "a file stands where its folder should be: move that away",
+}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_encode = json.JSONEncoder(allow_nan=False, default=str).encode
+
+
+def append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Append one line a record, all of them in one write. Raises StoreError."""
+    if records:
+        data = b"".join(map(_line, records))
+        with mapped(path), _locked(path) as descriptor:
+            _write(descriptor, b"\n" + data if _is_torn(descriptor) else data)
+
+
+def seal(path: Path) -> None:
+    """End a last line that was torn; a missing file is fine.
+
+    Finds out, too, whether the file can be written. Raises StoreError.
+    """
+    if path.exists():
+        with mapped(path), _locked(path) as descriptor:
+            if _is_torn(descriptor):
+                _write(descriptor, b"\n")
+
+
+def read(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Yield (line number, object) of each line that isn't blank, from a .gz file too.
+
+    None stands for what is no JSON object, or longer than MAX_LINE_BYTES. A missing file is empty.
+    Raises StoreError.
+    """
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            while line := file.readline(MAX_LINE_BYTES):
+                number += 1
+                whole = line
+                while len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+                    line, whole = file.readline(MAX_LINE_BYTES), b"too long"
+                if not whole.isspace():
+                    yield number, _object(whole)
+    except FileNotFoundError:
+        return
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        yield number + 1, None
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+
+
+def create(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all. Raises StoreError."""
+    with mapped(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            _write(descriptor, data)
+        except OSError:
+            path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, with 0755 at most. Raises StoreError."""
+    with mapped(path):
+        for folder in (*reversed(path.parents), path):
+            try:
+                if not folder.is_dir():
+                    folder.mkdir(mode=0o755)
+            except FileExistsError:
+                if not folder.is_dir():
+                    raise
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[None]:
+    """Turn the system's errors about a file into StoreError with what to do about them.
+
+    FullDiskError if there is no room.
+    """
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "check the disk")
+        kind = FullDiskError if error.errno in _FULL else StoreError
+        raise kind(f"cannot write to {path}: {error.strerror}; {advice}") from error
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    try:
+        text = _encode(record)
+    except ValueError:  # a number that JSON doesn't have, from a server or a preset
+        text = _encode(_finite(record))
+    return text.encode("ascii") + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return None if isinstance(value, int) and value.bit_length() > 64 else value
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Open a file for appending and lock it; one that was moved away meanwhile is made anew."""
+    deadline = time.monotonic() + LOCK_PATIENCE_SEC
+    while True:
+        descriptor = _opened(path)
+        try:
+            _lock(descriptor, path, deadline)
+            if _stands_at(descriptor, path) or time.monotonic() > deadline:
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+    try:
+        return os.open(path, flags, 0o644)
+    except FileNotFoundError:
+        make_folder(path.parent)
+        return os.open(path, flags, 0o644)
+
+
+def _lock(descriptor: int, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"another program has held a lock on {path} for {LOCK_PATIENCE_SEC:g} s; "
+                    "stop it, then run: llmc ledger check --rebuild"
+                ) from error
+            time.sleep(0.001)
+        except OSError:
+            return  # a file system without locks: the single write has to do
+
+
+def _stands_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _is_torn(descriptor: int) -> bool:
+    state = os.fstat(descriptor)
+    if not state.st_size or not stat.S_ISREG(state.st_mode):
+        return False
+    return os.pread(descriptor, 1, state.st_size - 1) != b"\n"
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Write data at once; what a full disk cuts short is taken back."""
+    written = os.write(descriptor, data)
+    if written == len(data):
+        return
+    regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    start = os.lseek(descriptor, 0, os.SEEK_CUR) - written if regular else 0
+    try:
+        while written < len(data):  # only a second write tells what is wrong
+            step = os.write(descriptor, data[written:])
+            if not step:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written += step
+    except OSError:
+        # Whoever appends without our lock keeps their line.
+        if regular and os.fstat(descriptor).st_size == start + written:
+            with suppress(OSError):
+                os.ftruncate(descriptor, start)
+        raise

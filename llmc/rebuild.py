@@ -1,0 +1,147 @@
+"""Missing lines of the logs, made again from the index.
+
+A rebuilt line says so, bears the time of its outcome, and has null for what the index doesn't know.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from llmc import jsonl
+from llmc.audit import PATIENCE_SEC, Audit, Gap, examine
+from llmc.errors import StoreError
+from llmc.ledger import ledger_path
+from llmc.models import Span
+from llmc.reader import Outcome, Reader
+from llmc.records import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
+
+PAGE = 500
+"""Lines that are written at a time."""
+
+
+def rebuild(
+    reader: Reader,
+    repo: Path,
+    metrics_log: Path,
+    *,
+    log_fields: tuple[str, ...] = (),
+    patience: float = PATIENCE_SEC,
+) -> Audit:
+    """Examine the logs and write the lines that are missing; return what was found and mended.
+
+    Raises StoreError.
+    """
+    ledger_log = ledger_path(repo)
+    for log in (ledger_log, metrics_log):
+        jsonl.make_folder(log.parent)
+    with _alone(ledger_log.parent):
+        for log in (ledger_log, metrics_log):
+            jsonl.seal(log)
+        audit = examine(reader, repo, metrics_log, patience=patience)
+        gaps = {gap.span_hash: gap for gap in audit.gaps}
+        rebuilt = 0
+        for page in _pages(reader, gaps):
+            jsonl.append(
+                metrics_log,
+                [
+                    dict.fromkeys(log_fields) | rebuilt_metrics(span, outcome, repo)
+                    for span, outcome in page
+                    if gaps[span.span_hash].metrics
+                ],
+            )
+            jsonl.append(
+                ledger_log,
+                [
+                    rebuilt_ledger(span, outcome)
+                    for span, outcome in page
+                    if gaps[span.span_hash].ledger
+                ],
+            )
+            rebuilt += len(page)
+    return replace(audit, rebuilt=rebuilt)
+
+
+def rebuilt_metrics(span: Span, outcome: Outcome, repo: Path) -> dict[str, Any]:
+    """Return the metrics record of an outcome, as far as the index knows it."""
+    passed = outcome.result == "pass"
+    return dict.fromkeys(METRICS_FIELDS + (TOTALS_FIELDS if passed else ())) | {
+        "timestamp": _iso(outcome.updated_at),
+        "repo_root": str(repo),
+        "span_hash": span.span_hash,
+        "path": span.path,
+        "duration_sec": outcome.wall_ms / 1000,
+        "model": outcome.model,
+        "tier": outcome.tier,
+        "router_tier": None if passed else outcome.tier,
+        "schema_ok": passed,
+        "attempts": outcome.attempts,
+        "rebuilt": True,
+    }
+
+
+def rebuilt_ledger(span: Span, outcome: Outcome) -> dict[str, Any]:
+    """Return the ledger record of an outcome, as far as the index knows it."""
+    passed = outcome.result == "pass"
+    return dict.fromkeys(LEDGER_FIELDS) | {
+        "timestamp": _iso(outcome.updated_at),
+        "task_id": span.span_hash,
+        "path": span.path,
+        "tier_used": outcome.tier,
+        "router_tier": None if passed else outcome.tier,
+        "line_count": span.line_count,
+        "promo": "none" if outcome.attempts == 1 else None,
+        "schema_ok": passed,
+        "attempts": outcome.attempts,
+        "wall_ms": outcome.wall_ms,
+        "result_model": outcome.model,
+        "result": outcome.result,
+        "reason": outcome.reason,
+        "rebuilt": True,
+    }
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _pages(reader: Reader, gaps: dict[str, Gap]) -> Iterator[list[tuple[Span, Outcome]]]:
+    """Yield the outcomes to write, leaving out those that have changed since they were examined."""
+    page: list[tuple[Span, Outcome]] = []
+    for span, outcome, _ in reader.recorded():
+        gap = gaps.get(span.span_hash)
+        if gap and gap.updated_at == outcome.updated_at:
+            page.append((span, outcome))
+            if len(page) == PAGE:
+                yield page
+                page = []
+    if page:
+        yield page
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others from rebuilding the same logs: each would write what is missing.
+
+    Raises StoreError.
+    """
+    with jsonl.mapped(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(
+                f"another program rebuilds the logs in {folder}; wait for it to end"
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
