@@ -8,6 +8,7 @@ that the program knows: no line numbers, no citations of the whole span, no sche
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
 from llmc.models import Span
@@ -69,6 +70,15 @@ _EXAMPLE_REPLY = json.dumps(
 )
 
 
+FINGERPRINT = f"{SYSTEM}\n{_EXAMPLE_TURN}\n{_EXAMPLE_REPLY}"
+"""What is the same in every prompt: when it changes, a span that failed may well succeed."""
+
+
+_CONSTANT = f"{SYSTEM}\n\n{_EXAMPLE_TURN}\n\n{_EXAMPLE_REPLY}\n\n"
+_END = "\n\n"
+_FENCES = re.compile("```+")
+
+
 class Prompt(str):
     """A whole prompt as text, which also knows its chat turns and how to become shorter.
 
@@ -83,9 +93,7 @@ class Prompt(str):
     cut_lines: int
 
     def __new__(cls, head: str, lang: str, code: str, cut_lines: int = 0) -> Prompt:
-        turn = _turn(head, lang, code, cut_lines)
-        text = f"{SYSTEM}\n\n{_EXAMPLE_TURN}\n\n{_EXAMPLE_REPLY}\n\n{turn}\n\n"
-        prompt = super().__new__(cls, text)
+        prompt = super().__new__(cls, f"{_CONSTANT}{_turn(head, lang, code, cut_lines)}{_END}")
         prompt._head, prompt._lang, prompt._code = head, lang, code
         prompt.cut_lines = cut_lines
         return prompt
@@ -96,10 +104,7 @@ class Prompt(str):
             {"role": "system", "content": SYSTEM},
             {"role": "user", "content": _EXAMPLE_TURN},
             {"role": "assistant", "content": _EXAMPLE_REPLY},
-            {
-                "role": "user",
-                "content": _turn(self._head, self._lang, self._code, self.cut_lines),
-            },
+            {"role": "user", "content": self[len(_CONSTANT) : -len(_END)]},
         ]
 
     def fit(self, tokens: float, chars_per_token: int = CHARS_PER_TOKEN) -> Prompt:
@@ -151,6 +156,6 @@ def _line_count(code: str) -> int:
 def _turn(head: str, lang: str, code: str, cut_lines: int) -> str:
     note = f"\n[... {cut_lines} more lines are not shown]" if cut_lines else ""
     fence = "```"
-    while fence in code:
-        fence += "`"
+    if "`" in code and fence in code:
+        fence = max(_FENCES.findall(code)) + "`"
     return f"{head}\n\n{fence}{lang}\n{code}{note}\n{fence}"

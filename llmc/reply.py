@@ -8,25 +8,36 @@ Replies are hostile data: no input may raise anything but `BackendError`.
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import ValidationError
 
 from llmc.errors import BackendError
 from llmc.models import (
     EVIDENCE_FIELDS,
+    MAX_SNIPPET_CHARS,
     MAX_SNIPPET_LINES,
+    MAX_SUMMARY_CHARS,
     MAX_SUMMARY_WORDS,
     Enrichment,
 )
 
 TRUNCATED_REASONS = frozenset({"length", "max_tokens", "token_limit"})
+FIELDS = frozenset(Enrichment.model_fields)
 LIST_FIELDS = ("inputs", "outputs", "side_effects", "pitfalls", "tags")
 PROMPTED_FIELDS = EVIDENCE_FIELDS
 """What a model is asked for; evidence, tags and schema names the program knows itself."""
+
+MAX_USUAL_CHARS = 20_000
+"""Several times the longest reply that a model gives when all is well."""
+
+MAX_VALUES = 500_000
+"""Values that are read of a reply at all: a bound on memory, a thousand times what any needs."""
 
 
 def read(
@@ -40,21 +51,30 @@ def read(
     """Read one reply about a span whose `lines` are (first, last), 1-based and inclusive.
 
     `done_reason` and `eval_count` are what the server said of the generation, if anything.
-    `require_summary` also refuses an empty summary, which the batch driver's contract allows.
+    `require_summary` asks more than the batch driver's contract allows: an empty summary is
+    refused, and U+FFFD takes the place of NUL, at which other readers of the index would stop.
 
     Raises BackendError with `failure` = (parse | truncation | validation, detail, text).
     """
     try:
-        found = json.loads(text[text.find("{") : text.rfind("}") + 1])
-        return _validated(_normalised(found, lines), lines, require_summary)
+        with _uncollected(len(text)):
+            reply = _normalised(_object(text), lines)
+            if require_summary and "\\u0000" in text:
+                _replace_nul(reply)
+            return _validated(reply, require_summary)
     except ValidationError as error:
-        _refuse("validation", _first_problem(error), text)
+        kind, detail = "validation", _first_problem(error)
     except _InvalidError as error:
-        _refuse("validation", str(error), text)
+        kind, detail = "validation", str(error)
     except (ValueError, RecursionError) as error:
+        kind, detail = "parse", f"no readable JSON object in the reply: {error}"
         if _is_truncated(text, done_reason, eval_count):
-            _refuse("truncation", f"the reply stops before its JSON ends ({len(text)} chars)", text)
-        _refuse("parse", f"no readable JSON object in the reply: {error}", text)
+            kind = "truncation"
+            detail = f"the reply stops before its JSON ends ({len(text)} chars)"
+    # Out here, so that the error does not hold on to what was read through its context.
+    raise BackendError(
+        f"reply refused ({kind}): {detail}", failure_type=kind, failure=(kind, detail, text)
+    )
 
 
 @cache
@@ -89,10 +109,21 @@ class _InvalidError(Exception):
     """A rule that the pydantic model cannot express is broken."""
 
 
-def _refuse(kind: str, detail: str, text: str) -> NoReturn:
-    raise BackendError(
-        f"reply refused ({kind}): {detail}", failure_type=kind, failure=(kind, detail, text)
-    ) from None
+@contextmanager
+def _uncollected(size: int) -> Iterator[None]:
+    """Hold back the garbage collector while a big reply is read.
+
+    JSON makes no cycles, yet thousands of new objects bring on full collections of the whole
+    program, each of which takes longer than the reading.
+    """
+    held = size > MAX_USUAL_CHARS and gc.isenabled()
+    if held:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if held:
+            gc.enable()
 
 
 def _is_truncated(text: str, done_reason: object, eval_count: object) -> bool:
@@ -105,16 +136,32 @@ def _is_truncated(text: str, done_reason: object, eval_count: object) -> bool:
     return isinstance(eval_count, int) and eval_count <= 0
 
 
-def _normalised(found: dict[str, Any], span_lines: Sequence[int]) -> dict[str, Any]:
-    reply = dict(found)
+def _object(text: str) -> dict[str, Any]:
+    """Return the object from the first to the last brace. Raises ValueError, RecursionError."""
+    text = text[text.find("{") : text.rfind("}") + 1]
+    if len(text) > MAX_VALUES and _has_too_many_values(text):
+        raise ValueError(f"more than {MAX_VALUES} values")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _has_too_many_values(text: str) -> bool:
+    text = text.replace("\\\\", "").replace('\\"', "")
+    if text.count('"') > 2 * MAX_VALUES:
+        return True
+    outside_strings = text.split('"')[::2]
+    return sum(part.count(mark) for part in outside_strings for mark in "{[,") > MAX_VALUES
+
+
+def _normalised(reply: dict[str, Any], span_lines: Sequence[int]) -> dict[str, Any]:
+    unknown = next((key for key in reply if key not in FIELDS), None)
+    if unknown is not None:
+        raise _InvalidError(f"{unknown[:100]!r} is none of the fields of an enrichment")
     for name in LIST_FIELDS:
         reply[name] = _strings(reply.get(name))
-    reply["summary_120w"] = _text(reply.get("summary_120w"))
-    snippet = _text(reply.get("usage_snippet"))
-    lines = snippet.splitlines()
-    if len(lines) > MAX_SNIPPET_LINES:
-        snippet = "\n".join(lines[:MAX_SNIPPET_LINES])
-    reply["usage_snippet"] = snippet or None
+    reply["summary_120w"] = _text(reply.get("summary_120w"), MAX_SUMMARY_CHARS)
+    snippet = _text(reply.get("usage_snippet"), MAX_SNIPPET_CHARS)
+    reply["usage_snippet"] = _first_lines(snippet) or None
     reply["evidence"] = _evidence(reply, span_lines)
     for name in ("model", "schema_version"):
         if isinstance(reply.get(name), str):
@@ -122,60 +169,92 @@ def _normalised(found: dict[str, Any], span_lines: Sequence[int]) -> dict[str, A
     return reply
 
 
-def _text(value: object) -> str:
+def _text(value: object, limit: int) -> str:
+    """Return a value as trimmed text. Raises _InvalidError if that has more than `limit` chars.
+
+    Whether it has is told from the number of values, before a big one is spelled out: each takes
+    a character at least, a container two.
+    """
     if value is None:
         return ""
-    return _storable(value if isinstance(value, str) else str(value)).strip()
+    if isinstance(value, str):
+        return _storable(value).strip()
+    size, containers = 0, [value]
+    while containers:
+        inner = containers.pop()
+        if isinstance(inner, dict | list):
+            size += 1 + len(inner)
+            if size > limit:
+                raise _InvalidError(f"an object or list in place of a text of {limit} characters")
+            containers += inner.values() if isinstance(inner, dict) else inner
+    return str(value)
+
+
+def _first_lines(text: str) -> str:
+    """Cut a snippet to its first lines; one that is too long all the same is only made shorter."""
+    head = text[: MAX_SNIPPET_CHARS + 3 * MAX_SNIPPET_LINES]
+    lines = head.splitlines()
+    if len(lines) <= MAX_SNIPPET_LINES:
+        return head
+    return "\n".join(lines[:MAX_SNIPPET_LINES])
 
 
 def _strings(value: object) -> list[str]:
     items = value if isinstance(value, list) else [value]
-    trimmed = (_storable(item).strip() for item in items if isinstance(item, str))
-    return [item for item in trimmed if item]
+    strings = [item for item in items if isinstance(item, str)]
+    try:
+        "".join(strings).encode()
+    except UnicodeEncodeError:
+        strings = [_storable(item) for item in strings]
+    return list(filter(None, map(str.strip, strings)))
 
 
 def _storable(text: str) -> str:
     """Replace lone surrogates, which JSON can spell and no UTF-8 store can hold, by "?"."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _replace_nul(reply: dict[str, Any]) -> None:
+    for name, value in reply.items():
+        if isinstance(value, str):
+            reply[name] = value.replace("\0", "\ufffd")
+        elif name in LIST_FIELDS:
+            reply[name] = [item.replace("\0", "\ufffd") for item in value]
 
 
 def _evidence(reply: Mapping[str, Any], span_lines: Sequence[int]) -> list[dict[str, Any]]:
     given = reply.get("evidence")
-    kept = [
-        {"field": entry["field"], "lines": entry["lines"]}
-        for entry in (given if isinstance(given, list) else [])
-        if isinstance(entry, dict)
-        and entry.get("field") in EVIDENCE_FIELDS
-        and _is_line_pair(entry.get("lines"))
-    ]
+    first, last = span_lines[0], span_lines[1]
+    kept: list[dict[str, Any]] = []
+    for entry in given if isinstance(given, list) else ():
+        if not entry or not isinstance(entry, dict) or entry.get("field") not in EVIDENCE_FIELDS:
+            continue
+        lines = entry.get("lines")
+        if not isinstance(lines, list) or len(lines) != 2:
+            continue
+        one, other = lines
+        if isinstance(one, int) and isinstance(other, int):
+            if not (first <= one <= last and first <= other <= last) or bool in map(type, lines):
+                raise _InvalidError(
+                    f"evidence for {entry['field']} cites lines {lines!s:.100}, "
+                    f"the span has {first}-{last}"
+                )
+            kept.append({"field": entry["field"], "lines": lines})
     cited = {entry["field"] for entry in kept}
-    whole = [span_lines[0], span_lines[1]]
     return kept + [
-        {"field": name, "lines": whole}
+        {"field": name, "lines": [first, last]}
         for name in EVIDENCE_FIELDS
         if reply[name] and name not in cited
     ]
 
 
-def _is_line_pair(lines: object) -> bool:
-    return isinstance(lines, list) and len(lines) == 2 and all(isinstance(n, int) for n in lines)
-
-
-def _validated(
-    reply: dict[str, Any], span_lines: Sequence[int], require_summary: bool
-) -> Enrichment:
+def _validated(reply: dict[str, Any], require_summary: bool) -> Enrichment:
     enrichment = Enrichment.model_validate(reply)
     words = len(enrichment.summary_120w.split())
     if words > MAX_SUMMARY_WORDS:
         raise _InvalidError(f"summary_120w has {words} words; at most {MAX_SUMMARY_WORDS} fit")
     if require_summary and not enrichment.summary_120w:
         raise _InvalidError("summary_120w is empty")
-    for entry in enrichment.evidence:
-        if not all(span_lines[0] <= line <= span_lines[1] for line in entry.lines):
-            raise _InvalidError(
-                f"evidence for {entry.field} cites lines {entry.lines}, "
-                f"the span has {span_lines[0]}-{span_lines[1]}"
-            )
     return enrichment
 
 

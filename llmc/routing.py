@@ -21,6 +21,13 @@ MIN_TOKENS_OUT = 1200
 _PROMPT_OVERHEAD = 36
 """Tokens of the reply's JSON frame."""
 
+REFUSED = ("parse", "truncation", "validation")
+"""Kinds of failure where a reply came back: the model, not the way to it, is at fault."""
+
+REFUSED_PAUSES_SEC = (3600.0, 7 * 86400.0)
+RUNTIME_PAUSES_SEC = (60.0, 86400.0)
+"""(first, longest) pause of a failed span before a later run tries it again."""
+
 
 @dataclass(frozen=True, slots=True)
 class RoutePlan:
@@ -139,6 +146,17 @@ def attempt_limit(router: RouterSettings, *, backend: str, hosts: int, retries: 
     return max(base, max(1, hosts) * (2 if router.enabled else 1))
 
 
+def retry_pause(kind: str, count: int) -> float:
+    """Return for how many seconds a span that failed in `count` runs, last so, is left alone.
+
+    It doubles from run to run. A refused reply would come back much the same, so its pause is
+    long; a host that was away (runtime, or any other kind) may soon be there again.
+    """
+    first, longest = REFUSED_PAUSES_SEC if kind in REFUSED else RUNTIME_PAUSES_SEC
+    doublings = min(max(0, count - 1), 64)
+    return float(min(longest, first * 2**doublings))
+
+
 def effective_tier(backend: str, model: str, router_tier: str) -> str:
     """Return the tier that a success is recorded under, read from the backend and model name.
 
@@ -178,46 +196,63 @@ def driver_nesting(text: str) -> int:
 
     Its thresholds were tuned with that count: f(x) is 2, f(x) g(y) is 4.
     """
-    openers = {"}": "{", "]": "["}
     stack: list[str] = []
     deepest = 0
-    for char in text:
-        if char in "{[()":
-            stack.append(char)
-            deepest = max(deepest, len(stack))
-        elif char in openers:
-            while stack and stack.pop() != openers[char]:
+    for mark in _only(text, _BRACKETS).decode():
+        if mark == "}" or mark == "]":
+            opener = "{" if mark == "}" else "["
+            while stack and stack.pop() != opener:
                 pass
+        else:
+            stack.append(mark)
+            if len(stack) > deepest:
+                deepest = len(stack)
     return deepest
 
 
 def code_nesting(text: str) -> int:
     """Count nesting as a reader sees it: levels of indentation, or of braces on a single line."""
-    widths = [0]
-    deepest = 0
+    outer: list[int] = []
+    width = deepest = 0
+    tabs = "\t" in text
     for line in text.splitlines()[1:]:
-        code = line.expandtabs(4).lstrip()
+        code = line.lstrip()
         if not code or code[0] in ")]}":
             continue
-        width = len(line.expandtabs(4)) - len(code)
-        while width < widths[-1]:
-            widths.pop()
-        if width > widths[-1]:
-            widths.append(width)
-        deepest = max(deepest, len(widths) - 1)
-    return deepest or _running_depth(text, "{", "}")[1]
+        indent = len(line) - len(code)
+        if tabs:
+            indent = len(line[:indent].expandtabs(4))
+        if indent == width:
+            continue
+        while indent < width:
+            width = outer.pop()
+        if indent > width:
+            outer.append(width)
+            width = indent
+            deepest = max(deepest, len(outer))
+    return deepest or _running_depth(text, b"{", b"}")[1]
 
 
-def _running_depth(text: str, opening: str, closing: str) -> tuple[int, int]:
-    count = depth = deepest = 0
-    for char in text:
-        if char in opening:
-            count += 1
+def _running_depth(text: str, opening: bytes, closing: bytes) -> tuple[int, int]:
+    marks = _only(text, opening + closing)
+    depth = deepest = 0
+    for mark in marks:
+        if mark in opening:
             depth += 1
-            deepest = max(deepest, depth)
-        elif char in closing:
-            depth = max(0, depth - 1)
-    return count, deepest
+            if depth > deepest:
+                deepest = depth
+        elif depth:
+            depth -= 1
+    return sum(map(marks.count, opening)), deepest
+
+
+def _only(text: str, marks: bytes) -> bytes:
+    """Return the ASCII characters of a text that are among `marks`; other code is most of it."""
+    return text.encode("utf-8", "surrogatepass").translate(None, _BYTES.translate(None, marks))
+
+
+_BYTES = bytes(range(256))
+_BRACKETS = b"{}[]()"
 
 
 def _structure(text: str) -> tuple[int, int]:
@@ -227,7 +262,7 @@ def _structure(text: str) -> tuple[int, int]:
     try:
         top = json.loads(text)
     except (ValueError, RecursionError):
-        return _running_depth(text, "{[", "}]")
+        return _running_depth(text, b"{[", b"}]")
     nodes = levels = 0
     row = [top]
     while row:

@@ -1,16 +1,21 @@
 """The guard ends a runaway reply early and leaves a sound one alone."""
 
+import itertools
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmc.backends._stream import (
+    MAX_AFTER,
     MAX_BLANKS,
+    MAX_CHARS,
+    MAX_PREFACE,
     REPEATED_CHARS,
     Guard,
     events,
+    is_answer,
     lines,
     repeats,
     without_thoughts,
@@ -123,3 +128,126 @@ def test_events_are_read_as_the_standard_says():
         b"data: z",
     ]
     assert list(events(chunks)) == [b"one", b"two\nmore", b"z"]
+
+
+@given(st.lists(st.lists(st.sampled_from([b"a", b" ", b"\n", b"\r\n", b"\r"])).map(b"".join)))
+def test_lines_do_not_depend_on_how_a_body_is_cut(chunks):
+    whole = b"".join(chunks).split(b"\n")
+    assert list(lines(chunks)) == [line.strip() for line in whole if line.strip()]
+
+
+# Whatever comes: the guard beside one that looks at each character
+
+
+class PlainGuard:
+    """Says what the guard says, one character at a time."""
+
+    def __init__(self):
+        self.text, self.stop, self.complete = "", None, False
+        self.depth = self.blanks = self.preface = self.after = self.unchecked = 0
+        self.in_string = self.escaped = False
+        self.object = ""
+
+    def feed(self, piece):
+        if len(self.text) + len(piece) > MAX_CHARS:
+            self.end("it is longer than any reply")
+            self.text += piece
+            return
+        for char in piece:
+            self.text += char
+            self.object += char
+            self.step(char)
+        self.unchecked += len(piece)
+        if self.unchecked >= 80 and not self.complete:
+            self.unchecked = 0
+            if repeats(self.text[-REPEATED_CHARS:]):
+                self.end("it repeats itself")
+
+    def end(self, reason):
+        self.stop = self.stop or reason
+
+    def step(self, char):
+        if self.in_string:
+            if self.escaped:
+                self.escaped = False
+            elif char == "\\":
+                self.escaped = True
+            elif char == '"':
+                self.in_string = False
+            return
+        self.blanks = self.blanks + 1 if char.isspace() else 0
+        if self.blanks > MAX_BLANKS:
+            self.end("it writes nothing but white space")
+        if self.complete:
+            self.after += 1
+            if self.after > MAX_AFTER:
+                self.end("it goes on after its end")
+        elif char == "{":
+            if not self.depth:
+                self.object = char
+            self.depth += 1
+        elif not self.depth:
+            self.preface += 1
+            if self.preface > MAX_PREFACE:
+                self.end("it does not come to its JSON")
+        elif char == '"':
+            self.in_string = True
+        elif char == "}":
+            self.depth -= 1
+            self.complete = not self.depth and is_answer(self.object)
+
+
+NUMBERS = " ".join(str(number * 7919) for number in range(600))
+LONG = NUMBERS * 2
+BITS = st.sampled_from(
+    [
+        *'{}"\\ \n\t\u2003\x1cxé:,[]0',
+        *('{"inputs": 0', '{"a"', '"inputs"', '\\"', "}}", '"}', "{}", '{"a":0}'),
+        *(" " * count for count in (MAX_AFTER, MAX_BLANKS - 1, MAX_BLANKS, MAX_BLANKS + 1)),
+        *(NUMBERS[:count] for count in (30, 79, 80, 900, 4000)),
+        *("ab" * count for count in (20, 150, 250)),
+    ]
+)
+
+
+@st.composite
+def pieces(draw):
+    text = "".join(draw(st.lists(BITS, max_size=25)))
+    places = draw(st.lists(st.integers(0, len(text)), max_size=12))
+    return [text[a:b] for a, b in itertools.pairwise([0, *sorted(places), len(text)])]
+
+
+@settings(max_examples=700, deadline=None)
+@given(pieces())
+@example(["{", " " * MAX_BLANKS, " "])
+@example(['{"a', " " * MAX_BLANKS, '"', " " * MAX_BLANKS, "0"])
+@example(['{"inputs": "\\', '"', '"}', "x" * MAX_AFTER, "x"])
+@example(["{a}" * 40, '{"inputs": 0}'])
+@example([NUMBERS, NUMBERS[:4000] + " " * 200])
+@example([LONG[:MAX_PREFACE], "{"])
+@example([LONG[: MAX_PREFACE + 1]])
+@example([LONG[: MAX_PREFACE - MAX_BLANKS - 1] + "x", " " * (MAX_BLANKS + 1)])
+@example(["{" + NUMBERS * 20, "}"])
+def test_the_guard_says_what_one_that_looks_at_each_character_says(given_pieces):
+    guard, plain = Guard(), PlainGuard()
+    for piece in given_pieces:
+        guard.feed(piece)
+        plain.feed(piece)
+        assert (guard.stop, guard.complete) == (plain.stop, plain.complete)
+    assert guard.text == plain.text
+
+
+@settings(max_examples=50, deadline=None)
+@given(pieces())
+def test_a_reply_written_character_by_character_is_judged_as_by_the_plain_guard(given_pieces):
+    guard, plain = Guard(), PlainGuard()
+    for char in "".join(given_pieces):
+        guard.feed(char)
+        plain.feed(char)
+        assert (guard.stop, guard.complete) == (plain.stop, plain.complete)
+
+
+@pytest.mark.parametrize(("more", "stop"), [(0, None), (1, "it is longer than any reply")])
+def test_a_text_longer_than_any_reply_is_stopped(more, stop):
+    text = '{"' + NUMBERS * 50
+    assert fed(text[: MAX_CHARS + more], size=1000).stop == stop

@@ -8,7 +8,9 @@ the text as it comes and says when to stop.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 
 from llmc.reply import PROMPTED_FIELDS
 
@@ -26,7 +28,14 @@ MAX_AFTER = 40
 REPEATED_CHARS = 420
 """More than the longest string that the schema allows but one, so a drawn line in it may stand."""
 
+MAX_CHARS = 100_000
+"""Far more than the bound on tokens lets a model write: only a server that is no model does."""
+
 _CHECK_EVERY = 80
+_REST = r'[^"\\]*(?:\\.[^"\\]*)*("?)'
+_REST_OF_STRING = re.compile(_REST, re.DOTALL)
+_MARK = re.compile('[{}]|"' + _REST, re.DOTALL)
+_LONG_BLANK = re.compile(rf"(?<!\s)\s{{{MAX_BLANKS + 1}}}")
 
 
 class Guard:
@@ -36,11 +45,11 @@ class Guard:
         self.parts: list[str] = []
         self.stop: str | None = None
         self.complete = False
-        self._depth = self._blanks = self._preface = self._after = 0
+        self._length = self._depth = self._blanks = self._preface = self._after = 0
         self._in_string = self._escaped = False
-        self._object: list[str] = []
-        self._tail = ""
-        self._unchecked = 0
+        self._opening = (0, 0)
+        self._recent = ""
+        self._checked_parts = self._checked_chars = 0
 
     @property
     def text(self) -> str:
@@ -49,56 +58,117 @@ class Guard:
     def feed(self, piece: str) -> str | None:
         """Take the next piece; return `stop`."""
         self.parts.append(piece)
-        for char in piece:
-            self._object.append(char)
-            self._step(char)
-        self._tail = (self._tail + piece)[-2 * REPEATED_CHARS :]
-        self._unchecked += len(piece)
-        if self._unchecked >= _CHECK_EVERY and not self.complete:
-            self._unchecked = 0
-            if repeats(self._tail):
-                self.stop = self.stop or "it repeats itself"
+        self._length += len(piece)
+        if self._length > MAX_CHARS:
+            self._end("it is longer than any reply")
+            return self.stop
+        if not self._in_string or self._escaped or '"' in piece or "\\" in piece:
+            self._follow(piece)
+        if self._length - self._checked_chars >= _CHECK_EVERY and not self.complete:
+            unchecked = "".join(self.parts[self._checked_parts :])
+            self._recent = (self._recent + unchecked)[-REPEATED_CHARS:]
+            self._checked_parts, self._checked_chars = len(self.parts), self._length
+            if repeats(self._recent):
+                self._end("it repeats itself")
         return self.stop
 
-    def _step(self, char: str) -> None:
-        if self._in_string:
-            if self._escaped:
-                self._escaped = False
-            elif char == "\\":
-                self._escaped = True
-            elif char == '"':
-                self._in_string = False
-            return
-        if char.isspace():
-            self._blanks += 1
-            if self._blanks > MAX_BLANKS:
-                self.stop = self.stop or "it writes nothing but white space"
-        else:
-            self._blanks = 0
-        if self.complete:
-            self._after += 1
-            if self._after > MAX_AFTER:
-                self.stop = self.stop or "it goes on after its end"
-        elif char == "{":
-            if not self._depth:
-                self._object = [char]
-            self._depth += 1
-        elif not self._depth:
-            self._count_preface()
-        elif char == '"':
-            self._in_string = True
-        elif char == "}":
-            self._depth -= 1
-            self.complete = not self._depth and is_answer("".join(self._object))
+    def _end(self, reason: str) -> None:
+        self.stop = self.stop or reason
 
-    def _count_preface(self) -> None:
-        self._preface += 1
-        if self._preface > MAX_PREFACE:
-            self.stop = self.stop or "it does not come to its JSON"
+    def _follow(self, piece: str) -> None:
+        at, end = self._finish_string(piece), len(piece)
+        blank = self._long_blanks(piece)
+        while at < end:
+            if self.complete:
+                self._pass(at, end, blank, at + MAX_AFTER - self._after, "it goes on after its end")
+                self._after += end - at
+                at = end
+            elif self._depth:
+                at = self._inside(piece, at, blank)
+            else:
+                at = self._find_opening(piece, at, blank)
+        written = len(piece.rstrip())
+        if written:
+            self._blanks = 0
+        if not self._in_string:
+            self._blanks += end - written
+
+    def _finish_string(self, piece: str) -> int:
+        """Return where the string that the piece begins in ends, 0 if it begins in none."""
+        if not self._in_string or not piece:
+            return 0
+        rest = _REST_OF_STRING.match(piece, int(self._escaped))
+        assert rest is not None, "the pattern matches nothing too"
+        return self._leave_string(rest)
+
+    def _leave_string(self, string: re.Match[str]) -> int:
+        """Return where a string ends; one without its quote goes on in the next piece."""
+        self._in_string = not string[1]
+        # All that a string leaves over is a backslash at the very end, which needs a partner.
+        self._escaped = self._in_string and string.end() < len(string.string)
+        return len(string.string) if self._in_string else string.end()
+
+    def _find_opening(self, piece: str, at: int, blank: Sequence[int]) -> int:
+        opening = piece.find("{", at)
+        to = len(piece) if opening < 0 else opening
+        late = at + MAX_PREFACE - self._preface
+        self._pass(at, to, blank, late, "it does not come to its JSON")
+        self._preface += to - at
+        if opening < 0:
+            return to
+        self._depth = 1
+        self._opening = (len(self.parts) - 1, opening)
+        return opening + 1
+
+    def _inside(self, piece: str, at: int, blank: Sequence[int]) -> int:
+        """Pass over strings and braces up to the end of the object or of the piece."""
+        for mark in _MARK.finditer(piece, at):
+            if blank:
+                self._pass(at, mark.start(), blank)
+            at = mark.end()
+            if mark.lastindex:
+                at = self._leave_string(mark)
+            elif piece[at - 1] == "{":
+                self._depth += 1
+            else:
+                self._depth -= 1
+                if not self._depth:
+                    self.complete = is_answer(self._object(at))
+                    return at
+        self._pass(at, len(piece), blank)
+        return len(piece)
+
+    def _object(self, end: int) -> str:
+        """Return the text from the opening brace to a place in the newest piece."""
+        number, start = self._opening
+        if number == len(self.parts) - 1:
+            return self.parts[number][start:end]
+        whole = self.parts[number + 1 : -1]
+        return "".join([self.parts[number][start:], *whole, self.parts[-1][:end]])
+
+    def _long_blanks(self, piece: str) -> Sequence[int]:
+        """Return the places of a piece at which white space has gone on for too long."""
+        if self._blanks + len(piece) <= MAX_BLANKS:
+            return ()
+        head = piece[: max(0, MAX_BLANKS - self._blanks) + 1]
+        first = [len(head) - 1] if self._blanks and head.isspace() else []
+        return first + [run.end() - 1 for run in _LONG_BLANK.finditer(piece)]
+
+    def _pass(
+        self, at: int, to: int, blank: Sequence[int], late: int = MAX_CHARS, reason: str = ""
+    ) -> None:
+        """Note the first fault between two places outside of strings: white space, or `late`."""
+        index = bisect_left(blank, at)
+        if index < len(blank) and blank[index] < min(to, late + 1):
+            self._end("it writes nothing but white space")
+        elif late < to:
+            self._end(reason)
 
 
 def is_answer(text: str) -> bool:
     """Tell whether a text in braces is the reply, not braces in prose or in a model's thoughts."""
+    if '"' not in text:
+        return False
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -149,10 +219,15 @@ def events(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _all_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    rest = b""
+    begun: list[bytes] = []  # joined once, as a long line may come in very many chunks
     for chunk in chunks:
-        *complete, rest = (rest + chunk).split(b"\n")
-        for line in complete:
-            yield line.strip()
-    if rest.strip():
-        yield rest.strip()
+        first, *others = chunk.split(b"\n")
+        begun.append(first)
+        if others:
+            yield b"".join(begun).strip()
+            *complete, rest = others
+            begun = [rest]
+            for line in complete:
+                yield line.strip()
+    if rest := b"".join(begun).strip():
+        yield rest
