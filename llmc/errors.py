@@ -5,7 +5,8 @@
     ├─ IndexingError          one file cannot be read or parsed; it is skipped
     ├─ StoreError             schema, lock, disk or corruption; the run stops
     │  ├─ CorruptIndexError   the file is not a usable SQLite database
-    │  └─ LockedIndexError    another program holds it for writing
+    │  ├─ LockedIndexError    another program holds it for writing
+    │  └─ FullDiskError       no room is left for it on the disk
     └─ BackendError           one attempt at a model gave nothing usable
        ├─ HostUnreachableError    nobody answers at that address
        ├─ RateLimitedError        the server asks to come back later
@@ -43,11 +44,17 @@ class StoreError(LlmcError):
 
 
 class CorruptIndexError(StoreError):
-    """The index file is not a usable SQLite database."""
+    """The index file is not a usable SQLite database; `inode` is that file's number, if known."""
+
+    inode: int | None = None
 
 
 class LockedIndexError(StoreError):
     """Another program has held the index for writing longer than we wait at a time."""
+
+
+class FullDiskError(StoreError):
+    """No room is left on the disk, in a quota, or up to a limit on the size of files."""
 
 
 class BackendError(LlmcError):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,15 +16,8 @@ from typing import Any, Self
 
 from llmc.database import connect_readonly, mapped
 from llmc.models import Span
-
-SPAN_COLUMNS = (
-    "s.id, f.path, f.lang, s.symbol, s.kind, s.start_line, s.end_line, "
-    "s.byte_start, s.byte_end, s.span_hash, s.doc_hint"
-)
-RESULT_COLUMNS = (
-    "summary, tags, evidence, model, created_at, schema_ver, "
-    "inputs, outputs, side_effects, pitfalls, usage_snippet"
-)
+from llmc.owners import survey
+from llmc.tables import RESULT_COLUMNS, SPAN_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +50,10 @@ class StoredResult:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts of the whole index; `spans` = enriched + pending + the sum of `failed`."""
+    """Counts of the whole index; `spans` = enriched + pending + the sum of `failed`.
+
+    `claimed` spans are in work now; they are among the pending and the failed ones.
+    """
 
     files: int
     spans: int
@@ -68,6 +65,7 @@ class Totals:
     by_model: dict[tuple[str, str], int]
     prompt_tokens: int
     completion_tokens: int
+    claimed: int = 0
 
 
 class Reader:
@@ -76,6 +74,7 @@ class Reader:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._db = connection
+        self._version = self._data_version()
 
     @classmethod
     def open_readonly(cls, path: Path) -> Self:
@@ -108,48 +107,119 @@ class Reader:
         )[0]
         return spans, enrichments
 
+    def changed_elsewhere(self) -> bool:
+        """Tell whether another connection has changed the index since this was last asked."""
+        before, self._version = self._version, self._data_version()
+        return self._version != before
+
+    def _data_version(self) -> int:
+        version: int = self._rows("PRAGMA data_version")[0][0]
+        return version
+
+    def resting(self, signature: str, now: float | None = None) -> int:
+        """Count the spans that failed under this signature and are left alone for now.
+
+        A signature says what they failed with (model, prompt, schema): with another one they are
+        tried again. `now` is in epoch seconds.
+        """
+        return int(self._rest("count(*)", signature, now) or 0)
+
+    def next_retry(self, signature: str) -> float | None:
+        """Return when the first resting span may be tried again, in epoch seconds; None if none."""
+        return self._rest("min(retry_at)", signature, None)
+
+    def _rest(self, what: str, signature: str, now: float | None) -> float | None:
+        if "llmc_failures" not in self._ours():
+            return None
+        value: float | None = self._rows(
+            f"SELECT {what} FROM llmc_failures x WHERE signature = ? AND retry_at > ? "
+            "AND NOT EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = x.span_hash)",
+            (signature, time.time() if now is None else now),
+        )[0][0]
+        return value
+
     def totals(self) -> Totals:
-        """Count everything, for `llmc status`."""
-        spans, enriched = self.counts()
-        ours = self._has_ours()
-        failed = dict(
-            self._rows(
-                "SELECT o.reason, count(*) FROM llmc_outcomes o WHERE o.result = 'fail' AND NOT "
-                "EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = o.span_hash) "
-                "GROUP BY o.reason ORDER BY o.reason"
-            )
-            if ours
-            else ()
-        )
-        tokens = self._rows(
-            "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) "
-            "FROM llmc_outcomes"
-            if ours
-            else "SELECT 0, 0"
-        )[0]
-        tier = "coalesce(o.tier, '-')" if ours else "'-'"
-        join = "LEFT JOIN llmc_outcomes o ON o.span_hash = e.span_hash" if ours else ""
-        by_model = self._rows(
-            f"SELECT coalesce(e.model, '-'), {tier}, count(*) FROM enrichments e {join} "
-            "GROUP BY 1, 2 ORDER BY 3 DESC"
-        )
+        """Count everything, for `llmc status`; all counts are of one moment."""
+        with mapped(self.path):
+            if self._db.in_transaction:
+                return self._counted()
+            self._db.execute("BEGIN")
+            try:
+                return self._counted()
+            finally:
+                self._db.execute("ROLLBACK")
+
+    def _counted(self) -> Totals:
+        ours = self._ours()
         by_language = self._rows(
             "SELECT f.lang, count(DISTINCT f.id), count(s.id), count(e.span_hash) FROM files f "
             "LEFT JOIN spans s ON s.file_id = f.id "
             "LEFT JOIN enrichments e ON e.span_hash = s.span_hash GROUP BY f.lang ORDER BY 3 DESC"
         )
+        files, spans, enriched = (sum(row[place] for row in by_language) for place in (1, 2, 3))
+        failed = self._failed(ours)
+        outcomes = "llmc_outcomes" in ours
+        tokens = self._rows(
+            "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) "
+            "FROM llmc_outcomes"
+            if outcomes
+            else "SELECT 0, 0"
+        )[0]
+        tier = "coalesce(o.tier, '-')" if outcomes else "'-'"
+        join = "LEFT JOIN llmc_outcomes o ON o.span_hash = e.span_hash" if outcomes else ""
+        by_model = self._rows(
+            f"SELECT coalesce(e.model, '-'), {tier}, count(*) FROM enrichments e {join} "
+            "GROUP BY 1, 2 ORDER BY 3 DESC"
+        )
         return Totals(
-            files=self._rows("SELECT count(*) FROM files")[0][0],
+            files=files,
             spans=spans,
             enriched=enriched,
             pending=spans - enriched - sum(failed.values()),
-            twins=self._rows("SELECT count(*) FROM llmc_twins")[0][0] if ours else 0,
+            twins=self._rows("SELECT count(*) FROM llmc_twins")[0][0]
+            if "llmc_twins" in ours
+            else 0,
             by_language={lang: (files, n, done) for lang, files, n, done in by_language},
             failed=failed,
             by_model={(model, tier): count for model, tier, count in by_model},
             prompt_tokens=tokens[0],
             completion_tokens=tokens[1],
+            claimed=self._claimed() if "llmc_claims" in ours else 0,
         )
+
+    def _failed(self, ours: set[str]) -> dict[str, int]:
+        if "llmc_failures" in ours:
+            failures = "SELECT kind AS reason, span_hash FROM llmc_failures"
+        elif "llmc_outcomes" in ours:
+            failures = "SELECT reason, span_hash FROM llmc_outcomes WHERE result = 'fail'"
+        else:
+            return {}
+        return dict(
+            self._rows(
+                f"SELECT x.reason, count(*) FROM ({failures}) x "
+                "JOIN spans s ON s.span_hash = x.span_hash WHERE NOT EXISTS "
+                "(SELECT 1 FROM enrichments e WHERE e.span_hash = x.span_hash) "
+                "GROUP BY x.reason ORDER BY x.reason"
+            )
+        )
+
+    def _claimed(self) -> int:
+        """Count claims that count: not expired, of owners that live."""
+        claims = dict(
+            self._rows(
+                "SELECT c.owner, count(*) FROM llmc_claims c "
+                "JOIN spans s ON s.span_hash = c.span_hash WHERE c.expires > ? AND NOT EXISTS "
+                "(SELECT 1 FROM enrichments e WHERE e.span_hash = c.span_hash) GROUP BY c.owner",
+                (time.time(),),
+            )
+        )
+        if not claims:
+            return 0
+        try:
+            alive, _ = survey(self.path, sweep=False)
+        except OSError:
+            alive = frozenset()
+        return sum(claims.get(owner, 0) for owner in alive)
 
     def spans_of(self, path: str, line: int | None = None) -> list[StoredResult]:
         """Return a file's spans and twins by line, those that contain `line` if one is given."""
@@ -201,7 +271,51 @@ class Reader:
         return [_result(row) for row in rows]
 
     def _has_ours(self) -> bool:
-        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = 'llmc_archive'"))
+        return {"llmc_twins", "llmc_outcomes", "llmc_archive"} <= self._ours()
+
+    def _ours(self) -> set[str]:
+        """Return which of llmc's own tables there are: another program's index has none."""
+        return {row[0] for row in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    # -- what the logs are compared with -----------------------------------------------------
+
+    def recorded(self, page: int = 1000) -> Iterator[tuple[Span, Outcome, bool]]:
+        """Yield each span that a run settled, its outcome and whether it is enriched, by id."""
+        if not self._has_ours():
+            return
+        outcomes, after = "o." + ", o.".join(Outcome.__slots__), 0
+        while rows := self._rows(
+            f"SELECT {SPAN_COLUMNS}, EXISTS (SELECT 1 FROM enrichments e WHERE "
+            f"e.span_hash = s.span_hash), {outcomes} FROM spans s "
+            "CROSS JOIN llmc_outcomes o ON o.span_hash = s.span_hash "
+            "CROSS JOIN files f ON f.id = s.file_id WHERE s.id > ? ORDER BY s.id LIMIT ?",
+            (after, page),
+        ):
+            yield from ((Span(*row[:11]), Outcome(*row[12:]), bool(row[11])) for row in rows)
+            after = rows[-1][0]
+
+    def enriched_elsewhere(self) -> int:
+        """Count enrichments without an outcome: of another program, or back from the archive."""
+        ours = (
+            " WHERE NOT EXISTS (SELECT 1 FROM llmc_outcomes o WHERE o.span_hash = e.span_hash)"
+            if self._has_ours()
+            else ""
+        )
+        return int(self._rows(f"SELECT count(*) FROM enrichments e{ours}")[0][0])
+
+    def without_result(self, hashes: Sequence[str]) -> list[Span]:
+        """Return the spans among some hashes that have no enrichment, not even an archived one."""
+        sources = ("enrichments", "llmc_archive") if self._has_ours() else ("enrichments",)
+        absent = "".join(
+            f" AND NOT EXISTS (SELECT 1 FROM {name} e WHERE e.span_hash = s.span_hash)"
+            for name in sources
+        )
+        rows = self._rows(
+            f"SELECT {SPAN_COLUMNS} FROM spans s JOIN files f ON f.id = s.file_id "
+            f"WHERE s.span_hash IN ({', '.join('?' * len(hashes))}){absent} ORDER BY s.id",
+            hashes,
+        )
+        return [Span(*row) for row in rows]
 
 
 def _result(row: Any) -> StoredResult:

@@ -12,22 +12,52 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import astuple, dataclass
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
-from llmc.database import connect, mapped, transaction
+from llmc.claims import Claims, Wanted
+from llmc.database import connect, move_aside, writing
+from llmc.errors import CorruptIndexError
 from llmc.models import Enrichment, ParsedFile, ParsedSpan, Span
-from llmc.reader import (
-    RESULT_COLUMNS,
-    SPAN_COLUMNS,
-    Outcome,
-    Reader,
-    listed,
-    moved,
-)
+from llmc.owners import Owner
+from llmc.reader import Outcome, Reader, listed, moved
+from llmc.routing import retry_pause
+from llmc.tables import RESULT_COLUMNS, SPAN_COLUMNS
 
+EXCERPT_CHARS = 500
+"""How much of a refused reply is kept beside the failure."""
+
+_RESULT_MARKS = ", ".join("?" * len(RESULT_COLUMNS.split(", ")))
+_PUT_ENRICHMENT = (
+    f"INSERT OR REPLACE INTO enrichments (span_hash, {RESULT_COLUMNS}) VALUES (?, {_RESULT_MARKS})"
+)
+_PUT_ARCHIVED = (
+    f"INSERT OR REPLACE INTO llmc_archive (span_hash, start_line, {RESULT_COLUMNS}) "
+    f"VALUES (?, ?, {_RESULT_MARKS})"
+)
+_OUTCOME = attrgetter(*Outcome.__slots__)
+_PUT_OUTCOME = (
+    f"INSERT INTO llmc_outcomes ({', '.join(Outcome.__slots__)}, failed_runs, span_hash) "
+    f"SELECT {', '.join('?' * len(Outcome.__slots__))}, ?, span_hash FROM spans "
+    "WHERE span_hash = ? ON CONFLICT (span_hash) DO UPDATE SET result = excluded.result, "
+    "reason = excluded.reason, detail = excluded.detail, tier = excluded.tier, "
+    "backend = excluded.backend, model = excluded.model, attempts = excluded.attempts, "
+    "prompt_tokens = prompt_tokens + excluded.prompt_tokens, "
+    "completion_tokens = completion_tokens + excluded.completion_tokens, "
+    "wall_ms = excluded.wall_ms, updated_at = excluded.updated_at, "
+    "failed_runs = failed_runs + excluded.failed_runs"
+)
+_PUT_FAILURE = (
+    "INSERT OR REPLACE INTO llmc_failures "
+    "(span_hash, count, kind, detail, excerpt, failed_at, retry_at, signature) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_FAILURES = "SELECT count FROM llmc_failures WHERE span_hash = ? AND signature = ?"
+_END_FAILURE = "DELETE FROM llmc_failures WHERE span_hash = ?"
+_END_CLAIM = "DELETE FROM llmc_claims WHERE span_hash = ? AND owner = ?"
 _PLACE = "symbol = ?, kind = ?, start_line = ?, end_line = ?, byte_start = ?, byte_end = ?"
 
 
@@ -42,25 +72,49 @@ class FileState:
 
 
 class Store(Reader):
-    """One open index, for writing too."""
+    """One open index, for writing too; `owner` is the name that its claims are under."""
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, owner: Owner | None = None
+    ) -> None:
+        super().__init__(path, connection)
+        self._registered = owner
+        self.owner = owner.name if owner else ""
+        self._claims = Claims(path, connection, self.owner)
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> Self:
-        """Open an index for writing. Raises StoreError."""
-        return cls(path, connect(path, create=create))
+        """Open an index for writing, as one of its owners. Raises StoreError."""
+        return cls(path, *connect(path, create=create))
+
+    @classmethod
+    def rescue(cls, path: Path, found: CorruptIndexError) -> tuple[Path, int]:
+        """Move a corrupt index aside, make a new one and archive what can still be read.
+
+        Returns where the corrupt one is now and how many enrichments were saved. Raises
+        StoreError, also where another process has done this already.
+        """
+        aside = move_aside(path, found)
+        with cls.open(path, create=True) as store:
+            return aside, store.salvage(aside)
+
+    def close(self) -> None:
+        """End the claims and close the index; what was committed is on disk."""
+        if self._registered is None:
+            super().close()
+            return
+        try:
+            self._claims.give_up()
+            super().close()
+        finally:
+            self._registered.release()
 
     def transaction(self) -> AbstractContextManager[None]:
         """Run a block as one write: all of it is stored, or none. Raises StoreError."""
-        return self._writing()
+        return writing(self._db, self.path)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with mapped(self.path):
-            if self._db.in_transaction:
-                yield
-            else:
-                with transaction(self._db):
-                    yield
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing(self._db, self.path)
 
     # -- files and spans ---------------------------------------------------------------------
 
@@ -107,8 +161,11 @@ class Store(Reader):
                     self._add(file_id, span)
                 placed.add(span.span_hash)
 
-    def remove_file(self, path: str) -> None:
-        """Take a file out of the index; spans that also stand elsewhere move there."""
+    def remove_file(self, path: str) -> tuple[int, int]:
+        """Take a file out of the index; spans that also stand elsewhere move there.
+
+        Returns how many spans and enrichments left the index.
+        """
         with self._writing():
             rows = self._db.execute(
                 "SELECT span_hash FROM spans WHERE file_id = (SELECT id FROM files WHERE path = ?)",
@@ -118,8 +175,9 @@ class Store(Reader):
                 "DELETE FROM llmc_twins WHERE file_id = (SELECT id FROM files WHERE path = ?)",
                 (path,),
             )
-            self._drop_spans([row[0] for row in rows])
+            gone = self._drop_spans([row[0] for row in rows])
             self._db.execute("DELETE FROM files WHERE path = ?", (path,))
+        return gone
 
     def _add(self, file_id: int, span: ParsedSpan) -> None:
         cursor = self._db.execute(
@@ -157,8 +215,12 @@ class Store(Reader):
         )
         self._shift_evidence(span.span_hash, span.start_line - old_start)
 
-    def _drop_spans(self, hashes: Iterable[str]) -> None:
-        """Remove spans: each goes to one of its twins, else its enrichment to the archive."""
+    def _drop_spans(self, hashes: Iterable[str]) -> tuple[int, int]:
+        """Remove spans: each goes to one of its twins, else its enrichment to the archive.
+
+        Returns how many spans and enrichments are no longer there.
+        """
+        spans = enrichments = 0
         for span_hash in hashes:
             twin = self._db.execute(
                 "SELECT rowid, file_id, symbol, kind, start_line, end_line, byte_start, byte_end, "
@@ -172,13 +234,15 @@ class Store(Reader):
                 self._db.execute("DELETE FROM llmc_twins WHERE rowid = ?", (twin[0],))
                 self._move(ParsedSpan(*twin[2:]), twin[1], start)
             else:
-                self._db.execute(
+                enrichments += self._db.execute(
                     "INSERT OR REPLACE INTO llmc_archive "
                     f"(span_hash, start_line, {RESULT_COLUMNS}) "
                     f"SELECT span_hash, ?, {RESULT_COLUMNS} FROM enrichments WHERE span_hash = ?",
                     (start, span_hash),
-                )
+                ).rowcount
                 self._db.execute("DELETE FROM spans WHERE span_hash = ?", (span_hash,))
+                spans += 1
+        return spans, enrichments
 
     def _shift_evidence(self, span_hash: str, by: int) -> None:
         if not by:
@@ -207,74 +271,113 @@ class Store(Reader):
         )
         return [Span(*row) for row in rows]
 
+    def claim(
+        self,
+        after_id: int,
+        limit: int,
+        *,
+        lease_sec: float,
+        newest_mtime: float | None = None,
+        signature: str | None = None,
+    ) -> list[Span]:
+        """Claim up to `limit` pending spans whose id is above `after_id`; return them by id.
+
+        Left out are spans claimed by a living owner, of files changed after `newest_mtime`, and
+        those that failed under this very `signature` and rest (None: none rest). Raises StoreError.
+        """
+        return self._claims.take(after_id, limit, lease_sec, Wanted(newest_mtime, signature))
+
+    def take_over(self, *, lease_sec: float) -> list[Span]:
+        """Claim what dead owners had claimed or others let expire; return what still is pending.
+
+        Raises StoreError.
+        """
+        return self._claims.take_over(lease_sec)
+
+    def renew(self, lease_sec: float) -> int:
+        """Let every claim count for `lease_sec` from now; return how many there are still."""
+        return self._claims.renew(lease_sec)
+
+    def release(self, span_hashes: Iterable[str]) -> None:
+        """End the claims on some spans, so that others may have them. Raises StoreError."""
+        self._claims.release(span_hashes)
+
     def save_enrichment(
         self, span: Span, result: Enrichment, *, schema_version: str, outcome: Outcome
     ) -> bool:
-        """Store a result and how it came about, in one transaction.
+        """Store a result and how it came about, and end the claim, in one transaction.
 
         Returns False if the span has meanwhile left the index; the result is then archived.
+        Raises StoreError; in a `transaction` the whole of that is then lost.
         """
         row = _row(result, outcome.model, schema_version, outcome.updated_at)
-        marks = ", ".join("?" * len(row))
         with self._writing():
-            there = self._db.execute(
-                "SELECT 1 FROM spans WHERE span_hash = ?", (span.span_hash,)
-            ).fetchone()
-            if not there:
+            there = self._put_outcome(span.span_hash, outcome)
+            if there:
+                self._db.execute(_PUT_ENRICHMENT, (span.span_hash, *row))
+                self._db.execute(_END_FAILURE, (span.span_hash,))
+            else:
+                self._db.execute(_PUT_ARCHIVED, (span.span_hash, span.start_line, *row))
+            self._db.execute(_END_CLAIM, (span.span_hash, self.owner))
+        return there
+
+    def save_failure(
+        self, span: Span, outcome: Outcome, *, signature: str = "", excerpt: str | None = None
+    ) -> None:
+        """Remember how a span failed, if it is still in the index, and end the claim.
+
+        Until a pause that grows from run to run is over, the span rests for the same `signature`;
+        `excerpt` is the start of the reply that was refused. Raises StoreError.
+        """
+        with self._writing():
+            if self._put_outcome(span.span_hash, outcome):
+                before = self._db.execute(_FAILURES, (span.span_hash, signature)).fetchone()
+                count = before[0] + 1 if before else 1
+                failed_at = outcome.updated_at
                 self._db.execute(
-                    "INSERT OR REPLACE INTO llmc_archive "
-                    f"(span_hash, start_line, {RESULT_COLUMNS}) "
-                    f"VALUES (?, ?, {marks})",
-                    (span.span_hash, span.start_line, *row),
+                    _PUT_FAILURE,
+                    (
+                        span.span_hash,
+                        count,
+                        outcome.reason,
+                        _storable(outcome.detail),
+                        _storable(excerpt and excerpt[:EXCERPT_CHARS]),
+                        failed_at,
+                        failed_at + retry_pause(outcome.reason, count),
+                        signature,
+                    ),
                 )
-                return False
-            self._db.execute(
-                f"INSERT OR REPLACE INTO enrichments (span_hash, {RESULT_COLUMNS}) "
-                f"VALUES (?, {marks})",
-                (span.span_hash, *row),
-            )
-            self._put_outcome(span.span_hash, outcome)
-        return True
+            self._db.execute(_END_CLAIM, (span.span_hash, self.owner))
 
     def salvage(self, aside: Path) -> int:
         """Archive every enrichment that can be read from a damaged index; return how many."""
         columns = ", ".join(f"e.{name}" for name in RESULT_COLUMNS.split(", "))
+        archived = f"SELECT e.span_hash, e.start_line, {columns} FROM llmc_archive e"
+        stored = (
+            f"SELECT e.span_hash, coalesce(s.start_line, 1), {columns} "
+            "FROM enrichments e LEFT JOIN spans s ON s.span_hash = e.span_hash"
+        )
         saved = 0
-        # Row by row: up to the damage, what comes is sound.
-        with closing(sqlite3.connect(aside)) as damaged, suppress(sqlite3.DatabaseError):
-            for row in damaged.execute(
-                f"SELECT e.span_hash, coalesce(s.start_line, 1), {columns} "
-                "FROM enrichments e LEFT JOIN spans s ON s.span_hash = e.span_hash"
-            ):
-                marks = ", ".join("?" * len(row))
+        with closing(sqlite3.connect(aside)) as damaged:
+            damaged.text_factory = lambda text: text.decode("utf-8", "replace")
+            for query in (archived, stored):
                 with self._writing():
-                    self._db.execute(
-                        "INSERT OR REPLACE INTO llmc_archive (span_hash, start_line, "
-                        f"{RESULT_COLUMNS}) VALUES ({marks})",
-                        row,
-                    )
-                saved += 1
+                    for row in _sound(damaged, query):
+                        self._db.execute(_PUT_ARCHIVED, row)
+                        saved += 1
         return saved
 
-    def save_failure(self, span: Span, outcome: Outcome) -> None:
-        """Remember how a span failed, if it is still in the index."""
-        with self._writing():
-            self._put_outcome(span.span_hash, outcome)
+    def _put_outcome(self, span_hash: str, outcome: Outcome) -> bool:
+        """Store how a span was left; False if it isn't in the index."""
+        values = [_storable(value) for value in _OUTCOME(outcome)]
+        failed = int(outcome.result == "fail")
+        return self._db.execute(_PUT_OUTCOME, (*values, failed, span_hash)).rowcount > 0
 
-    def _put_outcome(self, span_hash: str, outcome: Outcome) -> None:
-        self._db.execute(
-            "INSERT INTO llmc_outcomes (span_hash, result, reason, detail, tier, backend, model, "
-            "attempts, prompt_tokens, completion_tokens, wall_ms, updated_at, failed_runs) "
-            "SELECT span_hash, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM spans WHERE span_hash = ? "
-            "ON CONFLICT (span_hash) DO UPDATE SET result = excluded.result, "
-            "reason = excluded.reason, detail = excluded.detail, tier = excluded.tier, "
-            "backend = excluded.backend, model = excluded.model, attempts = excluded.attempts, "
-            "prompt_tokens = prompt_tokens + excluded.prompt_tokens, "
-            "completion_tokens = completion_tokens + excluded.completion_tokens, "
-            "wall_ms = excluded.wall_ms, updated_at = excluded.updated_at, "
-            "failed_runs = failed_runs + excluded.failed_runs",
-            (*astuple(outcome), int(outcome.result == "fail"), span_hash),
-        )
+
+def _sound(damaged: sqlite3.Connection, query: str) -> Iterator[Any]:
+    """Yield the rows up to the damage; one by one, as those before it are whole."""
+    with suppress(sqlite3.DatabaseError):
+        yield from damaged.execute(query)
 
 
 def _place(span: ParsedSpan) -> tuple[str, str, int, int, int, int]:
@@ -293,17 +396,22 @@ def _row(result: Enrichment, model: str, schema_version: str, now: float) -> tup
     given = result.model_fields_set
     return (
         result.summary_120w,
-        ",".join(result.tags) or None,
+        _storable(",".join(result.tags)) or None,
         json.dumps([entry.model_dump() for entry in result.evidence]),
-        result.model if "model" in given else model,
+        _storable(result.model if "model" in given else model),
         str(int(now)),
-        result.schema_version if "schema_version" in given else schema_version,
+        _storable(result.schema_version if "schema_version" in given else schema_version),
         json.dumps(result.inputs),
         json.dumps(result.outputs),
         json.dumps(result.side_effects),
         json.dumps(result.pitfalls),
         result.usage_snippet,
     )
+
+
+def _storable(value: Any) -> Any:
+    """Replace what a database can't hold: half a surrogate pair, which JSON can spell."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _shifted(evidence: str, by: int) -> str:

@@ -3,8 +3,13 @@
 import hashlib
 import json
 import os
+import random
 import sqlite3
+import subprocess
+import sys
+import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -367,6 +372,37 @@ def test_a_damaged_page_is_found_after_an_unclean_end(path):
         Store.open(path)
 
 
+@pytest.fixture
+def damaged(path):
+    """An index that is damaged where only a look at all of it finds it."""
+    with Store.open(path, create=True) as made:
+        for n in range(200):
+            made.put_file(file(f"f{n}.py", span(f"s{n}")))
+    data = bytearray(path.read_bytes())
+    data[8192:16384] = random.Random(1).randbytes(8192)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_damaged_page_is_found_after_somebody_was_killed(damaged):
+    register = f"from llmc.owners import Owner; Owner.register({str(damaged)!r}); os._exit(1)"
+    subprocess.run([sys.executable, "-c", f"import os; {register}"], check=False)
+    with pytest.raises(CorruptIndexError, match="is damaged"):
+        Store.open(damaged)
+
+
+def test_an_index_that_others_have_open_is_not_looked_through(damaged):
+    """Ten processes that start at once would each read all of it."""
+    with Store.open(damaged):
+        (damaged.parent / f"{damaged.name}-wal").touch()
+        Store.open(damaged).close()
+
+
+def test_an_index_that_was_closed_is_not_looked_through(damaged):
+    Store.open(damaged).close()
+    assert not (damaged.parent / f"{damaged.name}-wal").exists()
+
+
 def test_a_database_of_something_else_is_refused_unchanged(path):
     path.parent.mkdir()
     with sqlite3.connect(path) as raw:
@@ -397,3 +433,97 @@ def test_a_readonly_folder_can_be_read(path):
             Store.open(path)
     finally:
         path.parent.chmod(0o700)
+
+
+def test_removing_a_file_tells_what_left_with_it(store):
+    store.put_file(file("a.py", span("one"), span("two", 10), span("shared", 20)))
+    store.put_file(file("b.py", span("shared"), span("other", 10)))
+    for text in ("one", "shared", "other"):
+        enrich(store, text)
+    before = store.counts()
+    assert store.remove_file("a.py") == (2, 1)
+    assert store.counts() == (before[0] - 2, before[1] - 1)
+    assert store.remove_file("never.py") == (0, 0)
+
+
+def test_changes_by_another_connection_are_noticed_once(store, path):
+    assert not store.changed_elsewhere()
+    store.put_file(file("a.py", span("one")))
+    assert not store.changed_elsewhere()
+    with Store.open(path) as other:
+        other.put_file(file("b.py", span("two")))
+    assert store.changed_elsewhere()
+    assert not store.changed_elsewhere()
+
+
+def test_changes_are_noticed_by_a_reader_too(store, path):
+    with Store.open_readonly(path) as reader:
+        store.put_file(file("a.py", span("one")))
+        assert reader.changed_elsewhere()
+
+
+def test_totals_are_of_one_moment_while_another_writes(store, path):
+    store.put_file(file("a.py", *(span(f"s{n}", n * 10) for n in range(1, 400))))
+    spans = store.pending(0, 400)
+    seen, done = [], threading.Event()
+
+    def watch():
+        with Store.open_readonly(path) as reader:
+            while not done.is_set():
+                seen.append(reader.totals())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for one in spans:
+        result = Enrichment(summary_120w="s")
+        store.save_enrichment(one, result, schema_version="v", outcome=outcome())
+    done.set()
+    watcher.join()
+    assert len({totals.enriched for totals in seen}) > 1
+    for totals in seen:
+        assert sum(totals.by_model.values()) == totals.enriched
+        assert totals.prompt_tokens == 100 * totals.enriched
+
+
+def test_enrichments_without_a_span_do_not_spoil_the_sum(store, path):
+    """As another program leaves them that has foreign keys off."""
+    store.put_file(file("a.py", span("one")))
+    with closing(sqlite3.connect(path)) as raw:
+        raw.executemany("INSERT INTO enrichments (span_hash) VALUES (?)", ["a", "b"])
+        raw.commit()
+    totals = store.totals()
+    assert (totals.spans, totals.enriched, totals.pending) == (1, 0, 1)
+
+
+def test_a_write_that_can_not_be_committed_leaves_no_transaction_open(store, path):
+    store.put_file(file("a.py", span("one")))
+    with pytest.raises(StoreError), store.transaction():
+        store._db.execute("ROLLBACK")
+    store.put_file(file("b.py", span("two")))
+    with Store.open_readonly(path) as reader:
+        assert reader.counts() == (2, 0)
+
+
+def test_a_paid_result_is_on_the_disk_when_it_is_stored(store):
+    """FULL: the journal is synced at every commit, so a power failure takes nothing back."""
+    store.put_file(file("a.py", span("one")))
+    enrich(store, "one")
+    store.claim(0, 1, lease_sec=60)
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_an_index_held_by_a_reader_can_be_opened_for_the_first_time(path):
+    """To make it WAL takes the file for oneself, and SQLite doesn't wait for that."""
+    path.parent.mkdir()
+    made = sqlite3.connect(path, isolation_level=None)
+    made.execute("PRAGMA journal_mode = DELETE")
+    made.execute("CREATE TABLE t (x)")
+    made.execute("DROP TABLE t")
+    reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    reading.execute("BEGIN")
+    reading.execute("SELECT * FROM sqlite_master").fetchall()
+    threading.Timer(0.3, lambda: reading.execute("ROLLBACK")).start()
+    with Store.open(path) as opened:
+        assert opened.counts() == (0, 0)
+    reading.close()
+    made.close()

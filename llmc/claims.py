@@ -1,0 +1,230 @@
+"""Which spans are being worked on, so that several processes can share an index.
+
+A claim is a row: this span is that owner's until then. It counts until it expires and only while
+its owner lives; a dead owner's claims are therefore made to expire at once. Nothing here knows
+what work is done on a span.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmc.database import mapped, writing
+from llmc.errors import StoreError
+from llmc.models import Span
+from llmc.owners import survey
+from llmc.tables import SPAN_COLUMNS
+
+_WINDOW = 1_000
+"""Ids looked through in order before all spans are compared with all enrichments."""
+
+_AHEAD = 1_000
+"""Free spans remembered from such a comparison, so that it is rare."""
+
+_SPREAD = 4
+"""How many times as many spans are looked at as are wanted, where others are after them too."""
+
+_PENDING = "NOT EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = s.span_hash)"
+_FREE = (
+    f"{_PENDING} "
+    "AND NOT EXISTS (SELECT 1 FROM llmc_claims c WHERE c.span_hash = s.span_hash "
+    "AND c.expires > :now) "
+    "AND NOT EXISTS (SELECT 1 FROM llmc_failures x WHERE x.span_hash = s.span_hash "
+    "AND x.signature = :signature AND x.retry_at > :now) "
+    "AND (:newest IS NULL OR EXISTS "
+    "(SELECT 1 FROM files n WHERE n.id = s.file_id AND n.mtime <= :newest))"
+)
+_NEXT = (
+    f"SELECT s.id FROM spans s WHERE s.id > :after AND s.id <= :last AND {_FREE} "
+    "ORDER BY s.id LIMIT :limit"
+)
+# By hash, spans and enrichments are read side by side, from indexes alone: five times as fast where
+# nearly all spans are enriched. The plus signs keep SQLite from going by id.
+_ALL = (
+    "SELECT s.id FROM spans p CROSS JOIN spans s ON s.id = p.id WHERE +p.id > :after AND NOT "
+    "EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = p.span_hash) "
+    f"AND {_FREE} ORDER BY +s.id LIMIT :limit"
+)
+_STILL_FREE = (
+    f"SELECT {SPAN_COLUMNS} FROM json_each(:ids) j CROSS JOIN spans s ON s.id = j.value "
+    f"CROSS JOIN files f ON f.id = s.file_id WHERE {_FREE} ORDER BY s.id LIMIT :limit"
+)
+_PENDING_AMONG = (
+    f"SELECT {SPAN_COLUMNS} FROM json_each(?) j CROSS JOIN spans s ON s.span_hash = j.value "
+    f"CROSS JOIN files f ON f.id = s.file_id WHERE {_PENDING} ORDER BY s.id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which spans may be claimed: see `Store.claim`."""
+
+    newest_mtime: float | None = None
+    signature: str | None = None
+
+
+class Claims:
+    """The claims of one owner in one open index."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, owner: str) -> None:
+        self._path = path
+        self._db = connection
+        self._owner = owner
+        self._search = _Search(connection)
+
+    def take(self, after_id: int, limit: int, lease_sec: float, wanted: Wanted) -> list[Span]:
+        """Claim up to `limit` free spans whose id is above `after_id`; return them by id.
+
+        Looking takes no lock; what was found is looked at again once the lock is there.
+        """
+        with mapped(self._path):
+            spread = _SPREAD if self._end_dead() else 1
+            taken: list[Span] = []
+            while len(taken) < limit:
+                ids = self._search.free(after_id, limit * spread, wanted)
+                if not ids:
+                    break
+                taken += self._take_of(ids, limit - len(taken), lease_sec, wanted)
+                after_id = ids[-1]
+        return taken
+
+    def _take_of(
+        self, ids: Sequence[int], limit: int, lease_sec: float, wanted: Wanted
+    ) -> list[Span]:
+        with self._writing():
+            now = time.time()
+            values = _values(wanted, now) | {"ids": json.dumps(ids), "limit": limit}
+            spans = [Span(*row) for row in self._db.execute(_STILL_FREE, values)]
+            self._db.executemany(
+                "INSERT OR REPLACE INTO llmc_claims (span_hash, owner, expires) VALUES (?, ?, ?)",
+                [(span.span_hash, self._owner, now + lease_sec) for span in spans],
+            )
+        return spans
+
+    def take_over(self, lease_sec: float) -> list[Span]:
+        """Claim what dead owners had claimed, and whose claim by others has expired."""
+        with mapped(self._path):
+            self._end_dead()
+            expired = "owner <> ? AND expires <= ?"
+            values = (self._owner, time.time())
+            if not self._db.execute(
+                f"SELECT 1 FROM llmc_claims WHERE {expired} LIMIT 1", values
+            ).fetchone():
+                return []
+            with self._writing():
+                hashes = [
+                    row[0]
+                    for row in self._db.execute(
+                        f"UPDATE llmc_claims SET owner = ?, expires = ? WHERE {expired} "
+                        "RETURNING span_hash",
+                        (self._owner, values[1] + lease_sec, *values),
+                    ).fetchall()
+                ]
+                rows = self._db.execute(_PENDING_AMONG, (json.dumps(hashes),)).fetchall()
+                spans = [Span(*row) for row in rows]
+                self.release(set(hashes) - {span.span_hash for span in spans})
+        return spans
+
+    def renew(self, lease_sec: float) -> int:
+        """Let every claim count from now on for `lease_sec`; return how many are still ours."""
+        with self._writing():
+            return self._db.execute(
+                "UPDATE llmc_claims SET expires = ? WHERE owner = ?",
+                (time.time() + lease_sec, self._owner),
+            ).rowcount
+
+    def release(self, span_hashes: Iterable[str]) -> None:
+        """End the claims on some spans; one that is another's meanwhile stays."""
+        with self._writing():
+            self._db.executemany(
+                "DELETE FROM llmc_claims WHERE span_hash = ? AND owner = ?",
+                [(span_hash, self._owner) for span_hash in span_hashes],
+            )
+
+    def give_up(self) -> None:
+        """End all claims if that can be done at once; otherwise they end with their owner."""
+        with suppress(StoreError), mapped(self._path):
+            self._db.execute("PRAGMA busy_timeout = 1000")
+            mine = (self._owner,)
+            if self._db.execute(
+                "SELECT 1 FROM llmc_claims WHERE owner = ? LIMIT 1", mine
+            ).fetchone():
+                with self._writing():
+                    self._db.execute("DELETE FROM llmc_claims WHERE owner = ?", mine)
+
+    def _writing(self) -> AbstractContextManager[None]:
+        # After a power failure no owner lives, so no claim need be on the disk before it counts.
+        return writing(self._db, self._path, lasting=False)
+
+    def _end_dead(self) -> bool:
+        """Let the claims of dead owners expire; tell whether others have claims that count.
+
+        An owner registers before it claims and never comes back: one that is named in a claim and
+        doesn't live when looked for afterwards is dead for good.
+        """
+        rows = self._db.execute(
+            "SELECT DISTINCT owner FROM llmc_claims WHERE owner <> ? AND expires > ?",
+            (self._owner, time.time()),
+        ).fetchall()
+        if not rows:
+            return False
+        try:
+            alive, _ = survey(self._path, self._owner)
+        except OSError:
+            return True  # can't be told now, as when too many files are open
+        dead = [row for row in rows if row[0] not in alive]
+        if dead:
+            with self._writing():
+                self._db.executemany("UPDATE llmc_claims SET expires = 0 WHERE owner = ?", dead)
+        return len(dead) < len(rows)
+
+
+class _Search:
+    """Finds free spans by id, also where the next one lies behind a million enriched ones."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._wanted = Wanted()
+        self._after = 0
+        self._known_to = 0
+        self._known: list[int] = []
+
+    def free(self, after_id: int, count: int, wanted: Wanted) -> list[int]:
+        """Return the ids of up to `count` free spans above `after_id`; each may be taken by now."""
+        going_on = wanted == self._wanted and self._after < after_id < self._known_to
+        self._wanted, self._after = wanted, after_id
+        if not going_on:
+            self._known_to, self._known = 0, []
+        ahead = [span_id for span_id in self._known if span_id > after_id]
+        if ahead:
+            return ahead[:count]
+        after_id = max(after_id, self._known_to)
+        return self._look(after_id, count)
+
+    def _look(self, after_id: int, count: int) -> list[int]:
+        last = after_id + _WINDOW
+        found = self._ids(_NEXT, {"after": after_id, "last": last, "limit": count})
+        if len(found) == count:
+            return found
+        newest = self._db.execute("SELECT max(id) FROM spans").fetchone()[0] or 0
+        if last >= newest:
+            return found
+        ahead = max(count, _AHEAD)
+        self._known = self._ids(_ALL, {"after": after_id, "limit": ahead})
+        self._known_to = self._known[-1] if len(self._known) == ahead else newest
+        return self._known[:count]
+
+    def _ids(self, query: str, values: dict[str, Any]) -> list[int]:
+        values |= _values(self._wanted, time.time())
+        return [row[0] for row in self._db.execute(query, values)]
+
+
+def _values(wanted: Wanted, now: float) -> dict[str, Any]:
+    return {"now": now, "signature": wanted.signature, "newest": wanted.newest_mtime}

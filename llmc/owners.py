@@ -1,0 +1,184 @@
+"""Who is at work on an index: one locked file each, so that a dead owner is told from a live one.
+
+A process that is killed can't say so, and its number may soon be another's. What the kernel does
+for certain is to drop the locks of a dead process: an owner whose file can be locked is dead. Each
+open file counts by itself, so two runs in one process are two owners. Names are never used again.
+
+Some network file systems know no such locks. There every owner whose file is left counts as alive,
+and only the expiry of its claims ends them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+
+_NAME = re.compile(r"[0-9]+-[0-9a-f]{16}")
+_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_TRIES = 100
+_POLL_SEC = 0.01
+
+
+class Owner:
+    """One holder of claims, known by `name`; it lives until it is released, closed or killed."""
+
+    def __init__(self, name: str, path: Path, file: FileIO) -> None:
+        self.name = name
+        self._path = path
+        self._file = file
+
+    @classmethod
+    def register(cls, index_path: Path) -> Owner:
+        """Become an owner of an index. Raises OSError."""
+        for _ in range(_TRIES):
+            # Before it is locked, the file may have passed for a dead owner's; the folder goes
+            # with its last owner.
+            with suppress(FileNotFoundError), _folder(index_path) as folder:
+                name = f"{os.getpid()}-{secrets.token_hex(8)}"
+                path = folder_of(index_path) / name
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN
+                file = FileIO(os.open(name, flags, 0o644, dir_fd=folder), "r+")
+                if locked(file.fileno(), fcntl.LOCK_EX) is not False and is_at(file.fileno(), path):
+                    return cls(name, path, file)
+                file.close()
+                path.unlink(missing_ok=True)
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(folder_of(index_path)))
+
+    def release(self) -> None:
+        """Stop being an owner; a second time does nothing."""
+        if not self._file.closed:
+            with suppress(OSError):
+                self._path.unlink()
+            self._file.close()
+            with suppress(OSError), _opened(self._path.parent) as folder:
+                if locked(folder, fcntl.LOCK_EX) is not False:
+                    _remove_empty(folder, self._path.parent)
+
+
+def folder_of(index_path: Path) -> Path:
+    """Return where the owners of an index have their files."""
+    return Path(f"{index_path}.runs")
+
+
+def survey(
+    index_path: Path, except_: str | None = None, *, sweep: bool = True
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of (living, dead) owners, `except_` left out; dead ones' files are removed.
+
+    With `sweep` false the files stay. Raises OSError.
+    """
+    alive: set[str] = set()
+    dead: set[str] = set()
+    with suppress(FileNotFoundError), _opened(folder_of(index_path)) as folder:
+        for name in os.listdir(folder):  # noqa: PTH208 - of an open folder, not of a path
+            if name != except_ and _NAME.fullmatch(name):
+                living = _lives(folder, name, sweep)
+                if living is not None:
+                    (alive if living else dead).add(name)
+    return frozenset(alive), frozenset(dead)
+
+
+def _lives(folder: int, name: str, sweep: bool) -> bool | None:
+    """Tell whether an owner lives; None if it has left. What can't be told counts as alive."""
+    try:
+        file = FileIO(os.open(name, os.O_RDONLY | _OPEN, dir_fd=folder))
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return True
+    with closing(file):
+        # Shared, so that two who look at the same time don't take each other for the owner.
+        if not locked(file.fileno(), fcntl.LOCK_SH):
+            return True
+        if sweep:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=folder)  # still locked: nobody can register by it
+        return False
+
+
+@contextmanager
+def alone(index_path: Path, patience_sec: float) -> Iterator[None]:
+    """Run a block while nobody else is in such a block for the same index.
+
+    Raises TimeoutError when others are in it for longer than `patience_sec`, OSError.
+    """
+    place, deadline = folder_of(index_path), time.monotonic() + patience_sec
+    while True:
+        with _folder(index_path) as folder:
+            while locked(folder, fcntl.LOCK_EX) is False:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(errno.ETIMEDOUT, "others are opening it", str(index_path))
+                time.sleep(_POLL_SEC)
+            if is_at(folder, place):  # else it went with its last owner while we waited
+                try:
+                    yield
+                finally:
+                    _remove_empty(folder, place)
+                return
+
+
+@contextmanager
+def _folder(index_path: Path) -> Iterator[int]:
+    """Open the owners' folder, made if it isn't there; it may go with its last owner any time."""
+    place = folder_of(index_path)
+    for _ in range(_TRIES - 1):
+        with suppress(FileExistsError):
+            place.mkdir(mode=0o755)
+        with suppress(FileNotFoundError):
+            descriptor = _open_folder(place)
+            break
+    else:
+        descriptor = _open_folder(place)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = _open_folder(folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open_folder(folder: Path) -> int:
+    """Open the owners' folder; a link in its place is refused, as its files are to be removed."""
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def _remove_empty(folder: int, place: Path) -> None:
+    """Remove the folder with its last owner; it is locked, so nobody is about to register."""
+    if is_at(folder, place):
+        with suppress(OSError):
+            place.rmdir()
+
+
+def locked(descriptor: int, kind: int) -> bool | None:
+    """Lock an open file without waiting; False if another has it, None if it can't be locked."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Tell whether an open file is the one that stands at `path`."""
+    try:
+        there = path.lstat()
+    except OSError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), there)

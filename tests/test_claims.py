@@ -1,0 +1,329 @@
+"""Runs that share an index claim spans: nobody works on what another has in hand."""
+
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+
+from llmc.errors import StoreError
+from llmc.models import Enrichment, ParsedFile, ParsedSpan
+from llmc.owners import folder_of
+from llmc.reader import Outcome
+from llmc.store import Store
+
+LEASE = {"lease_sec": 600.0}
+EXPIRED = {"lease_sec": -1.0}
+
+
+def cut(name, spans, mtime=1000.0):
+    """A file of made-up spans, each with a hash of its own."""
+    made = (
+        ParsedSpan(f"{name}-{n}", "function", 1, 2, n, n + 1, f"sha256:{name}-{n}")
+        for n in range(1, spans + 1)
+    )
+    return ParsedFile(name, "python", name, 1, mtime, tuple(made))
+
+
+def ids(spans):
+    return [span.id for span in spans]
+
+
+def outcome(result="pass", reason="success"):
+    return Outcome(result, reason, None, "7b", "ollama", "m", 1, 9, 9, 9, time.time())
+
+
+def enrich(store, span):
+    result = Enrichment(summary_120w="s")
+    return store.save_enrichment(span, result, schema_version="v", outcome=outcome())
+
+
+def fail(store, span, signature="", kind="parse"):
+    store.save_failure(span, outcome("fail", kind), signature=signature)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "index.db"
+    with Store.open(path, create=True) as store:
+        store.put_file(cut("a.py", 10))
+    return path
+
+
+@pytest.fixture
+def store(path):
+    with Store.open(path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other(path, store):
+    """Another run on the same index."""
+    with Store.open(path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def dead(path, store):
+    """A run that took spans 1 to 3 and was killed; a killed one leaves its claims and its file."""
+    run = Store.open(path)
+    run.claim(0, 3, **LEASE)
+    run._db.close()
+    run._registered._file.close()
+    return run
+
+
+def test_claimed_spans_come_by_id_and_only_once(store):
+    assert ids(store.claim(0, 3, **LEASE)) == [1, 2, 3]
+    assert ids(store.claim(0, 3, **LEASE)) == [4, 5, 6]
+    assert ids(store.claim(6, 30, **LEASE)) == [7, 8, 9, 10]
+    assert store.claim(0, 3, **LEASE) == []
+
+
+def test_a_claimed_span_is_whole(store):
+    assert store.claim(0, 1, **LEASE) == store.pending(0, 1)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_of_none_claims_none(store, limit):
+    assert store.claim(0, limit, **LEASE) == []
+
+
+def test_spans_before_the_given_one_are_left_out(store):
+    assert ids(store.claim(7, 2, **LEASE)) == [8, 9]
+
+
+def test_what_another_run_claimed_is_left_out(store, other):
+    assert ids(other.claim(0, 4, **LEASE)) == [1, 2, 3, 4]
+    assert ids(store.claim(0, 4, **LEASE)) == [5, 6, 7, 8]
+
+
+def test_what_is_enriched_is_left_out(store):
+    for span in store.claim(0, 2, **LEASE):
+        enrich(store, span)
+    assert ids(store.claim(0, 2, **LEASE)) == [3, 4]
+
+
+def test_files_changed_lately_are_left_out(store):
+    store.put_file(cut("new.py", 3, mtime=2000.0))
+    assert len(store.claim(0, 99, newest_mtime=1999.0, **LEASE)) == 10
+    assert len(store.claim(0, 99, newest_mtime=2000.0, **LEASE)) == 3
+
+
+def test_a_released_span_can_be_claimed_by_another(store, other):
+    first, *_ = store.claim(0, 3, **LEASE)
+    store.release([first.span_hash])
+    assert ids(other.claim(0, 2, **LEASE)) == [1, 4]
+
+
+def test_a_claim_of_another_can_not_be_released(store, other):
+    claimed = other.claim(0, 10, **LEASE)
+    store.release([span.span_hash for span in claimed])
+    assert store.claim(0, 10, **LEASE) == []
+
+
+def test_closing_ends_the_claims(path, store):
+    with Store.open(path) as other:
+        other.claim(0, 10, **LEASE)
+    assert len(store.claim(0, 10, **LEASE)) == 10
+
+
+def test_an_expired_claim_does_not_count(store, other):
+    other.claim(0, 3, **EXPIRED)
+    assert ids(store.claim(0, 2, **LEASE)) == [1, 2]
+
+
+def test_a_renewed_claim_counts_again(store, other):
+    other.claim(0, 3, **EXPIRED)
+    assert other.renew(600) == 3
+    assert ids(store.claim(0, 2, **LEASE)) == [4, 5]
+
+
+def test_what_was_taken_over_is_not_renewed(store, other):
+    other.claim(0, 3, **EXPIRED)
+    store.take_over(**LEASE)
+    assert other.renew(600) == 0
+    assert store.renew(600) == 3
+
+
+def test_a_claim_of_a_dead_run_does_not_count(store, dead):
+    assert ids(store.claim(0, 5, **LEASE)) == [1, 2, 3, 4, 5]
+
+
+def test_what_a_dead_run_had_is_taken_over(store, dead):
+    assert ids(store.claim(3, 2, **LEASE)) == [4, 5]
+    assert ids(store.take_over(**LEASE)) == [1, 2, 3]
+    assert store.take_over(**LEASE) == []
+    assert store.renew(600) == 5
+
+
+def test_only_what_is_still_pending_is_taken_over(store, dead):
+    first, second, _ = store.pending(0, 3)
+    enrich(store, first)
+    store.remove_file("a.py")
+    store.put_file(cut("b.py", 1))
+    assert store.take_over(**LEASE) == []
+    assert ids(store.claim(0, 9, **LEASE)) == ids(store.pending(0, 9))
+    assert store.renew(600) == 1
+
+
+def test_expired_claims_of_a_living_run_are_taken_over(store, other):
+    other.claim(0, 3, **EXPIRED)
+    assert ids(store.take_over(**LEASE)) == [1, 2, 3]
+
+
+def test_living_claims_and_ones_own_are_not_taken_over(store, other):
+    other.claim(0, 3, **LEASE)
+    store.claim(0, 3, **EXPIRED)
+    assert store.take_over(**LEASE) == []
+
+
+def test_of_two_who_take_over_one_gets_the_spans(store, other, dead):
+    assert ids(other.take_over(**LEASE)) == [1, 2, 3]
+    assert store.take_over(**LEASE) == []
+
+
+def test_a_run_that_starts_alone_clears_the_claims_of_dead_ones(path, store, dead):
+    store.close()
+    with Store.open(path) as fresh, closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT count(*) FROM llmc_claims").fetchone() == (0,)
+        assert fresh.totals().claimed == 0
+
+
+def test_a_run_that_starts_leaves_the_dead_ones_claims_to_those_already_at_work(path, store, dead):
+    Store.open(path).close()
+    assert ids(store.take_over(**LEASE)) == [1, 2, 3]
+
+
+def test_settled_spans_are_no_longer_claimed(store):
+    first, second, _ = store.claim(0, 3, **LEASE)
+    enrich(store, first)
+    fail(store, second)
+    assert store.renew(600) == store.totals().claimed == 1
+
+
+def test_a_span_that_left_the_index_is_no_longer_claimed_once_it_is_settled(store):
+    claimed = store.claim(0, 2, **LEASE)
+    store.remove_file("a.py")
+    assert not enrich(store, claimed[0])
+    fail(store, claimed[1])
+    assert store.renew(600) == 0
+
+
+def test_settling_leaves_the_claim_of_the_one_who_took_over(store, other):
+    [span] = other.claim(0, 1, **EXPIRED)
+    store.take_over(**LEASE)
+    fail(other, span)
+    assert store.renew(600) == 1
+
+
+def test_a_group_that_breaks_off_keeps_its_claims(store):
+    def broken():
+        with store.transaction():
+            for span in store.claim(0, 3, **LEASE):
+                enrich(store, span)
+            raise RuntimeError
+
+    claimed = store.claim(0, 3, **LEASE)
+    with pytest.raises(RuntimeError):
+        broken()
+    assert store.counts() == (10, 0)
+    assert store.renew(600) == len(claimed)
+
+
+def test_what_rests_is_left_out_only_for_its_signature(store):
+    fail(store, store.claim(0, 1, **LEASE)[0], signature="m|p1")
+    assert ids(store.claim(0, 1, signature="m|p1", **LEASE)) == [2]
+    assert ids(store.claim(0, 1, signature="m|p2", **LEASE)) == [1]
+
+
+def test_without_a_signature_nothing_rests(store):
+    fail(store, store.claim(0, 1, **LEASE)[0], signature="")
+    assert ids(store.claim(0, 1, **LEASE)) == [1]
+
+
+def test_claimed_spans_are_counted_while_their_owner_lives(path, store, other, dead):
+    other.claim(3, 2, **LEASE)
+    store.claim(5, 1, **EXPIRED)
+    with Store.open_readonly(path) as reader:
+        assert reader.totals().claimed == 2
+
+
+def test_a_run_has_a_name_and_a_file_while_it_is_open(path):
+    store = Store.open(path)
+    assert (folder_of(path) / store.owner).exists()
+    store.close()
+    store.close()
+    assert not folder_of(path).exists()
+
+
+def test_an_index_that_can_not_be_opened_has_no_owner(path):
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreError):
+        Store.open(path)
+    assert not folder_of(path).exists()
+
+
+# Far ahead: behind thousands of spans that are not free
+
+
+@pytest.fixture
+def sparse(path, store):
+    """An index of 12,010 spans, of which only 10 and every 3000th from 5000 on are pending."""
+    store.put_file(cut("big.py", 12_000))
+    with store.transaction():
+        store._db.execute(
+            "INSERT INTO enrichments (span_hash) SELECT span_hash FROM spans "
+            "WHERE id > 10 AND id % 3000 <> 2000"
+        )
+    return store
+
+
+def test_pending_spans_far_apart_are_found(sparse):
+    assert ids(sparse.claim(0, 11, **LEASE)) == [*range(1, 11), 2000]
+    assert ids(sparse.claim(2000, 1, **LEASE)) == [5000]
+    assert ids(sparse.claim(5000, 5, **LEASE)) == [8000, 11000]
+    assert sparse.claim(11000, 5, **LEASE) == []
+
+
+def test_far_ones_are_not_claimed_twice(path, sparse):
+    with Store.open(path) as other:
+        assert ids(sparse.claim(10, 1, **LEASE)) == [2000]
+        assert ids(other.claim(10, 1, **LEASE)) == [5000]
+        assert ids(sparse.claim(2000, 1, **LEASE)) == [8000]
+        assert ids(other.claim(5000, 1, **LEASE)) == [11000]
+
+
+def test_what_others_enriched_meanwhile_is_not_claimed(path, sparse):
+    assert ids(sparse.claim(10, 1, **LEASE)) == [2000]
+    with Store.open(path) as other:
+        enrich(other, *other.claim(10, 1, **LEASE))
+    assert ids(sparse.claim(2000, 1, **LEASE)) == [8000]
+
+
+def test_new_spans_are_found_after_far_ones(path, sparse):
+    assert ids(sparse.claim(10, 9, **LEASE)) == [2000, 5000, 8000, 11000]
+    with Store.open(path) as other:
+        other.put_file(cut("more.py", 2))
+    assert ids(sparse.claim(11000, 9, **LEASE)) == [12011, 12012]
+
+
+def test_who_starts_again_from_the_beginning_finds_what_was_released(sparse):
+    claimed = sparse.claim(10, 9, **LEASE)
+    sparse.release([claimed[0].span_hash])
+    assert ids(sparse.claim(10, 9, **LEASE)) == [2000]
+
+
+def test_another_signature_is_looked_for_anew(sparse):
+    first, second = sparse.claim(10, 2, signature="a", **LEASE)
+    fail(sparse, first, signature="b")
+    fail(sparse, second, signature="a")
+    assert ids(sparse.claim(2000, 9, signature="b", **LEASE)) == [5000, 8000, 11000]
+
+
+def test_a_span_without_a_file_is_never_claimed(path, store):
+    """As another program leaves it that has foreign keys off."""
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("DELETE FROM files")
+        raw.commit()
+    assert store.claim(0, 5, **LEASE) == []

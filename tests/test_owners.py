@@ -1,0 +1,180 @@
+"""Whoever is at work on an index is told from who was: by locks, not by process numbers."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from llmc.owners import Owner, alone, folder_of, survey
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from llmc.owners import Owner
+print(Owner.register(Path(sys.argv[1])).name, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def index(tmp_path):
+    return tmp_path / "index.db"
+
+
+@pytest.fixture
+def killed(index):
+    """The name of an owner whose process was killed."""
+    command = [sys.executable, "-c", HOLD, index]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        name = process.stdout.readline().strip()
+        process.kill()
+    return name
+
+
+def names(index):
+    return {path.name for path in folder_of(index).iterdir()}
+
+
+def test_an_owner_is_alive_until_it_is_released(index):
+    owner = Owner.register(index)
+    assert survey(index) == ({owner.name}, set())
+    owner.release()
+    assert survey(index) == (set(), set())
+
+
+def test_releasing_twice_does_no_harm(index):
+    owner = Owner.register(index)
+    owner.release()
+    other = Owner.register(index)
+    owner.release()
+    assert survey(index)[0] == {other.name}
+
+
+def test_two_owners_in_one_process_are_two(index):
+    first, second = Owner.register(index), Owner.register(index)
+    assert survey(index, first.name) == ({second.name}, set())
+    first.release()
+    assert survey(index) == ({second.name}, set())
+
+
+def test_a_killed_owner_is_dead_and_its_file_is_removed(index, killed):
+    assert survey(index) == (set(), {killed})
+    assert names(index) == set()
+    assert survey(index) == (set(), set())
+
+
+def test_looking_without_sweeping_leaves_the_file(index, killed):
+    assert survey(index, sweep=False) == (set(), {killed})
+    assert names(index) == {killed}
+
+
+def test_two_who_look_at_a_dead_owner_at_once_both_see_it_dead(index, killed):
+    with (folder_of(index) / killed).open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert survey(index) == (set(), {killed})
+
+
+def test_the_folder_goes_with_its_last_owner(index):
+    first, second = Owner.register(index), Owner.register(index)
+    first.release()
+    assert folder_of(index).exists()
+    second.release()
+    assert not folder_of(index).exists()
+
+
+def test_nobody_owns_an_index_that_was_never_opened(index):
+    assert survey(index) == (set(), set())
+
+
+def test_other_files_in_the_folder_are_left_alone(index):
+    owner = Owner.register(index)
+    for name in ("notes.txt", "1-xyz", "12-0123456789abcdef.bak"):
+        (folder_of(index) / name).write_text("mine")
+    assert survey(index, owner.name) == (set(), set())
+    owner.release()
+    assert names(index) == {"notes.txt", "1-xyz", "12-0123456789abcdef.bak"}
+
+
+def test_a_link_that_looks_like_an_owner_is_not_followed(index, tmp_path):
+    owner = Owner.register(index)
+    treasure = tmp_path / "treasure"
+    treasure.write_text("gold")
+    link = folder_of(index) / "1-0123456789abcdef"
+    link.symlink_to(treasure)
+    survey(index)
+    assert treasure.read_text() == "gold"
+    assert link.is_symlink()
+    owner.release()
+
+
+def test_a_pipe_that_looks_like_an_owner_does_not_block(index):
+    owner = Owner.register(index)
+    os.mkfifo(folder_of(index) / "1-0123456789abcdef")
+    assert owner.name in survey(index)[0]
+
+
+def test_a_link_in_place_of_the_folder_is_refused(index, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    folder_of(index).symlink_to(tmp_path / "elsewhere")
+    for use in (Owner.register, survey):
+        with pytest.raises(OSError, match="elsewhere|runs"):
+            use(index)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_nobody_else_may_write_whatever_the_umask(index, mask):
+    before = os.umask(mask)
+    try:
+        owner = Owner.register(index)
+    finally:
+        os.umask(before)
+    folder = folder_of(index)
+    assert folder.stat().st_mode & 0o777 == 0o755 & ~mask
+    assert (folder / owner.name).stat().st_mode & 0o777 == 0o644 & ~mask
+
+
+def test_owners_that_come_and_go_in_many_threads_never_pass_for_dead(index):
+    """Surveys run all the time: whoever is registered must be alive in each that follows."""
+    wrong, done = [], threading.Event()
+
+    def look():
+        while not done.is_set():
+            survey(index)
+
+    def come_and_go():
+        for _ in range(150):
+            owner = Owner.register(index)
+            alive, _ = survey(index)
+            if owner.name not in alive:
+                wrong.append(owner.name)
+            owner.release()
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    comers = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in lookers + comers:
+        thread.start()
+    for thread in comers:
+        thread.join()
+    done.set()
+    for thread in lookers:
+        thread.join()
+    assert wrong == []
+
+
+def test_only_one_at_a_time_is_alone(index):
+    with alone(index, 5):
+        owner = Owner.register(index)
+        with pytest.raises(TimeoutError), alone(index, 0):
+            pass
+    with alone(index, 0):
+        assert survey(index)[0] == {owner.name}
+
+
+def test_to_have_been_alone_leaves_nothing_behind(index):
+    with alone(index, 0):
+        pass
+    assert not folder_of(index).exists()
