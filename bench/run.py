@@ -10,7 +10,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
-    names = sys.argv[1:] or sorted(p.stem for p in HERE.glob("*.py") if p.stem != "run")
+    names = sys.argv[1:] or sorted(p.stem for p in HERE.glob("[a-z]*.py") if p.stem != "run")
     status = 0
     for name in names:
         print(f"== {name}", flush=True)

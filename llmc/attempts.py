@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from llmc.backends import AttemptCascade
+from llmc.cascade import BackendAdapter, BackendCascade
 from llmc.errors import BackendError, classify_failure
 from llmc.gpu import GpuSampler, is_local
-from llmc.models import Attempt, AttemptOutcome, Enrichment, GpuStats, Span
+from llmc.models import Attempt, AttemptOutcome, AttemptRecord, Enrichment, GpuStats, Span
 
 MAX_COUNT = 10**15
 """A server's count beyond it is nonsense: nanoseconds of ten days, tokens of any model."""
@@ -29,9 +29,56 @@ class Builder(Protocol):
         """End every call under way and refuse later ones."""
 
 
-def make(builder: Builder, span: Span, prompt: str, attempt: Attempt) -> AttemptOutcome:
+class Gate(Protocol):
+    """Keeps the number of requests to each host; asked before and after each backend's call."""
+
+    def enter(self, step: int) -> None:
+        """Wait for a slot of the step's host. Raises BackendError if it gets none."""
+
+    def leave(self, error: BackendError | None) -> None:
+        """Take note of how a call ended."""
+
+
+class _Gated:
+    """A backend behind the gate of its host."""
+
+    def __init__(self, backend: BackendAdapter, gate: Gate, step: int) -> None:
+        self._backend = backend
+        self._gate = gate
+        self._step = step
+
+    @property
+    def config(self) -> Any:
+        return self._backend.config
+
+    @property
+    def options(self) -> Any:
+        return getattr(self._backend, "options", None)
+
+    def describe_host(self) -> str | None:
+        describe = getattr(self._backend, "describe_host", None)
+        return describe() if describe else None
+
+    def generate(self, prompt: str, *, item: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        self._gate.enter(self._step)
+        error: BackendError | None = None
+        try:
+            return self._backend.generate(prompt, item=item)
+        except BackendError as caught:
+            error = caught
+            raise
+        finally:
+            self._gate.leave(error)
+
+
+def make(
+    builder: Builder, span: Span, prompt: str, attempt: Attempt, gate: Gate | None = None
+) -> AttemptOutcome:
     """Make one attempt for a span. Raises ConfigError; a failed attempt is an outcome."""
     built = builder(attempt)
+    if gate:
+        gated = [_Gated(backend, gate, n) for n, backend in enumerate(built.cascade.backends)]
+        built = built._replace(cascade=BackendCascade(gated))
     item = {
         "span_hash": span.span_hash,
         "path": span.path,
@@ -46,25 +93,31 @@ def make(builder: Builder, span: Span, prompt: str, attempt: Attempt) -> Attempt
     with GpuSampler() if sampled else nullcontext() as sampler:
         try:
             result, meta, records = built.cascade.generate_for_span(prompt, item=item)
-        except BackendError as error:
-            outcome = _failed(built, attempt, error)
-        else:
-            outcome = _succeeded(built, attempt, result, meta)
-            outcome = replace(outcome, records=tuple(records))
+            error = None
+        except BackendError as caught:
+            error = caught
         seconds = time.monotonic() - started
-    outcome = replace(outcome, duration_sec=seconds, gpu=sampler.stats if sampler else GpuStats())
-    return replace(outcome, tokens_per_sec=_speed(meta, seconds)) if outcome.success else outcome
+    load = _Load(attempt, seconds, sampler.stats if sampler else GpuStats())
+    return _failed(built, load, error) if error else _succeeded(built, load, result, meta, records)
 
 
-def _failed(built: AttemptCascade, attempt: Attempt, error: BackendError) -> AttemptOutcome:
+class _Load(NamedTuple):
+    """What an attempt took, whatever came of it."""
+
+    attempt: Attempt
+    seconds: float
+    gpu: GpuStats
+
+
+def _failed(built: AttemptCascade, load: _Load, error: BackendError) -> AttemptOutcome:
     last = error.attempts[-1] if error.attempts else None
     kind = classify_failure(error)
     gateway = built.selected_backend == "gateway"
     payload = error.failure[2] if error.failure else None
     return AttemptOutcome(
-        attempt=attempt,
+        attempt=load.attempt,
         backend=built.selected_backend,
-        duration_sec=0.0,
+        duration_sec=load.seconds,
         # A gateway names its model in its answer: without one there is none to record.
         model=last.model if last and not (gateway and kind == "runtime") else None,
         host=(last.host if last else None) or built.host_label,
@@ -74,23 +127,31 @@ def _failed(built: AttemptCascade, attempt: Attempt, error: BackendError) -> Att
         payload=payload if isinstance(payload, str) else None,
         cut_lines=error.cut_lines,
         records=tuple(error.attempts),
+        gpu=load.gpu,
     )
 
 
 def _succeeded(
-    built: AttemptCascade, attempt: Attempt, result: object, meta: Mapping[str, Any]
+    built: AttemptCascade,
+    load: _Load,
+    result: object,
+    meta: Mapping[str, Any],
+    records: Sequence[AttemptRecord],
 ) -> AttemptOutcome:
     return AttemptOutcome(
-        attempt=attempt,
+        attempt=load.attempt,
         backend=meta.get("backend") or built.selected_backend,
-        duration_sec=0.0,
+        duration_sec=load.seconds,
         model=meta.get("model"),
         host=meta.get("host") or built.host_label,
         options=meta.get("options"),
         enrichment=Enrichment.model_validate(result),
         prompt_tokens=_count(meta, "prompt_eval_count"),
         completion_tokens=_count(meta, "eval_count", "completion_tokens"),
+        tokens_per_sec=_speed(meta, load.seconds),
         cut_lines=meta.get("cut_lines") or 0,
+        records=tuple(records),
+        gpu=load.gpu,
     )
 
 

@@ -33,7 +33,8 @@ class ChainEntry(BaseModel):
 
     `model` is a model name, or for llamacpp the path of a GGUF file (none: the packaged one).
     `api_key_env` names the environment variable that holds the key; keys are never in a file.
-    `command` is the program of a command entry. `timeout_seconds` bounds one attempt.
+    `command` is the program of a command entry. `timeout_seconds` bounds one attempt. `slots` is
+    how many requests its host takes at once; None: what the run says.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -46,7 +47,7 @@ class ChainEntry(BaseModel):
     routing_tier: Literal["7b", "14b", "nano"] = "7b"
     timeout_seconds: Annotated[float, Field(gt=0)] | None = None
     keep_alive: str | int | None = None
-    slots: Annotated[int, Field(ge=1)] = 1
+    slots: Annotated[int, Field(ge=1)] | None = None
     enabled: bool = True
     options: dict[str, JsonValue] = {}
     api_key_env: Annotated[str | None, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] = None

@@ -1,7 +1,8 @@
 """The `llmc` command: parse, call, show.
 
 Exit status: 0 the command did what it was asked; 1 it ran, but some spans failed; 2 it could not
-run (a wrong setting, no model, an unusable index); 130 interrupted.
+run, or not go on (a wrong setting, no model, an unusable index, a full disk, hosts that stay away);
+130 interrupted, 143 asked to end by SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING
 
 from llmc import __version__
 from llmc.errors import ConfigError, LlmcError, StoreError
+
+MAX_SLOTS = 256
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="llmc",
         description="Turn a code base into knowledge: index it into spans, have language models "
         "write a validated, cited summary of each.",
-        epilog="exit status: 0 done, 1 some spans failed, 2 could not run, 130 interrupted",
+        epilog="exit status: 0 done, 1 some spans failed, 2 could not run or go on, "
+        "130 interrupted, 143 ended by SIGTERM",
     )
     parser.add_argument("--version", action="version", version=f"llmc {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -89,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.add_argument("--json", action="store_true", help="print JSON")
     show.set_defaults(run=_show)
+
+    ledger = commands.add_parser("ledger", help="compare the logs of runs with the index")
+    _ledger_flags(ledger)
 
     doctor = commands.add_parser("doctor", help="say whether a run would work, and if not, why")
     _common(doctor)
@@ -120,6 +128,29 @@ def _enrich_flags(parser: argparse.ArgumentParser) -> None:
         "--retries", type=_attempts, default=3, metavar="N", help="attempts per span (default 3)"
     )
     parser.add_argument("--gateway-path", metavar="PROGRAM", help="a program as the gateway")
+    parser.add_argument(
+        "--slots",
+        type=_slots,
+        metavar="N",
+        help="requests in flight per host; an entry's slots in llmc.toml wins (default 1)",
+    )
+    parser.add_argument(
+        "--hosts",
+        choices=("spread", "failover"),
+        help="spread: every host works, each on one model at a time (default); failover: each "
+        "span begins at the first host, the others take what fails there",
+    )
+    parser.add_argument(
+        "--wait-for-hosts",
+        type=_count,
+        metavar="SECONDS",
+        help="end when no host has answered for so long (default 900)",
+    )
+    parser.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="try spans that failed in earlier runs now, whatever their pause",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the prompts, call nothing")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors and the end")
     parser.add_argument("--verbose", action="store_true", help="say every span")
@@ -140,6 +171,21 @@ def _doctor_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _ledger_flags(parser: argparse.ArgumentParser) -> None:
+    check = parser.add_subparsers(title="commands", metavar="COMMAND", required=True).add_parser(
+        "check",
+        help="say whether each result has its lines, and each line its result",
+        description="Compare logs/run_ledger.log and the metrics log with the index. Rotated files "
+        "beside them (NAME.1, NAME-20260131, also .gz) are read too.",
+        epilog="exit status: 0 they agree, or do now; 1 lines are missing or results are lost; 2 "
+        "could not run. Damaged lines and double passes can't be mended: they are only told.",
+    )
+    _common(check)
+    check.add_argument("--rebuild", action="store_true", help="write the missing lines")
+    check.add_argument("--log", metavar="FILE", help="the metrics log, if a run had --log")
+    check.set_defaults(run=_ledger_check)
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or above")
@@ -149,6 +195,12 @@ def _count(text: str) -> int:
 def _attempts(text: str) -> int:
     if not _count(text):
         raise argparse.ArgumentTypeError("a span needs at least 1 attempt")
+    return int(text)
+
+
+def _slots(text: str) -> int:
+    if not 1 <= _count(text) <= MAX_SLOTS:
+        raise argparse.ArgumentTypeError(f"a host has 1 to {MAX_SLOTS} slots, not {text}")
     return int(text)
 
 
@@ -177,8 +229,9 @@ def _index(args: argparse.Namespace) -> int:
 def _enrich(args: argparse.Namespace) -> int:
     from llmc import engine
     from llmc.config import Flags, load_settings
-    from llmc.display import RunDisplay, run_summary
     from llmc.models import RunReport
+    from llmc.progress import RunDisplay, run_summary
+    from llmc.stopping import Stop
 
     flags = Flags(
         backend=args.backend,
@@ -189,6 +242,10 @@ def _enrich(args: argparse.Namespace) -> int:
         retries=args.retries,
         gateway_path=args.gateway_path,
         verbose=args.verbose,
+        slots=args.slots,
+        host_order=args.hosts,
+        host_patience=args.wait_for_hosts,
+        retry_failed=args.retry_failed,
     )
     settings = load_settings(_repository(args.repo), flags)
     console = _console(quiet=args.quiet or args.json)
@@ -211,21 +268,24 @@ def _enrich(args: argparse.Namespace) -> int:
     selection = select(settings)
     _announce(console, selection)
     failures: list[dict[str, object]] = []
-    with RunDisplay(console, verbose=args.verbose) as display:
+    stop = Stop()
+    with RunDisplay(console, verbose=args.verbose) as display, stop.on_signals():
         hooks = (display, _collector(failures))
-        report = engine.enrich(settings.repo, selection.settings, hooks=hooks)
+        report = engine.enrich(settings.repo, selection.settings, hooks=hooks, stop=stop)
     if args.json:
         _print_json(_run_record(report, failures))
     else:
         _console(stderr=False).print(run_summary(report))
     if report.interrupted:
-        return 130
+        return 128 + (stop.signal or signal.SIGINT)
+    if report.stopped:
+        return 2
     return 1 if report.failed else 0
 
 
 def _dry_run(settings: Settings, *, as_json: bool) -> int:
     from llmc import engine
-    from llmc.display import plain
+    from llmc.text import plain
 
     planned = engine.plan(settings.repo, settings)
     if as_json:
@@ -248,6 +308,9 @@ def _run_record(report: RunReport, failures: list[dict[str, object]]) -> dict[st
         "left": report.left,
         "wall_sec": round(report.wall_sec, 3),
         "interrupted": report.interrupted,
+        "unfinished": report.unfinished,
+        "resting": report.resting,
+        "stopped": report.stopped,
         "failures": failures,
     }
 
@@ -285,6 +348,27 @@ def _show(args: argparse.Namespace) -> int:
     else:
         print("no span there" if args.path else "nothing is enriched yet; run: llmc enrich")
     return 0
+
+
+def _ledger_check(args: argparse.Namespace) -> int:
+    from llmc.audit import examine
+    from llmc.audit_view import audit_lines, audit_record
+    from llmc.config import Flags, load_settings
+    from llmc.reader import Reader
+    from llmc.rebuild import rebuild
+
+    settings = load_settings(_repository(args.repo), Flags(log=args.log))
+    with Reader.open_readonly(settings.index_path) as reader:
+        if args.rebuild:
+            fields = settings.router.policy.log_fields
+            audit = rebuild(reader, settings.repo, settings.metrics_log, log_fields=fields)
+        else:
+            audit = examine(reader, settings.repo, settings.metrics_log)
+    if args.json:
+        _print_json(audit_record(audit))
+    else:
+        print(*audit_lines(audit), sep="\n")
+    return 0 if audit.agrees else 1
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -348,7 +432,7 @@ def _index_line(report: IndexReport, path: Path) -> str:
 
 
 def _say_skipped(report: IndexReport, most: int = 10) -> None:
-    from llmc.display import plain
+    from llmc.text import plain
 
     for _, reason in report.skipped[:most]:
         print(f"skipped   {plain(reason)}", file=sys.stderr)
@@ -358,7 +442,7 @@ def _say_skipped(report: IndexReport, most: int = 10) -> None:
 
 
 def _announce(console: Console, selection: Selection) -> None:
-    from llmc.display import plain
+    from llmc.text import plain
 
     for line in selection.lines:
         console.print(plain(line), markup=False, soft_wrap=True)
@@ -397,7 +481,7 @@ def _collector(failures: list[dict[str, object]]) -> _Hook:
 
 
 def _complain(text: str) -> None:
-    from llmc.display import plain
+    from llmc.text import plain
 
     print(f"llmc: {plain(text)}", file=sys.stderr)
 

@@ -28,6 +28,10 @@ from llmc.presets import (
 _T = TypeVar("_T")
 
 BACKENDS = ("auto", "ollama", "gateway", "embedded")
+HOST_ORDERS = ("spread", "failover")
+HOST_PATIENCE_SEC = 900.0
+"""Long enough for a machine to be restarted."""
+
 DEFAULT_INDEX = ".rag/index_v2.db"
 DEFAULT_SCHEMA_VERSION = "enrichment.v1"
 EST_TOKENS_PER_SPAN = 350
@@ -63,6 +67,10 @@ class Flags:
     schema_version: str = DEFAULT_SCHEMA_VERSION
     log: str | None = None
     verbose: bool = False
+    slots: int | None = None
+    host_order: str | None = None
+    host_patience: float | None = None
+    retry_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,12 @@ class GatewaySettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything a run goes by. Paths are absolute; times are in seconds."""
+    """Everything a run goes by. Paths are absolute; times are in seconds.
+
+    `concurrency` is how many requests a host gets at once; an entry's `slots` beats it.
+    `hosts_down` are the addresses that did not answer when the run was prepared. Where every host
+    rests, a run waits for `host_patience`.
+    """
 
     repo: Path
     index_path: Path
@@ -124,6 +137,10 @@ class Settings:
     retry_wait: float = 2.0
     cooldown: int = 0
     concurrency: int = 1
+    host_order: str = HOST_ORDERS[0]
+    host_patience: float = HOST_PATIENCE_SEC
+    hosts_down: frozenset[str] = frozenset()
+    retry_failed: bool = False
     exclude: str = ""
     model: str = "qwen2.5:7b"
     fallback_model: str = DEFAULT_FALLBACK_MODEL
@@ -197,7 +214,11 @@ def load_settings(
         retries=flags.retries,
         retry_wait=flags.retry_wait,
         cooldown=cooldown or 0,
-        concurrency=_first(_whole(env, "ENRICH_CONCURRENCY", 1), table.concurrency) or 1,
+        concurrency=_first(flags.slots, _whole(env, "ENRICH_CONCURRENCY", 1), table.concurrency)
+        or 1,
+        host_order=flags.host_order or HOST_ORDERS[0],
+        host_patience=_first(flags.host_patience, HOST_PATIENCE_SEC) or 0.0,
+        retry_failed=flags.retry_failed,
         exclude=env.get("LLMC_RAG_EXCLUDE", ""),
         model=_first(flags.model, "qwen2.5:7b") or "",
         fallback_model=_first(

@@ -1,51 +1,32 @@
-"""Index a repository, enrich its spans. The engine never prints; it tells its hooks.
+"""Index a repository, plan and enrich its spans: the way in for every caller.
 
-The main thread plans, decides and writes; it is the only one that touches SQLite or a log. Worker
-threads make attempts and hand back outcomes. With one slot a span is finished before the next one
-begins, which is the order the batch driver has always had.
+The engine never prints; it tells its hooks. How a run goes is in `run`.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import os
-import queue
-import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from llmc import prompts, routing
-from llmc.attempts import Builder, make
+from llmc import prompts
+from llmc.attempts import Builder
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Settings, load_settings
 from llmc.database import move_aside
-from llmc.errors import CorruptIndexError, IndexingError, LockedIndexError, StoreError
-from llmc.events import (
-    AttemptFinished,
-    Event,
-    EventHook,
-    FileGone,
-    RunFinished,
-    RunStarted,
-    SpanEnriched,
-    SpanFailed,
-    SpanStarted,
-    Warned,
-)
-from llmc.gpu import LoadWatch
+from llmc.errors import CorruptIndexError, IndexingError, StoreError
+from llmc.events import Event, EventHook, Warned
 from llmc.indexer import parse_file, source_files
 from llmc.ledger import Ledger
-from llmc.models import AttemptOutcome, IndexReport, RunReport, Span, SpanReport
-from llmc.reader import Outcome
+from llmc.models import IndexReport, RunReport, Span
+from llmc.run import Parts, Run
+from llmc.stopping import Stop
 from llmc.store import Store
-from llmc.work import Job, Rules, jobs
+from llmc.work import Rules, WorkList, pages
 
 FILES_PER_WRITE = 200
-LOCK_PATIENCE_SEC = 900.0
 
 
 def open_store(path: Path, hooks: Sequence[EventHook] = ()) -> Store:
@@ -162,11 +143,13 @@ def enrich(
     hooks: Sequence[EventHook] = (),
     builder: Builder | None = None,
     rules: Rules | None = None,
+    stop: Stop | None = None,
 ) -> RunReport:
     """Enrich pending spans of an index until the limit is reached or all were tried once.
 
-    `settings` should come from `selection.select`, which settles what "auto" means. A
-    KeyboardInterrupt ends the run early with what is stored; the report says so.
+    `settings` should come from `selection.select`, which settles what "auto" means. A first request
+    to `stop` lets what is in flight finish; a second one, or a KeyboardInterrupt, ends the run at
+    once with what is stored; the report says so.
     Raises ConfigError, StoreError.
     """
     settings = settings or load_settings(repo)
@@ -180,7 +163,8 @@ def enrich(
         log_fields=settings.router.policy.log_fields,
     )
     with open_store(settings.index_path, hooks) as store:
-        return _Run(settings, store, builder, rules or Rules(), (ledger, *hooks)).run()
+        parts = Parts(settings, store, ledger, builder, rules or Rules(), hooks, stop or Stop())
+        return Run(parts).run()
 
 
 def plan(
@@ -191,189 +175,10 @@ def plan(
     rules = rules or Rules()
     opened = Store.open if rules.maintain else Store.open_readonly
     with opened(settings.index_path) as store:
-        planned = jobs(settings, store, rules)
+        planned = WorkList(settings, store, rules).jobs(pages(settings, store, rules))
         for job in itertools.islice(planned, max(0, settings.limit) or None):
+            assert job.prompt is not None, "a job is made with its prompt"
             yield job.span, job.state.tier, job.prompt
-
-
-class _Run:
-    """One enrichment run, on the main thread."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        store: Store,
-        builder: Builder,
-        rules: Rules,
-        hooks: Sequence[EventHook],
-    ) -> None:
-        self._settings = settings
-        self._store = store
-        self._builder = builder
-        self._rules = rules
-        self._hooks = (self._count_gone, *hooks)
-        self._gpu = LoadWatch()
-        self._done: queue.SimpleQueue[tuple[Job, Future[AttemptOutcome]]] = queue.SimpleQueue()
-        self._waiting: list[tuple[float, int, Job]] = []
-        self._order = itertools.count()
-        self._in_flight = 0
-        self._enriched = 0
-        self._failed: Counter[str] = Counter()
-        self._spans, self._enrichments = store.counts()
-
-    def _count_gone(self, event: Event) -> None:
-        if isinstance(event, FileGone):
-            self._spans -= event.spans
-            self._enrichments -= event.enrichments
-
-    def run(self) -> RunReport:
-        started = time.monotonic()
-        interrupted = False
-        _tell(self._hooks, RunStarted(self._spans - self._enrichments, self._settings.limit))
-        slots = self._settings.concurrency
-        pool = ThreadPoolExecutor(slots, thread_name_prefix="llmc-attempt")
-        try:
-            self._work(pool, slots)
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            if interrupted or self._in_flight:
-                self._builder.cancel()
-            pool.shutdown(wait=True, cancel_futures=True)
-        report = RunReport(
-            enriched=self._enriched,
-            failed=dict(self._failed),
-            left=self._spans - self._enrichments - sum(self._failed.values()),
-            wall_sec=time.monotonic() - started,
-            interrupted=interrupted,
-        )
-        _tell(self._hooks, RunFinished(report))
-        return report
-
-    def _work(self, pool: ThreadPoolExecutor, slots: int) -> None:
-        fresh = jobs(self._settings, self._store, self._rules, self._hooks)
-        exhausted = False
-        while True:
-            now = time.monotonic()
-            while self._waiting and self._waiting[0][0] <= now and self._in_flight < slots:
-                self._submit(pool, heapq.heappop(self._waiting)[2])
-            while not exhausted and self._has_room(slots):
-                if self._enriched or self._failed:
-                    time.sleep(self._rules.sleep)
-                job = next(fresh, None)
-                if job is None:
-                    exhausted = True
-                else:
-                    _tell(self._hooks, SpanStarted(job.span, job.state.tier))
-                    self._submit(pool, job)
-            if not self._in_flight and not self._waiting:
-                return
-            self._take(self._waiting[0][0] - time.monotonic() if self._waiting else None)
-
-    def _has_room(self, slots: int) -> bool:
-        """Tell whether one more span may begin: a free slot, and the limit not yet in reach."""
-        under_way = self._in_flight + len(self._waiting)
-        limit = self._settings.limit
-        return under_way < slots and not (limit and self._enriched + under_way >= limit)
-
-    def _submit(self, pool: ThreadPoolExecutor, job: Job) -> None:
-        attempt = job.state.offer()
-        assert attempt is not None, "a settled span is never submitted"
-        self._in_flight += 1
-        future = pool.submit(make, self._builder, job.span, job.prompt, attempt)
-        future.add_done_callback(lambda finished: self._done.put((job, finished)))
-
-    def _take(self, timeout: float | None) -> None:
-        """Wait for one outcome, at most until a waiting span is due, and apply it."""
-        try:
-            job, future = self._done.get(timeout=None if timeout is None else max(0.0, timeout))
-        except queue.Empty:
-            return
-        self._in_flight -= 1
-        outcome = future.result()
-        job.outcomes.append(outcome)
-        following = None
-        if not outcome.success:
-            job.state = job.state.after(outcome.failure_type or "runtime")
-            following = job.state.offer()
-        _tell(self._hooks, AttemptFinished(job.span, outcome, following))
-        for warning in self._gpu.warnings(outcome.gpu, outcome.duration_sec):
-            _tell(self._hooks, Warned(warning))
-        if following is None:
-            self._settle(job)
-        else:
-            pause = self._settings.retry_wait if following.wait else 0.0
-            heapq.heappush(self._waiting, (time.monotonic() + pause, next(self._order), job))
-
-    def _settle(self, job: Job) -> None:
-        report = self._report(job)
-        self._save(report)
-        if report.success:
-            self._enriched += 1
-            self._enrichments += 1
-            _tell(self._hooks, SpanEnriched(report, self._spans, self._enrichments))
-        else:
-            self._failed[report.last.failure_type or "runtime"] += 1
-            _tell(self._hooks, SpanFailed(report))
-
-    def _save(self, report: SpanReport) -> None:
-        """Store what came of a span; a paid reply is worth waiting for a locked index."""
-        outcome, enrichment = _stored_outcome(report), report.last.enrichment
-        patience = time.monotonic() + LOCK_PATIENCE_SEC
-        while True:
-            try:
-                if enrichment is None:
-                    self._store.save_failure(report.span, outcome)
-                else:
-                    self._store.save_enrichment(
-                        report.span,
-                        enrichment,
-                        schema_version=report.schema_version,
-                        outcome=outcome,
-                    )
-                return
-            except LockedIndexError as error:
-                if time.monotonic() > patience:
-                    raise
-                _tell(self._hooks, Warned(f"{error}; waiting on"))
-
-    def _report(self, job: Job) -> SpanReport:
-        last = job.outcomes[-1]
-        tier = last.attempt.tier
-        if last.success:
-            model = last.model or self._settings.model
-            tier = routing.effective_tier(last.backend, model, tier)
-        elif last.model is not None:
-            model = last.model
-        else:
-            fallback = self._settings.fallback_model
-            model = (fallback if fallback.strip() else self._settings.ollama_model) or ""
-        return SpanReport(
-            span=job.span,
-            metrics=job.metrics,
-            outcomes=tuple(job.outcomes),
-            tier=tier,
-            model=model,
-            schema_version=self._settings.schema_version,
-            wall_sec=time.monotonic() - job.started,
-        )
-
-
-def _stored_outcome(report: SpanReport) -> Outcome:
-    last = report.last
-    return Outcome(
-        result="pass" if report.success else "fail",
-        reason="success" if report.success else last.failure_type or "runtime",
-        detail=None if report.success else (last.detail or "")[:1000],
-        tier=report.tier,
-        backend=last.backend,
-        model=report.model,
-        attempts=len(report.outcomes),
-        prompt_tokens=sum(outcome.prompt_tokens or 0 for outcome in report.outcomes),
-        completion_tokens=sum(outcome.completion_tokens or 0 for outcome in report.outcomes),
-        wall_ms=round(report.wall_sec * 1000),
-        updated_at=time.time(),
-    )
 
 
 def _tell(hooks: Sequence[EventHook], event: Event) -> None:

@@ -11,6 +11,7 @@ import math
 import shutil
 import subprocess
 import threading
+import time
 from types import TracebackType
 from urllib.parse import urlsplit
 
@@ -25,6 +26,12 @@ LOW_UTIL_PERCENT = 50.0
 LOW_UTIL_STREAK_SEC = 300.0
 LOW_VRAM_MIB = 6800.0
 """What a 7b model at 4 bits takes: less means that it does not run on the GPU as a whole."""
+
+LOOK_AGAIN_SEC = 60.0
+"""How often a program that is not there is looked for."""
+
+Sample = tuple[float, float]
+"""Utilisation in percent, memory in MiB."""
 
 _QUERY = ("-i", "0", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits")
 
@@ -41,21 +48,18 @@ def is_local(url: str | None) -> bool:
 
 
 class GpuSampler:
-    """Samples GPU 0 once a second while it is entered; `stats` is complete afterwards."""
+    """Samples GPU 0 once a second while it is entered; `stats` is complete afterwards.
+
+    However many attempts run side by side, `nvidia-smi` is asked once a second.
+    """
 
     def __init__(self) -> None:
-        self._samples: list[tuple[float, float]] = []
-        self._stop = threading.Event()
+        self._samples: list[Sample] = []
         self._sampled = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._is_fed = False
 
     def __enter__(self) -> GpuSampler:
-        program = shutil.which("nvidia-smi")
-        if program:
-            self._thread = threading.Thread(
-                target=self._run, args=(program,), name="llmc-gpu", daemon=True
-            )
-            self._thread.start()
+        self._is_fed = _FEED.join(self)
         return self
 
     def __exit__(
@@ -64,9 +68,15 @@ class GpuSampler:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
-        if self._thread:
+        if self._is_fed:
             self._sampled.wait(FIRST_SAMPLE_SEC)
+            _FEED.leave(self)
+
+    def take(self, sample: Sample | None) -> None:
+        """Take a sample, or word that there is none to be had."""
+        if sample:
+            self._samples.append(sample)
+        self._sampled.set()
 
     @property
     def stats(self) -> GpuStats:
@@ -81,14 +91,58 @@ class GpuSampler:
             vram_max_mib=max(memories),
         )
 
+
+class _Feed:
+    """One thread that samples for all who have joined, and ends when the last has left."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._members: set[GpuSampler] = set()
+        self._thread: threading.Thread | None = None
+        self._program: str | None = None
+        self._looked_at = -LOOK_AGAIN_SEC
+        self._last: tuple[float, Sample | None] = (-INTERVAL_SEC, None)
+
+    def join(self, member: GpuSampler) -> bool:
+        """Have samples sent; return False if there is nothing to sample with."""
+        with self._changed:
+            now = time.monotonic()
+            if now - self._looked_at >= LOOK_AGAIN_SEC:
+                self._program, self._looked_at = shutil.which("nvidia-smi"), now
+            if self._program is None:
+                return False
+            if self._members and now - self._last[0] < INTERVAL_SEC:
+                member.take(self._last[1])
+            self._members.add(member)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._program,), name="llmc-gpu", daemon=True
+                )
+                self._thread.start()
+            return True
+
+    def leave(self, member: GpuSampler) -> None:
+        with self._changed:
+            self._members.discard(member)
+            if not self._members:
+                self._thread = None  # whoever comes next begins with a sample of its own
+                self._changed.notify_all()
+
     def _run(self, program: str) -> None:
+        this = threading.current_thread()
         while True:
             sample = _sample(program)
-            if sample:
-                self._samples.append(sample)
-            self._sampled.set()
-            if self._stop.wait(INTERVAL_SEC):
-                return
+            with self._changed:
+                if self._thread is not this:
+                    return
+                self._last = (time.monotonic(), sample)
+                for member in self._members:
+                    member.take(sample)
+                if self._changed.wait_for(lambda: self._thread is not this, INTERVAL_SEC):
+                    return
+
+
+_FEED = _Feed()
 
 
 class LoadWatch:
@@ -120,7 +174,7 @@ class LoadWatch:
         return found
 
 
-def _sample(program: str) -> tuple[float, float] | None:
+def _sample(program: str) -> Sample | None:
     try:
         result = subprocess.run(
             [program, *_QUERY],

@@ -128,6 +128,7 @@ def _ollama_found(settings: Settings, there: list[Host]) -> Selection:
             "          no cloud: a key is set, but only --backend gateway or a chain entry "
             "in llmc.toml makes use of it"
         )
+    settings = _noting_down(settings, settings.hosts, there)
     urls = [host.url for host in settings.hosts]
     return Selection(settings, (*lines, _privacy(urls, [str(program)] if program else [])))
 
@@ -166,7 +167,14 @@ def _chain(settings: Settings) -> Selection:
             f"backend   {tiers}Ollama {host.label} ({address(host.url)})"
             + ("" if host in there else ": does not answer now")
         )
+    settings = _noting_down(settings, (*hosts, *shared), there)
     return Selection(settings, (*lines, _privacy(urls, programs)))
+
+
+def _noting_down(settings: Settings, asked: Iterable[Host], there: list[Host]) -> Settings:
+    """Return the settings with the hosts that don't answer, so that the run begins without them."""
+    down = {host.url.rstrip("/") for host in asked if host not in there}
+    return replace(settings, hosts_down=frozenset(down))
 
 
 def _filled(chain: tuple[ChainEntry, ...], uncovered: Iterable[str]) -> tuple[ChainEntry, ...]:

@@ -91,10 +91,12 @@ class Client:
     """Keeps connections to the servers it has spoken to. Safe to share between threads.
 
     `cancellation` ends all its requests; a request may bring one of its own instead.
+    `connect_timeout` bounds each connection's making, in seconds; None: the request's deadline.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, connect_timeout: float | None = None) -> None:
         self.cancellation = Cancellation()
+        self.connect_timeout = connect_timeout
         self._idle: defaultdict[_Place, list[http.client.HTTPConnection]] = defaultdict(list)
         self._lock = threading.Lock()
         self._tls: ssl.SSLContext | None = None
@@ -249,14 +251,15 @@ class Exchange:
         for family, kind, protocol, _, address in found:
             sock = socket.socket(family, kind, protocol)
             try:
-                self._hold(sock)
+                self._hold(sock, self._client.connect_timeout)
                 sock.connect(address)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if secure:
                     secured = self._client.secured(sock, host)
                     sock = secured
-                    self._hold(sock)
+                    self._hold(sock, self._client.connect_timeout)
                     secured.do_handshake()
+                sock.settimeout(self._left())
             except (OSError, ValueError) as failure:
                 sock.close()
                 error = failure
@@ -269,13 +272,13 @@ class Exchange:
             raise self._failed(error) from error
         raise ConnectError(f"cannot connect to {_address(self._place)}: {error}") from error
 
-    def _hold(self, sock: socket.socket) -> None:
+    def _hold(self, sock: socket.socket, timeout: float | None = None) -> None:
         """Take hold of the socket, so that `abort` finds it. Raises OSError if that was before."""
         with self._lock:
             self._sock = sock
             if self._aborted:
                 raise OSError("aborted")
-        sock.settimeout(self._left())
+        sock.settimeout(self._left() if timeout is None else min(timeout, self._left()))
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the body as it comes in. Raises RequestError when it breaks off."""

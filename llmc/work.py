@@ -8,21 +8,25 @@ whole span, and leaves alone a span whose text is no longer what was indexed.
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from llmc import prompts, routing
 from llmc.config import Settings
 from llmc.events import Event, EventHook, FileGone, Warned
 from llmc.indexer import Ignored
-from llmc.models import AttemptOutcome, Span, SpanMetrics
+from llmc.job import Job
+from llmc.models import Span
 from llmc.store import Store
 
 EXCERPT_CHARS = 800
 PAGE = 200
-"""Pending spans read at a time."""
+"""Pending spans read at a time where nothing claims them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,9 @@ class Rules:
     `excerpt_chars` bounds the text that routing measures; None: all of it. `maintain` skips
     ignored paths and drops files that are gone, which the command leaves to its index pass.
     `verify` leaves out spans whose text has changed. `sleep` is the pause between spans in seconds.
+    `batch` is how many spans are taken from the index at a time; None: what the run finds best.
+    `side_by_side` is off for the driver: one span at a time, down the host chain as it stands,
+    whoever answers; spans that failed in earlier runs are tried like any other.
     """
 
     excerpt_chars: int | None = None
@@ -39,67 +46,112 @@ class Rules:
     maintain: bool = False
     verify: bool = True
     sleep: float = 0.0
-    page: int = PAGE
+    batch: int | None = None
+    side_by_side: bool = True
 
 
-@dataclass(slots=True)
-class Job:
-    """A span on its way: its prompt and state live only as long as it is being tried."""
-
-    span: Span
-    metrics: SpanMetrics
-    prompt: prompts.Prompt
-    state: routing.SpanState
-    started: float
-    outcomes: list[AttemptOutcome] = field(default_factory=list)
+Source = Callable[[int], Sequence[Span]]
+"""Gives the next pending spans whose id is above a number, by id; none at the end."""
 
 
-def jobs(
-    settings: Settings, store: Store, rules: Rules, hooks: Sequence[EventHook] = ()
-) -> Iterator[Job]:
-    """Yield pending spans by id, each once, read page by page."""
-    after = 0
-    newest = time.time() - settings.cooldown if settings.cooldown else None
-    ignored = _IgnoredPaths(settings) if rules.maintain else None
-    dropped: set[str] = set()
-    while page := store.pending(after, rules.page, newest):
-        after = page[-1].id
-        if ignored:
-            page = ignored.kept(page)
-        for span in page:
-            if span.path in dropped:
-                continue
-            if rules.maintain and _is_gone(settings.repo, span.path):
-                _tell(hooks, _drop(store, span.path))
-                dropped.add(span.path)
-                continue
-            code = read_source(settings.repo, span, verify=rules.verify)
-            if code is None:
-                place = f"{span.path}:{span.start_line}"
-                message = f"{place}: cannot be read as it was indexed; left for later"
-                _tell(hooks, Warned(message))
-            else:
-                yield _job(settings, rules, span, code)
+def pages(settings: Settings, store: Store, rules: Rules) -> Source:
+    """Return the pending spans of an index, page by page, without claiming them."""
+    newest = newest_mtime(settings)
+    size = PAGE if rules.batch is None else rules.batch
+    return lambda after: store.pending(after, size, newest)
+
+
+def newest_mtime(settings: Settings) -> float | None:
+    """Return the time (epoch seconds) after which a changed file is too young to be worked on."""
+    return time.time() - settings.cooldown if settings.cooldown else None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkList:
+    """Makes jobs of pending spans; `left` is called for each that comes to nothing."""
+
+    settings: Settings
+    store: Store
+    rules: Rules
+    hooks: Sequence[EventHook] = ()
+    left: Callable[[Span], object] = str
+
+    def jobs(self, source: Source) -> Iterator[Job]:
+        """Yield a job for each span that the source gives, each once."""
+        after = 0
+        ignored = _IgnoredPaths(self.settings) if self.rules.maintain else None
+        dropped: set[str] = set()
+        while page := source(after):
+            after = page[-1].id
+            for span in page:
+                is_work = not (ignored and ignored.covers(span, page)) and span.path not in dropped
+                if is_work and self.rules.maintain and _is_gone(self.settings.repo, span.path):
+                    _tell(self.hooks, _drop(self.store, span.path))
+                    dropped.add(span.path)
+                    is_work = False
+                job = self.job(span) if is_work else None
+                if job:
+                    yield job
+                else:
+                    self.left(span)
+
+    def job(self, span: Span) -> Job | None:
+        """Return a span as a job; None, and a warning, if it can't be read as it was indexed."""
+        code = read_source(self.settings.repo, span, verify=self.rules.verify)
+        if code is None:
+            place = f"{span.path}:{span.start_line}"
+            message = f"{place}: cannot be read as it was indexed; left for later"
+            _tell(self.hooks, Warned(message))
+            return None
+        return _job(self.settings, self.rules, span, code)
+
+    def prompt(self, job: Job) -> prompts.Prompt | None:
+        """Return a job's prompt, made anew if it was put by; None if its text has changed."""
+        if job.prompt is None:
+            code = read_source(self.settings.repo, job.span, verify=self.rules.verify)
+            job.prompt = None if code is None else prompts.build(job.span, code)
+        return job.prompt
 
 
 def read_source(repo: Path, span: Span, *, verify: bool = True) -> str | None:
     """Return a span's text, None if it can't be read or, with `verify`, is no longer the same.
 
-    The path comes from the database, so one that leads out of the repository is never opened.
+    The path comes from the database. What counts is where the opened file really is: one outside
+    the repository, or one that is no plain file, is not read.
     """
-    root = repo.resolve()
+    root = _resolved(repo)
     try:
-        path = (root / span.path).resolve()
-        if not path.is_relative_to(root):
-            return None
-        with path.open("rb") as file:
-            file.seek(span.byte_start)
-            code = file.read(max(0, span.byte_end - span.byte_start))
+        descriptor = os.open(root / span.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
         return None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or not _real_path(
+            descriptor, root / span.path
+        ).is_relative_to(root):
+            return None
+        start, end = max(0, span.byte_start), min(span.byte_end, status.st_size)
+        code = os.pread(descriptor, max(0, end - start), start)
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(descriptor)
     if verify and span.span_hash != _span_hash(span.lang, code):
         return None
     return code.decode("utf-8", "replace")
+
+
+@lru_cache(maxsize=8)
+def _resolved(repo: Path) -> Path:
+    return repo.resolve()
+
+
+def _real_path(descriptor: int, path: Path) -> Path:
+    """Return where an open file is; the system knows best, and nobody can swap a link meanwhile."""
+    try:
+        return Path(f"/proc/self/fd/{descriptor}").readlink()
+    except OSError:
+        return path.resolve()
 
 
 def _job(settings: Settings, rules: Rules, span: Span, code: str) -> Job:
@@ -134,12 +186,13 @@ class _IgnoredPaths:
         self._ignored = Ignored(settings.repo, settings.exclude)
         self._known: dict[str, bool] = {}
 
-    def kept(self, page: Sequence[Span]) -> list[Span]:
-        unknown = {span.path for span in page} - self._known.keys()
-        if unknown:
+    def covers(self, span: Span, page: Sequence[Span]) -> bool:
+        """Tell whether a span's path is ignored; asks about the whole page's paths at once."""
+        if span.path not in self._known:
+            unknown = {other.path for other in page} - self._known.keys()
             matching = self._ignored.matching(unknown)
             self._known.update((path, path in matching) for path in unknown)
-        return [span for span in page if not self._known[span.path]]
+        return self._known[span.path]
 
 
 def _drop(store: Store, path: str) -> FileGone:
@@ -155,8 +208,10 @@ def _tell(hooks: Sequence[EventHook], event: Event) -> None:
 
 
 def _is_gone(repo: Path, path: str) -> bool:
+    """Tell whether a file of the repository is no longer there; one elsewhere is not asked for."""
     try:
-        return not (repo / path).exists()
+        place = repo / os.path.normpath(path)
+        return ".." not in place.parts and place.is_relative_to(repo) and not place.exists()
     except (OSError, ValueError):
         return False
 

@@ -269,7 +269,8 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
         maintain=True,
         verify=False,
         sleep=max(0.0, args.sleep),
-        page=max(0, args.batch_size),
+        batch=max(0, args.batch_size),
+        side_by_side=False,
     )
     if args.dry_run:
         for span, tier, prompt in engine.plan(repo, settings, rules=rules):

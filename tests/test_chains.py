@@ -104,7 +104,7 @@ def test_every_documented_key_of_the_table_is_read(
         ("chain", "default"),
         ("provider", "ollama"),
         ("routing_tier", "7b"),
-        ("slots", 1),
+        ("slots", None),
         ("enabled", True),
         ("model", None),
         ("url", None),

@@ -15,6 +15,8 @@ from llmc.config import Flags, load_settings
 from llmc.errors import ConfigError
 from llmc.events import (
     AttemptFinished,
+    CallFinished,
+    CallStarted,
     RunFinished,
     RunStarted,
     SpanEnriched,
@@ -152,7 +154,7 @@ def test_every_span_is_enriched_in_index_order(settings):
 
 def test_the_limit_counts_successes(settings):
     script = [refused("validation")] * 3
-    report, _ = run(settings, script, limit=2)
+    report, _ = run(settings, script, limit=2, host_order="failover")
     assert (report.enriched, report.failed, report.left) == (2, {"validation": 1}, 2)
 
 
@@ -182,8 +184,7 @@ def test_events_tell_the_run_in_order(settings):
     assert seen == [
         RunStarted,
         SpanStarted,
-        AttemptFinished,
-        AttemptFinished,
+        *(CallStarted, CallFinished, AttemptFinished) * 2,
         SpanEnriched,
         RunFinished,
     ]
@@ -240,9 +241,11 @@ def test_an_interrupt_ends_the_run_with_what_is_stored(settings):
             raise KeyboardInterrupt
 
     report, _ = run(settings, hooks=(interrupt,))
-    assert (report.enriched, report.left, report.interrupted) == (2, 3, True)
+    assert report.interrupted
+    assert report.enriched in (2, 3)  # the third may have come in meanwhile: then it is stored too
+    assert report.left == 5 - report.enriched
     with Store.open(settings.index_path) as store:
-        assert store.counts() == (5, 2)
+        assert store.counts() == (5, report.enriched)
 
 
 def test_a_span_changed_since_indexing_is_left_for_later(settings):
@@ -341,6 +344,6 @@ def test_totals_follow_when_a_missing_file_leaves_the_index(settings):
     with Store.open(settings.index_path) as store, store.transaction():
         store._db.execute("UPDATE spans SET id = id + 100 WHERE symbol IN ('gone', 'too')")
         store._db.execute("UPDATE spans SET id = id + 200 WHERE symbol LIKE 'Counter.%'")
-    rules = Rules(maintain=True, verify=False)
+    rules = Rules(maintain=True, verify=False, side_by_side=False)
     engine.enrich(settings.repo, settings, builder=builder, rules=rules)
     assert [m["spans_total"] for m in lines(settings.metrics_log)] == [7, 7, 7, 5, 5]

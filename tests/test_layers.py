@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     "models": 0,
     "errors": 1,
+    "owners": 1,
+    "tables": 1,
+    "text": 1,
     "transport": 1,
     "redaction": 1,
     "languages": 2,
@@ -29,8 +32,14 @@ LAYERS = {
     "prompts": 3,
     "indexer": 3,
     "reader": 3,
+    "claims": 3,
     "store": 4,
+    "jsonl": 2,
+    "records": 2,
     "ledger": 3,
+    "audit": 5,
+    "rebuild": 6,
+    "audit_view": 6,
     "gpu": 3,
     "cascade": 3,
     "routing": 3,
@@ -38,22 +47,32 @@ LAYERS = {
     "work": 5,
     "attempts": 5,
     "testing": 4,
-    "engine": 6,
+    "job": 4,
+    "lanes": 4,
+    "scheduler": 5,
+    "calls": 5,
+    "stopping": 1,
+    "workers": 1,
+    "traffic": 6,
+    "journal": 6,
+    "run": 7,
+    "engine": 8,
     "doctor": 6,
     "selection": 5,
     "display": 7,
+    "progress": 7,
     "search": 7,
     "mcp_server": 7,
     "web": 7,
-    "cli": 8,
+    "cli": 9,
 }
-TOP = 9
+TOP = 10
 """`llmc` itself, whose public names load lazily, and `python -m llmc`: above everything."""
 
 HOMES = {
     "os.environ": {"config"},
     "print": {"cli", "__main__", "testing"},
-    "sqlite3": {"database", "reader", "store"},
+    "sqlite3": {"claims", "database", "reader", "store"},
     "tree_sitter": {"languages", "indexer"},
 }
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}

@@ -22,6 +22,9 @@ from llmc.transport import Client
 
 __all__ = ["AttemptCascade", "BackendConfig", "CallPolicy", "CascadeBuilder"]
 
+CONNECT_TIMEOUT_SEC = 10.0
+"""A host that takes longer to accept a connection counts as not there."""
+
 
 class CascadeBuilder:
     """Builds the cascade of each attempt from the settings; shares what is costly to make."""
@@ -29,7 +32,7 @@ class CascadeBuilder:
     def __init__(self, settings: Settings, policy: CallPolicy) -> None:
         self.settings = settings
         self.policy = policy
-        self._client = Client()
+        self._client = Client(connect_timeout=CONNECT_TIMEOUT_SEC)
 
     def __call__(self, attempt: Attempt) -> AttemptCascade:
         """Return the cascade for one attempt. Raises ConfigError."""
@@ -37,6 +40,8 @@ class CascadeBuilder:
         preset = preset_for(settings.presets, attempt.tier)
         entries = settings.entries(attempt.tier) if settings.backend == "auto" else ()
         if entries:
+            first = attempt.first_entry
+            entries = entries[first:] + entries[:first]
             backends = [self._for_entry(entry, preset, attempt) for entry in entries]
             selected = _family(entries[0].provider)
         else:

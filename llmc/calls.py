@@ -1,0 +1,128 @@
+"""An attempt in flight, and what its worker tells the main thread meanwhile.
+
+A cascade asks several hosts in turn, and each has its slots. The first one's slot is given by the
+scheduler; when the cascade moves on, the worker gives that slot back and waits for one of the next
+host. All of that is settled on the main thread: the worker sends a message and waits, with an end.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from llmc.errors import BackendError, HostUnreachableError
+from llmc.hosts import Verdict
+from llmc.job import Job
+from llmc.lanes import Choice, Step
+from llmc.models import Attempt, AttemptOutcome
+
+GRACE_SEC = 60.0
+"""What an attempt may overrun all its deadlines by before it counts as hung."""
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One attempt on its way. `held` is the step whose host has a slot busy for it, if any."""
+
+    job: Job
+    attempt: Attempt
+    choice: Choice
+    overdue: float
+    held: Step | None = None
+    verdict: Verdict = Verdict.UNKNOWN
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """An attempt came back."""
+
+    flight: Flight
+    outcome: AttemptOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """An attempt raised what no attempt should: the run ends with it."""
+
+    flight: Flight
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A host that rested was asked whether it is there; `trouble` says why not."""
+
+    lane: int
+    trouble: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The run was asked to end, once more."""
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """A cascade that moves on waits with it for a slot of its next host."""
+
+    flight: Flight
+    step: Step
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _decided: threading.Event = field(default_factory=threading.Event)
+    _refusal: str | None = None
+    _gone: bool = False
+
+    def grant(self) -> bool:
+        """Let the call go ahead; False if its worker no longer waits."""
+        with self._lock:
+            if not self._gone:
+                self._decided.set()
+            return not self._gone
+
+    def refuse(self, why: str) -> None:
+        """Send the worker away."""
+        with self._lock:
+            self._refusal = why
+            self._decided.set()
+
+    def wait(self) -> None:
+        """Wait for the decision. Raises BackendError if there is to be no call."""
+        if not self._decided.wait(self.step.timeout):
+            with self._lock:
+                if not self._decided.is_set():
+                    self._gone = True
+                    self._refusal = f"no slot was free in {self.step.timeout:g} s"
+        if self._refusal is not None:
+            raise BackendError(self._refusal, failure_type="runtime")
+
+
+Message = Landed | Crashed | Probed | StopAsked | Ticket
+
+
+class CallGate:
+    """The gate of one attempt, on its worker's side."""
+
+    def __init__(self, flight: Flight, post: Callable[[Message], None]) -> None:
+        self._flight = flight
+        self._post = post
+
+    def enter(self, step: int) -> None:
+        """Wait for a slot; the first step has one already. Raises BackendError."""
+        steps = self._flight.choice.steps
+        if step and step < len(steps):
+            ticket = Ticket(self._flight, steps[step])
+            self._post(ticket)
+            ticket.wait()
+
+    def leave(self, error: BackendError | None) -> None:
+        """Take note of what a call showed about its host."""
+        flight = self._flight
+        flight.reason = str(error) if error else ""
+        if error is None or error.failure is not None:
+            flight.verdict = Verdict.ANSWERED
+        elif isinstance(error, HostUnreachableError):
+            flight.verdict = Verdict.UNREACHABLE
+        else:
+            flight.verdict = Verdict.FAILED

@@ -1,0 +1,36 @@
+"""A span on its way through a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from llmc.models import AttemptOutcome, Span, SpanMetrics
+from llmc.prompts import Prompt
+from llmc.routing import SpanState
+
+
+@dataclass(slots=True)
+class Job:
+    """A span on its way. Its prompt is there only while a request is in flight, or about to be.
+
+    `lane` and `been` are the scheduler's: where the next attempt belongs, and which hosts the
+    span's chain has left behind; `asked` are all that were asked so far.
+    """
+
+    span: Span
+    metrics: SpanMetrics
+    prompt: Prompt | None
+    state: SpanState
+    started: float
+    lane: int | None = None
+    been: frozenset[int] = frozenset()
+    asked: frozenset[int] = frozenset()
+    outcomes: list[AttemptOutcome] = field(default_factory=list)
+
+    @property
+    def tier(self) -> str:
+        return self.state.tier
+
+    @property
+    def host_index(self) -> int:
+        return self.state.host_index

@@ -1,0 +1,164 @@
+"""What a run writes, in this order: the index, the logs, its hooks. On the main thread only.
+
+Settled spans that are there at once share one transaction and one append to each log. A locked
+index is waited for. When the disk is full, a reserve that was laid in before the first call makes
+room for the replies that are paid for, and the run winds down.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from llmc.database import Reserve
+from llmc.errors import FullDiskError, LockedIndexError, StoreError
+from llmc.events import (
+    Event,
+    EventHook,
+    FileGone,
+    SpanEnriched,
+    SpanFailed,
+    SpanUnfinished,
+    Warned,
+)
+from llmc.ledger import Ledger
+from llmc.models import SpanReport
+from llmc.reader import Outcome
+from llmc.store import Store
+
+LOCK_PATIENCE_SEC = 900.0
+RESERVE_PER_SLOT = 64 * 1024
+RESERVE_BYTES = 1024 * 1024
+"""Disk space kept for the replies in flight: storing one takes about 30 KB of SQLite's journal."""
+
+_T = TypeVar("_T")
+
+
+class Journal:
+    """Writes what comes of a run; `error` is what keeps it from going on, None while it can.
+
+    `spans` and `enrichments` are the totals of the index, kept rather than counted.
+    """
+
+    def __init__(self, store: Store, ledger: Ledger, hooks: Sequence[EventHook]) -> None:
+        self.error: StoreError | None = None
+        self.spans, self.enrichments = store.counts()
+        self._store = store
+        self._ledger = ledger
+        self._hooks = (self._count_gone, *hooks)
+        self._reserve: Reserve | None = None
+        self._settled: list[SpanReport] = []
+        self._untold: deque[SpanEnriched | SpanFailed | SpanUnfinished] = deque()
+
+    def lay_in(self, slots: int) -> None:
+        """Set disk space aside for what so many requests may bring. Raises FullDiskError."""
+        size = RESERVE_BYTES + RESERVE_PER_SLOT * slots
+        self._reserve = Reserve.make(self._store.path, size)
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        if self._reserve:
+            self._reserve.remove()
+
+    @property
+    def is_clear(self) -> bool:
+        """Tell whether everything is written and told."""
+        return not self._settled and not self._untold
+
+    def settle(self, report: SpanReport) -> None:
+        """Take a settled span, to be written with the next commit."""
+        self._settled.append(report)
+
+    def leave(self, report: SpanReport) -> None:
+        """Take a span that the run leaves unfinished, to be recorded with the next commit."""
+        self._untold.append(SpanUnfinished(report))
+
+    def commit(self, signature: str) -> None:
+        """Store what is settled, then record it, then tell it. Raises StoreError."""
+        batch = self._settled
+        if batch:
+            self.patiently(lambda: self._save(batch, signature))
+            self._settled = []
+            for report in batch:
+                self.enrichments += report.success
+                if report.success:
+                    self._untold.append(SpanEnriched(report, self.spans, self.enrichments))
+                else:
+                    self._untold.append(SpanFailed(report))
+        if self._untold:
+            self._record()
+
+    def _save(self, batch: Sequence[SpanReport], signature: str) -> None:
+        with self._store.transaction():
+            for report in batch:
+                enrichment, outcome = report.last.enrichment, _stored_outcome(report)
+                if enrichment is None:
+                    excerpt = report.last.payload
+                    self._store.save_failure(
+                        report.span, outcome, signature=signature, excerpt=excerpt
+                    )
+                else:
+                    version = report.schema_version
+                    self._store.save_enrichment(
+                        report.span, enrichment, schema_version=version, outcome=outcome
+                    )
+
+    def _record(self) -> None:
+        """Write the records of stored spans and tell the hooks; each event is told once."""
+        try:
+            self._ledger.record(tuple(self._untold))
+        except StoreError as error:
+            self.error = self.error or error  # what is in flight can still be stored
+        while self._untold:
+            self.tell(self._untold.popleft())
+
+    def patiently(self, write: Callable[[], _T]) -> _T:
+        """Write to the index; wait for a lock, spend the reserve on a full disk.
+
+        Raises StoreError.
+        """
+        patience = time.monotonic() + LOCK_PATIENCE_SEC
+        while True:
+            try:
+                return write()
+            except LockedIndexError as error:
+                if time.monotonic() > patience:
+                    raise
+                self.tell(Warned(f"{error}; waiting on"))
+            except FullDiskError as error:
+                if self._reserve is None or not self._reserve.spend():
+                    raise
+                self.error = self.error or error
+
+    def recount(self) -> None:
+        """Bring the totals up to date if another process has changed the index."""
+        if self._store.changed_elsewhere():
+            self.spans, self.enrichments = self._store.counts()
+
+    def tell(self, event: Event) -> None:
+        for hook in self._hooks:
+            hook(event)
+
+    def _count_gone(self, event: Event) -> None:
+        if isinstance(event, FileGone):
+            self.spans -= event.spans
+            self.enrichments -= event.enrichments
+
+
+def _stored_outcome(report: SpanReport) -> Outcome:
+    last = report.last
+    return Outcome(
+        result="pass" if report.success else "fail",
+        reason="success" if report.success else last.failure_type or "runtime",
+        detail=None if report.success else (last.detail or "")[:1000],
+        tier=report.tier,
+        backend=last.backend,
+        model=report.model,
+        attempts=len(report.outcomes),
+        prompt_tokens=sum(outcome.prompt_tokens or 0 for outcome in report.outcomes),
+        completion_tokens=sum(outcome.completion_tokens or 0 for outcome in report.outcomes),
+        wall_ms=round(report.wall_sec * 1000),
+        updated_at=time.time(),
+    )

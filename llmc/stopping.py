@@ -1,0 +1,48 @@
+"""How a run is asked to end: once, and it finishes what is in flight; twice, and it ends now."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """The wish that a run end, from a signal or another thread; `signal` is the first's number."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.signal: int | None = None
+        self._listener: Callable[[], None] | None = None
+
+    def request(self) -> None:
+        """Ask once more."""
+        self.requests += 1
+        if self._listener:
+            self._listener()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have a run hear of each request, those made so far included."""
+        self._listener = listener
+        for _ in range(self.requests):
+            listener()
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Take Ctrl-C and SIGTERM for requests; one that is ignored stays so. Main thread only."""
+
+        def ask(number: int, _: object) -> None:
+            self.signal = self.signal or number
+            self.request()
+
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, ask)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,135 @@
+"""The hosts of a run: whose slots are busy, who rests, who is asked whether it is back.
+
+On the main thread, but for `_ask`, which a worker runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from llmc.calls import Flight, Message, Probed, Ticket
+from llmc.events import CallFinished, CallStarted, Event, HostRests, HostReturned, HostSlots
+from llmc.hosts import Verdict, trouble
+from llmc.job import Job
+from llmc.lanes import Step
+from llmc.scheduler import Scheduler
+from llmc.transport import Client
+from llmc.workers import Workers
+
+
+class Traffic:
+    """Keeps the slots of every host while calls come and go.
+
+    `rests` off: nobody ever rests, which is the batch driver's way. `timeout` (seconds) bounds the
+    request that asks a host whether it is back.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler[Job],
+        *,
+        rests: bool,
+        timeout: float,
+        post: Callable[[Message], None],
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._states = scheduler.states
+        self._scheduler = scheduler
+        self._rests = rests
+        self._timeout = timeout
+        self._post = post
+        self._tell = tell
+        self._client = Client(connect_timeout=timeout)
+        self._tickets: deque[Ticket] = deque()
+
+    @property
+    def hosts(self) -> tuple[HostSlots, ...]:
+        """The hosts by the names that events give them."""
+        lanes = [state.lane for state in self._states]
+        return tuple(HostSlots(lane.name, lane.slots) for lane in lanes if lane.name)
+
+    def name(self, lane: int) -> str:
+        """Return what a lane's host is called."""
+        return self._states[lane].lane.name
+
+    def enter(self, flight: Flight, step: Step) -> None:
+        """Give a slot to a call that is about to be made."""
+        flight.held = step
+        state = self._scheduler.occupy(step.lane)
+        self._tell(CallStarted(state.lane.name, step.model))
+
+    def leave(self, flight: Flight) -> None:
+        """Free the slot that a flight holds, and let its host rest if the call showed a reason."""
+        step, flight.held = flight.held, None
+        if step is None:
+            return
+        verdict = flight.verdict if self._rests else Verdict.UNKNOWN
+        name = self.name(step.lane)
+        seconds = self._scheduler.leave(step.lane, verdict, flight.reason, time.monotonic())
+        self._tell(CallFinished(name))
+        if seconds is not None:
+            self._tell(HostRests(name, seconds, flight.reason))
+
+    def move_on(self, ticket: Ticket) -> None:
+        """Take back the slot of a cascade that asks for one of its next host."""
+        self.leave(ticket.flight)
+        self._tickets.append(ticket)
+
+    def admit(self) -> None:
+        """Give slots to cascades that have moved on to their next host."""
+        for _ in range(len(self._tickets)):
+            ticket = self._tickets.popleft()
+            state = self._states[ticket.step.lane]
+            if state.health.rests_now:
+                ticket.refuse(f"{state.lane.name} rests: {state.health.reason}")
+            elif not state.has_room(ticket.step.slots):
+                self._tickets.append(ticket)
+            elif ticket.grant():
+                self.enter(ticket.flight, ticket.step)
+
+    def look_after(self, workers: Workers) -> None:
+        """Ask the hosts whose rest is over, once each, whether they are there."""
+        for lane in self._scheduler.rested(time.monotonic()):
+            state = self._states[lane]
+            if state.lane.probe is None:
+                self.probed(Probed(lane, None))
+            else:
+                state.probing = True
+                any_status = not state.lane.one_model
+                workers.submit(partial(self._ask, lane, state.lane.probe, any_status))
+
+    def _ask(self, lane: int, address: str, any_status: bool) -> None:
+        found = trouble(self._client, address, self._timeout, any_status=any_status)
+        self._post(Probed(lane, found))
+
+    def probed(self, answer: Probed) -> None:
+        """Let a host that answers return, another one rest longer."""
+        state = self._states[answer.lane]
+        state.probing = False
+        if answer.trouble is None:
+            state.health.wake()
+            self._tell(HostReturned(state.lane.name))
+        else:
+            seconds = state.health.rest(time.monotonic(), answer.trouble)
+            self._tell(HostRests(state.lane.name, seconds, answer.trouble))
+
+    def say_who_rests(self) -> None:
+        """Tell which hosts rest from the start."""
+        for state in self._states:
+            if state.health.rests_now:
+                seconds = state.health.until - time.monotonic()
+                self._tell(HostRests(state.lane.name, max(0.0, seconds), state.health.reason))
+
+    def who_rests(self) -> str:
+        """Return the hosts that rest with their reasons, empty if none does."""
+        resting = [state for state in self._states if state.health.rests_now]
+        return "; ".join(f"{state.lane.name}: {state.health.reason}" for state in resting)
+
+    def cut_off(self) -> None:
+        """Send away the cascades that wait for a slot, and end the questions under way."""
+        while self._tickets:
+            self._tickets.popleft().refuse("the run was stopped")
+        self._client.cancellation.cancel()
