@@ -140,6 +140,7 @@ class Run:
             interrupted = True
         finally:
             self._end()
+        self._journal.recount()
         left = self._journal.spans - self._journal.enrichments - sum(self._failed.values())
         report = RunReport(
             enriched=self._enriched,

@@ -28,6 +28,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """A reply larger than this is a runaway server, not an answer."""
 
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 65536
+"""The bounds that the standard library sets."""
+
 MAX_TIMEOUT_SEC = 7 * 86400.0
 """What stands for "no timeout": the system's timers take no infinity."""
 
@@ -373,7 +377,7 @@ class Exchange:
 
 
 class _Reader(io.BufferedReader):
-    """Tells an end of the stream within a line from the end of the headers."""
+    """Tells an end of the stream within a line of the headers from their end."""
 
     _has_answered = False
 
@@ -386,11 +390,58 @@ class _Reader(io.BufferedReader):
             raise ConnectionResetError("the connection was closed within the headers")
         return line
 
+    def end_of_headers(self) -> None:
+        """Read plainly from now on: the lines of a chunked body come in thousands."""
+        self.readline = super().readline  # type: ignore[method-assign,assignment]
+
 
 class _Response(http.client.HTTPResponse):
+    """A response whose headers are read without the email package, which takes half its CPU."""
+
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self.fp = _Reader(sock.makefile("rb", buffering=0))
+        self.fp = self._reader = _Reader(sock.makefile("rb", buffering=0))
+
+    def begin(self) -> None:
+        """Read status and headers; what framing they give follows RFC 9112, section 6.3."""
+        status = 100
+        while status == 100:
+            version, status, self.reason = self._read_status()  # type: ignore[attr-defined]
+            if version not in ("HTTP/1.0", "HTTP/1.1"):
+                raise http.client.UnknownProtocol(version)
+            fields = _read_headers(self.fp)
+        self._reader.end_of_headers()
+        self.code = self.status = status
+        self.version = 10 if version == "HTTP/1.0" else 11
+        self.headers = self.msg = fields  # type: ignore[assignment]
+        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        length = fields.get("content-length", "")
+        self.length = int(length) if length.isdecimal() and not self.chunked else None
+        if status in (204, 304) or self._method == "HEAD":  # type: ignore[attr-defined]
+            self.length = 0
+        connection = fields.get("connection", "").lower()
+        keeps = "close" not in connection if self.version == 11 else "keep-alive" in connection
+        self.will_close = not keeps or (self.length is None and not self.chunked)
+
+    def getheader(self, name: str, default: Any = None) -> Any:
+        return self.headers.get(name.lower(), default)
+
+
+def _read_headers(file: Any) -> dict[str, str]:
+    """Read header lines up to the blank one; a name that comes twice has its values joined."""
+    fields: dict[str, str] = {}
+    for _ in range(MAX_HEADERS):
+        line = file.readline(MAX_HEADER_BYTES + 1)
+        if len(line) > MAX_HEADER_BYTES:
+            raise http.client.LineTooLong("header line")
+        if line in (b"\r\n", b"\n", b""):
+            return fields
+        name, colon, value = line.decode("iso-8859-1").partition(":")
+        if colon and not name[:1].isspace():
+            name, value = name.strip().lower(), value.strip()
+            fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    raise http.client.HTTPException(f"got more than {MAX_HEADERS} headers")
 
 
 class _Watchdog:

@@ -196,10 +196,7 @@ class _IgnoredPaths:
 
 
 def _drop(store: Store, path: str) -> FileGone:
-    spans, enrichments = store.counts()
-    store.remove_file(path)
-    left, kept = store.counts()
-    return FileGone(path, spans - left, enrichments - kept)
+    return FileGone(path, *store.remove_file(path))
 
 
 def _tell(hooks: Sequence[EventHook], event: Event) -> None:

@@ -33,9 +33,17 @@ class CascadeBuilder:
         self.settings = settings
         self.policy = policy
         self._client = Client(connect_timeout=CONNECT_TIMEOUT_SEC)
+        self._built: dict[tuple[str, int, int], AttemptCascade] = {}
 
     def __call__(self, attempt: Attempt) -> AttemptCascade:
         """Return the cascade for one attempt. Raises ConfigError."""
+        key = (attempt.tier, attempt.host_index, attempt.first_entry)
+        built = self._built.get(key)
+        if built is None:
+            built = self._built[key] = self._build(attempt)
+        return built
+
+    def _build(self, attempt: Attempt) -> AttemptCascade:
         settings = self.settings
         preset = preset_for(settings.presets, attempt.tier)
         entries = settings.entries(attempt.tier) if settings.backend == "auto" else ()
@@ -153,11 +161,12 @@ class CascadeBuilder:
     ) -> BackendAdapter:
         from llmc.backends.ollama import OllamaBackend
 
+        default = self.settings.ollama_model
         return OllamaBackend(
-            config,
+            replace(config, model=config.model or preset.model or default),  # for the records
             preset,
             label=label,
-            default_model=self.settings.ollama_model,
+            default_model=default,
             policy=self.policy.with_timeout(timeout),
             client=self._client,
         )

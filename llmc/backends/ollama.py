@@ -159,11 +159,12 @@ class OllamaBackend:
         request["options"].setdefault("num_predict", MAX_REPLY_TOKENS)
         request["options"].setdefault("temperature", 0)
         guard, last = Guard(), {}
+        host = str(self.describe_host())
         with self._open("/api/chat", json.dumps(request).encode(), timeout) as exchange:
             for line in lines(exchange.chunks()):
-                last = _object(line, str(self.describe_host()))
+                last = _object(line, host)
                 if last.get("error"):
-                    raise _transient(f"{self.describe_host()} broke off: {last['error']!s:.300}")
+                    raise _transient(f"{host} broke off: {last['error']!s:.300}")
                 stopped = guard.feed(_reply_text(last))
                 if last.get("done"):
                     exchange.drain()
@@ -262,7 +263,7 @@ def _read_body(raw: bytes, host: str) -> Answer:
 
 def _object(line: bytes, host: str) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        found = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
         raise _transient(f"{host} sent a line that is not JSON") from error
     if not isinstance(found, dict):
