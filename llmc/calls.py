@@ -124,5 +124,6 @@ class CallGate:
             flight.verdict = Verdict.ANSWERED
         elif isinstance(error, HostUnreachableError):
             flight.verdict = Verdict.UNREACHABLE
+            flight.reason = error.why or flight.reason
         else:
             flight.verdict = Verdict.FAILED

@@ -85,7 +85,12 @@ class BackendError(LlmcError):
 
 
 class HostUnreachableError(BackendError):
-    """Nobody answers at the address: refused, unresolvable, or no connection in time."""
+    """Nobody answers at the address: refused, unresolvable, or no connection in time.
+
+    `why` is the reason alone, without the address.
+    """
+
+    why: str = ""
 
 
 class RateLimitedError(BackendError):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
-from llmc.transport import Client, RequestError
+from llmc.transport import Client, ConnectError, RequestError
 
 DEFAULT_URL = "http://localhost:11434"
 """Where Ollama listens by default."""

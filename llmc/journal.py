@@ -39,10 +39,19 @@ _T = TypeVar("_T")
 class Journal:
     """Writes what comes of a run; `error` is what keeps it from going on, None while it can.
 
-    `spans` and `enrichments` are the totals of the index, kept rather than counted.
+    `spans` and `enrichments` are the totals of the index, kept rather than counted. `is_urgent`
+    tells that the run is to end now: then a locked index is waited for no longer.
     """
 
-    def __init__(self, store: Store, ledger: Ledger, hooks: Sequence[EventHook]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        hooks: Sequence[EventHook],
+        *,
+        is_urgent: Callable[[], bool],
+    ) -> None:
+        self._is_urgent = is_urgent
         self.error: StoreError | None = None
         self.spans, self.enrichments = store.counts()
         self._store = store
@@ -124,7 +133,7 @@ class Journal:
             try:
                 return write()
             except LockedIndexError as error:
-                if time.monotonic() > patience:
+                if time.monotonic() > patience or self._is_urgent():
                     raise
                 self.tell(Warned(f"{error}; waiting on"))
             except FullDiskError as error:

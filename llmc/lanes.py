@@ -19,6 +19,7 @@ CALL_TIMEOUT_SEC = 180.0
 """The bound of a call where nothing configured says otherwise."""
 
 IN_PROCESS = "in process"
+PACKAGED_MODEL = "packaged model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,8 @@ class _Survey:
             yield Choice((self._server(settings.gateway.endpoint, None),))
         else:
             embedded = backend == "embedded"
-            lane = self._lane(IN_PROCESS, Lane(backend, 1)) if embedded else self._nowhere()
-            yield Choice((Step(lane, backend, 1),))
+            lane = self._lane(IN_PROCESS, Lane(IN_PROCESS, 1)) if embedded else self._nowhere()
+            yield Choice((Step(lane, PACKAGED_MODEL if embedded else "", 1),))
 
     def _entry(self, entry: ChainEntry, tier: str, index: int) -> Step:
         settings = self.settings
@@ -167,7 +168,7 @@ class _Survey:
         if entry.provider == "llamacpp":
             # Its calls take turns, whatever is asked for.
             lane = self._lane(IN_PROCESS, Lane(entry.name, 1))
-            return Step(lane, entry.model or "packaged model", 1, timeout)
+            return Step(lane, entry.model or PACKAGED_MODEL, 1, timeout)
         if entry.provider == "command":
             model = entry.model or settings.gateway.label
             return self._program(entry.command or "", model, entry)

@@ -93,7 +93,9 @@ class Run:
         lanes = _lanes(settings, rules)
         self._slots = max(1, sum(lane.slots for lane in lanes.lanes if lane.name))
         self._signature = signature(settings, lanes)
-        self._journal = Journal(parts.store, parts.ledger, parts.hooks)
+        self._journal = Journal(
+            parts.store, parts.ledger, parts.hooks, is_urgent=lambda: parts.stop.requests > 1
+        )
         self._tell = self._journal.tell
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         order = settings.host_order if rules.side_by_side else "failover"
@@ -116,7 +118,8 @@ class Run:
         self._begun = self._enriched = self._unfinished = 0
         self._failed: Counter[str] = Counter()
         self._stopped: str | None = None
-        self._busy_at = self._renewed_at = time.monotonic()
+        self._renewed_at = time.monotonic()
+        self._idle_since: float | None = None
         asks_all = settings.retry_failed or not rules.side_by_side
         self._left_alone = None if asks_all else self._signature
         self._resting = parts.store.resting(self._signature) if self._left_alone else 0
@@ -178,7 +181,10 @@ class Run:
     def _is_over(self) -> bool:
         if self._flights or not self._journal.is_clear:
             return False
-        return self._stopping or (not self._open and (self._exhausted or self._is_at_limit(0)))
+        return self._stopping or self._is_done()
+
+    def _is_done(self) -> bool:
+        return not self._open and (self._exhausted or self._is_at_limit(0))
 
     def _is_at_limit(self, under_way: int) -> bool:
         limit = self._parts.settings.limit
@@ -189,8 +195,8 @@ class Run:
         if self._behind:
             return 0.0
         times = [self._renewed_at + RENEWAL_SEC, self._scheduler.next_time()]
-        if not self._flights:
-            times.append(self._busy_at + self._parts.settings.host_patience)
+        if self._idle_since is not None:
+            times.append(self._idle_since + self._parts.settings.host_patience)
         return max(0.0, min(at for at in times if at is not None) - time.monotonic())
 
     def _receive(self, seconds: float) -> None:
@@ -204,14 +210,8 @@ class Run:
             return
 
     def _keep_house(self) -> None:
-        """Do what is due by time: stop waiting for hosts, renew claims, give up hung calls."""
+        """Do what is due by time: renew claims, give up hung calls."""
         now = time.monotonic()
-        patience = self._parts.settings.host_patience
-        if self._flights:
-            self._busy_at = now
-        elif now - self._busy_at >= patience and self._traffic.who_rests():
-            self._stopped = f"no host has answered for {patience:g} s: {self._traffic.who_rests()}"
-            self._stopping = True
         if now - self._renewed_at < RENEWAL_SEC:
             return
         self._renewed_at = now
@@ -250,6 +250,21 @@ class Run:
             for job in self._warm.values():
                 job.prompt = None  # it is put by; the prompt is made anew when its turn comes
         self._warm.clear()
+        self._lose_patience()
+
+    def _lose_patience(self) -> None:
+        """End the run when there is work and nothing of it could be begun for too long."""
+        now = time.monotonic()
+        if self._flights or self._behind or self._scheduler.waits or self._is_done():
+            self._idle_since = None
+            return
+        if self._idle_since is None:
+            self._idle_since = now
+        patience = self._parts.settings.host_patience
+        if now - self._idle_since >= patience and not self._stopping:
+            who = self._traffic.who_rests() or "there is none"
+            self._stopped = f"no host has answered for {patience:g} s: {who}"
+            self._stopping = True
 
     def _may_plan(self) -> bool:
         under_way = len(self._open)
@@ -312,6 +327,7 @@ class Run:
             place = f"{job.span.path}:{job.span.start_line}"
             self._tell(Warned(f"{place}: has changed since it was indexed; left for later"))
             self._give_up(job)
+            self._put_back(job.span)
             return
         self._warm.pop(job.span.id, None)
         if choice.host_index is not None or choice.first_entry:
@@ -356,10 +372,10 @@ class Run:
 
     def _land(self, flight: Flight, outcome: AttemptOutcome) -> None:
         """Apply an attempt's outcome to its span."""
+        self._traffic.leave(flight)
         if flight not in self._flights:
             return  # it was given up as hung
         self._flights.discard(flight)
-        self._traffic.leave(flight)
         job, following = flight.job, None
         job.outcomes.append(outcome)
         if not outcome.success:
@@ -395,7 +411,6 @@ class Run:
         """Leave a span for a later run; what was tried goes on record."""
         del self._open[job.span.id]
         self._warm.pop(job.span.id, None)
-        self._put_back(job.span)
         if job.outcomes:
             self._unfinished += 1
             if self._parts.rules.side_by_side:
@@ -425,7 +440,7 @@ class Run:
     # -- the end ---------------------------------------------------------------------------------
 
     def _end(self) -> None:
-        """Cut off what is still in flight, store what came back, leave nothing claimed."""
+        """Cut off what is in flight, store what came back; closing the store ends all claims."""
         try:
             if self._flights:
                 self._cut_off()

@@ -46,7 +46,14 @@ class RequestError(Exception):
 
 
 class ConnectError(RequestError):
-    """No connection: refused, unresolvable, a failed handshake, or a URL that isn't one."""
+    """No connection: refused, unresolvable, a failed handshake, or a URL that isn't one.
+
+    `why` is the reason alone, without the address.
+    """
+
+    def __init__(self, message: str, why: str = "") -> None:
+        super().__init__(message)
+        self.why = why or message
 
 
 class DeadlineError(RequestError):
@@ -274,7 +281,8 @@ class Exchange:
                 return connection
         if self._aborted:
             raise self._failed(error) from error
-        raise ConnectError(f"cannot connect to {_address(self._place)}: {error}") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConnectError(f"cannot connect to {_address(self._place)}: {why}", why) from error
 
     def _hold(self, sock: socket.socket, timeout: float | None = None) -> None:
         """Take hold of the socket, so that `abort` finds it. Raises OSError if that was before."""

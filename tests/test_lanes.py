@@ -78,7 +78,7 @@ def test_an_entry_without_a_url_is_on_every_host_of_the_chain(repo, three_hosts)
 
 def test_the_model_in_process_has_one_slot_whatever_is_asked(repo, clean_environ):
     lanes = lanes_of(repo, clean_environ, backend="embedded", slots=8)
-    assert served(lanes, "7b") == served(lanes, "14b") == [[("embedded", "embedded", 1)]]
+    assert served(lanes, "7b") == served(lanes, "14b") == [[("in process", "packaged model", 1)]]
     assert not lanes.lanes[0].one_model
 
 

@@ -210,8 +210,9 @@ class OllamaBackend:
         if isinstance(error, _TransientError):
             return error.reason
         if isinstance(error, ConnectError):
-            text = f"{self.describe_host()}: {error}"
-            return HostUnreachableError(text, failure_type="runtime")
+            gone = HostUnreachableError(f"{self.describe_host()}: {error}", failure_type="runtime")
+            gone.why = error.why
+            return gone
         return BackendError(str(error), failure_type="runtime")
 
     def _status_error(self, exchange: Exchange) -> BackendError:

@@ -123,7 +123,9 @@ class OpenAIBackend:
             except RateLimitedError as error:
                 waits.pause(error)
             except ConnectError as error:
-                raise HostUnreachableError(str(error), failure_type="runtime") from error
+                gone = HostUnreachableError(str(error), failure_type="runtime")
+                gone.why = error.why
+                raise gone from error
             except RequestError as error:
                 failure = waits.last or BackendError(str(error), failure_type="runtime")
                 raise failure from error
