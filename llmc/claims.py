@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmc.database import mapped, writing
+from llmc.database import BUSY_TIMEOUT_SEC, mapped, writing
 from llmc.errors import StoreError
 from llmc.models import Span
 from llmc.owners import survey
@@ -45,12 +45,12 @@ _NEXT = (
     f"SELECT s.id FROM spans s WHERE s.id > :after AND s.id <= :last AND {_FREE} "
     "ORDER BY s.id LIMIT :limit"
 )
-# By hash, spans and enrichments are read side by side, from indexes alone: five times as fast where
-# nearly all spans are enriched. The plus signs keep SQLite from going by id.
+# Both sides come from indexes in the order of the hashes and are merged: ten times as fast as by id
+# where nearly all spans are enriched. Without the LIMIT, SQLite sorts instead.
 _ALL = (
-    "SELECT s.id FROM spans p CROSS JOIN spans s ON s.id = p.id WHERE +p.id > :after AND NOT "
-    "EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = p.span_hash) "
-    f"AND {_FREE} ORDER BY +s.id LIMIT :limit"
+    "SELECT s.id FROM (SELECT span_hash FROM spans EXCEPT SELECT span_hash FROM enrichments "
+    "ORDER BY 1 LIMIT -1) p CROSS JOIN spans s ON s.span_hash = p.span_hash "
+    f"WHERE s.id > :after AND {_FREE} ORDER BY +s.id LIMIT :limit"
 )
 _STILL_FREE = (
     f"SELECT {SPAN_COLUMNS} FROM json_each(:ids) j CROSS JOIN spans s ON s.id = j.value "
@@ -151,17 +151,16 @@ class Claims:
     def give_up(self) -> None:
         """End all claims if that can be done at once; otherwise they end with their owner."""
         with suppress(StoreError), mapped(self._path):
-            self._db.execute("PRAGMA busy_timeout = 1000")
             mine = (self._owner,)
             if self._db.execute(
                 "SELECT 1 FROM llmc_claims WHERE owner = ? LIMIT 1", mine
             ).fetchone():
-                with self._writing():
+                with self._writing(patience_sec=1.0):
                     self._db.execute("DELETE FROM llmc_claims WHERE owner = ?", mine)
 
-    def _writing(self) -> AbstractContextManager[None]:
+    def _writing(self, patience_sec: float = BUSY_TIMEOUT_SEC) -> AbstractContextManager[None]:
         # After a power failure no owner lives, so no claim need be on the disk before it counts.
-        return writing(self._db, self._path, lasting=False)
+        return writing(self._db, self._path, lasting=False, patience_sec=patience_sec)
 
     def _end_dead(self) -> bool:
         """Let the claims of dead owners expire; tell whether others have claims that count.

@@ -275,7 +275,7 @@ def _enrich(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(_run_record(report, failures))
     else:
-        _console(stderr=False).print(run_summary(report))
+        _console(stderr=False).print(run_summary(report), soft_wrap=True)
     if report.interrupted:
         return 128 + (stop.signal or signal.SIGINT)
     if report.stopped:

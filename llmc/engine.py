@@ -15,7 +15,6 @@ from llmc import prompts
 from llmc.attempts import Builder
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Settings, load_settings
-from llmc.database import move_aside
 from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.indexer import parse_file, source_files
@@ -44,9 +43,7 @@ def open_store(path: Path, hooks: Sequence[EventHook] = ()) -> Store:
 
 def _replace_corrupt(path: Path, error: CorruptIndexError, hooks: Sequence[EventHook]) -> None:
     """Move a corrupt index aside, and save the enrichments that can still be read from it."""
-    aside = move_aside(path)
-    with Store.open(path, create=True) as store:
-        saved = store.salvage(aside)
+    aside, saved = Store.rescue(path, error)
     message = f"{error}; it is kept as {aside}; {saved} enrichments could be read from it"
     _tell(hooks, Warned(message))
 
@@ -59,7 +56,7 @@ def make_folder(path: Path, *, ignored_by_git: bool = False) -> None:
     if path.is_dir():
         return
     try:
-        path.mkdir(parents=True)
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
         if ignored_by_git:
             (path / ".gitignore").write_text("*\n")
     except OSError as error:

@@ -126,6 +126,7 @@ class _Feed:
             self._members.discard(member)
             if not self._members:
                 self._thread = None  # whoever comes next begins with a sample of its own
+                self._last = (-INTERVAL_SEC, None)
                 self._changed.notify_all()
 
     def _run(self, program: str) -> None:

@@ -73,6 +73,8 @@ def trouble(
             if any_status or 200 <= exchange.status < 300:
                 return None
             return f"HTTP status {exchange.status}"
+    except ConnectError as error:
+        return error.why
     except RequestError as error:
         return str(error)
 

@@ -23,7 +23,7 @@ from llmc.events import (
     SpanUnfinished,
     Warned,
 )
-from llmc.ledger import Ledger
+from llmc.ledger import Ledger, Recorded
 from llmc.models import SpanReport
 from llmc.reader import Outcome
 from llmc.store import Store
@@ -59,7 +59,8 @@ class Journal:
         self._hooks = (self._count_gone, *hooks)
         self._reserve: Reserve | None = None
         self._settled: list[SpanReport] = []
-        self._untold: deque[SpanEnriched | SpanFailed | SpanUnfinished] = deque()
+        self._unrecorded: list[Recorded] = []
+        self._untold: deque[Recorded] = deque()
 
     def lay_in(self, slots: int) -> None:
         """Set disk space aside for what so many requests may bring. Raises FullDiskError."""
@@ -74,7 +75,7 @@ class Journal:
     @property
     def is_clear(self) -> bool:
         """Tell whether everything is written and told."""
-        return not self._settled and not self._untold
+        return not (self._settled or self._unrecorded or self._untold)
 
     def settle(self, report: SpanReport) -> None:
         """Take a settled span, to be written with the next commit."""
@@ -82,7 +83,7 @@ class Journal:
 
     def leave(self, report: SpanReport) -> None:
         """Take a span that the run leaves unfinished, to be recorded with the next commit."""
-        self._untold.append(SpanUnfinished(report))
+        self._unrecorded.append(SpanUnfinished(report))
 
     def commit(self, signature: str) -> None:
         """Store what is settled, then record it, then tell it. Raises StoreError."""
@@ -93,11 +94,13 @@ class Journal:
             for report in batch:
                 self.enrichments += report.success
                 if report.success:
-                    self._untold.append(SpanEnriched(report, self.spans, self.enrichments))
+                    self._unrecorded.append(SpanEnriched(report, self.spans, self.enrichments))
                 else:
-                    self._untold.append(SpanFailed(report))
-        if self._untold:
+                    self._unrecorded.append(SpanFailed(report))
+        if self._unrecorded:
             self._record()
+        while self._untold:
+            self.tell(self._untold.popleft())
 
     def _save(self, batch: Sequence[SpanReport], signature: str) -> None:
         with self._store.transaction():
@@ -115,13 +118,13 @@ class Journal:
                     )
 
     def _record(self) -> None:
-        """Write the records of stored spans and tell the hooks; each event is told once."""
+        """Write the records of stored spans, once: what a hook may raise must not repeat them."""
         try:
-            self._ledger.record(tuple(self._untold))
+            self._ledger.record(self._unrecorded)
         except StoreError as error:
             self.error = self.error or error  # what is in flight can still be stored
-        while self._untold:
-            self.tell(self._untold.popleft())
+        self._untold.extend(self._unrecorded)
+        self._unrecorded = []
 
     def patiently(self, write: Callable[[], _T]) -> _T:
         """Write to the index; wait for a lock, spend the reserve on a full disk.

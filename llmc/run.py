@@ -1,8 +1,7 @@
 """One enrichment run, on the main thread: it plans, decides and writes; worker threads call.
 
-Each turn of the loop: give free slots new work, store what is settled, take what the workers sent.
-A free slot comes first, so that none waits for a disk. With one span at a time (the batch driver)
-it is the other way round: a span is stored and recorded before the next one begins.
+Each turn of the loop: store and record what is settled, give free slots new work, take what the
+workers sent. Storing comes first: a process that is killed loses no more replies than it has slots.
 
 Nothing waits without an end; docs/reliability.md lists every wait with its bound.
 """
@@ -46,7 +45,7 @@ from llmc.job import Job
 from llmc.journal import Journal
 from llmc.lanes import Choice, Lanes
 from llmc.ledger import Ledger
-from llmc.models import AttemptOutcome, RunReport, Span, SpanReport
+from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
 from llmc.stopping import Stop
 from llmc.store import Store
 from llmc.traffic import Traffic
@@ -164,14 +163,10 @@ class Run:
 
     def _turn(self) -> bool:
         """Go round once; tell whether the run is over."""
-        if self._parts.rules.side_by_side:
-            self._fill()
-            self._journal.commit(self._signature)
-        else:
-            self._journal.commit(self._signature)
-            self._fill()
+        self._journal.commit(self._signature)
         if self._journal.error:
             self._stop_taking()
+        self._fill()
         if self._is_over():
             return True
         self._receive(self._patience())
@@ -233,7 +228,7 @@ class Run:
         self._traffic.admit()
         self._traffic.look_after(self._workers)
         planned, self._behind = 0, False
-        while len(self._flights) < self._slots and not self._stopping:
+        while len(self._flights) < self._slots and not self._is_ending:
             self._scheduler.may_plan = self._may_plan()
             found = self._scheduler.next()
             if found:
@@ -261,10 +256,15 @@ class Run:
         if self._idle_since is None:
             self._idle_since = now
         patience = self._parts.settings.host_patience
-        if now - self._idle_since >= patience and not self._stopping:
+        if now - self._idle_since >= patience and not self._is_ending:
             who = self._traffic.who_rests() or "there is none"
             self._stopped = f"no host has answered for {patience:g} s: {who}"
             self._stopping = True
+
+    @property
+    def _is_ending(self) -> bool:
+        """Tell whether no call may start, also where a request to stop is yet to be taken."""
+        return self._stopping or self._parts.stop.requests > 0
 
     def _may_plan(self) -> bool:
         under_way = len(self._open)
@@ -276,7 +276,7 @@ class Run:
         """Take one more span from the work list."""
         if self._begun:
             self._pause(self._parts.rules.sleep)
-        if self._stopping:
+        if self._is_ending:
             return
         job = next(self._fresh, None)
         if job is None:
@@ -372,11 +372,20 @@ class Run:
 
     def _land(self, flight: Flight, outcome: AttemptOutcome) -> None:
         """Apply an attempt's outcome to its span."""
-        self._traffic.leave(flight)
         if flight not in self._flights:
+            self._traffic.leave(flight)
             return  # it was given up as hung
         self._flights.discard(flight)
-        job, following = flight.job, None
+        following = self._follow(flight.job, outcome)  # before a hook is told: it may raise
+        self._traffic.leave(flight)
+        host = self._traffic.name(flight.choice.lane)
+        self._tell(AttemptFinished(flight.job.span, outcome, following, host))
+        for warning in self._gpu.warnings(outcome.gpu, outcome.duration_sec):
+            self._tell(Warned(warning))
+
+    def _follow(self, job: Job, outcome: AttemptOutcome) -> Attempt | None:
+        """Settle a job, or see to its next attempt, which is returned."""
+        following = None
         job.outcomes.append(outcome)
         if not outcome.success:
             before = job.state.host_index
@@ -384,19 +393,16 @@ class Run:
             following = job.state.offer()
             if job.state.host_index != before:
                 job.been = job.asked
-        host = self._traffic.name(flight.choice.lane)
-        self._tell(AttemptFinished(job.span, outcome, following, host))
-        for warning in self._gpu.warnings(outcome.gpu, outcome.duration_sec):
-            self._tell(Warned(warning))
         if following is None:
             self._settle(job)
-            return
+            return None
         self._warm[job.span.id] = job
         if following.wait and self._parts.settings.retry_wait > 0:
             due = time.monotonic() + self._parts.settings.retry_wait
             self._scheduler.add_later(job, due)
         else:
             self._scheduler.add(job)
+        return following
 
     def _settle(self, job: Job) -> None:
         del self._open[job.span.id]

@@ -110,6 +110,11 @@ class Scheduler(Generic[T]):
         """Take an attempt that may run from `due` on."""
         heapq.heappush(self._waiting, (due, next(self._order), task))
 
+    @property
+    def waits(self) -> bool:
+        """Tell whether attempts wait for their time."""
+        return bool(self._waiting)
+
     def wake(self, now: float) -> None:
         """Let in the attempts whose time has come."""
         while self._waiting and self._waiting[0][0] <= now:

@@ -7,7 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,12 @@ def save(store, span):
     outcome = Outcome("pass", "success", None, "7b", "ollama", "m", 1, 9, 9, 9, time.time())
     result = Enrichment(summary_120w="x" * 1000)
     store.save_enrichment(span, result, schema_version="v", outcome=outcome)
+
+
+def save_all(store, spans):
+    with store.transaction():
+        for span in spans:
+            save(store, span)
 
 
 def save_until_full(store, spans):
@@ -67,7 +74,7 @@ def small_disk(tmp_path):
 def fill(disk):
     """Leave no room at all; return the file that takes it."""
     ballast = disk / "ballast"
-    with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as out:
+    with suppress(OSError), ballast.open("wb", buffering=0) as out:
         while True:
             out.write(bytes(4096))
     return ballast
@@ -104,9 +111,8 @@ def test_a_group_that_does_not_fit_is_stored_not_even_in_part(small_disk):
     with Store.open(small_disk / "index.db", create=True) as store:
         store.put_file(file(300))
         fill(small_disk)
-        with pytest.raises(FullDiskError), store.transaction():
-            for span in store.pending(0, 300):
-                save(store, span)
+        with pytest.raises(FullDiskError):
+            save_all(store, store.pending(0, 300))
         assert store.counts() == (300, 0)
         assert not store._db.in_transaction
 
@@ -178,10 +184,20 @@ def test_the_reserves_of_killed_runs_are_cleared_away(path):
     reserve.remove()
 
 
-def test_the_reserve_of_another_index_is_left_alone(path):
+def test_a_spent_reserve_takes_no_room_even_if_somebody_reads_it(path):
+    reserve = Reserve.make(path, MIB)
+    with reserve.path.open("rb") as reader:
+        reserve.spend()
+        assert os.fstat(reader.fileno()).st_blocks == 0
+
+
+def test_what_only_looks_like_a_reserve_is_left_alone(path):
     other = Reserve.make(path.with_name("index.db2"), 5)
+    notes = path.with_name("index.db.reserve-notes")
+    notes.write_text("mine")
     Reserve.make(path, 5).remove()
-    assert other.path.exists()
+    assert other.path.stat().st_size == 5
+    assert notes.read_text() == "mine"
     other.remove()
 
 
@@ -224,7 +240,7 @@ with Store.open(path, create=True) as store:
 
 def test_a_limit_on_the_size_of_files_is_a_full_disk(path):
     result = subprocess.run(
-        [sys.executable, "-c", LIMITED, path, os.path.dirname(__file__)],
+        [sys.executable, "-c", LIMITED, path, Path(__file__).parent],
         capture_output=True,
         text=True,
         check=False,
@@ -290,9 +306,7 @@ def index(path):
     """An index of 500 spans, half of them enriched, cleanly closed."""
     with Store.open(path, create=True) as store:
         store.put_file(file(500))
-        with store.transaction():
-            for span in store.pending(0, 250):
-                save(store, span)
+        save_all(store, store.pending(0, 250))
     return path
 
 
@@ -301,10 +315,7 @@ def used(path):
     with Store.open(path) as store:
         store.totals()
         store.put_file(file(500))
-        spans = store.claim(0, 1000, lease_sec=60)
-        with store.transaction():
-            for span in spans:
-                save(store, span)
+        save_all(store, store.claim(0, 1000, lease_sec=60))
         return store.counts()
 
 
@@ -323,10 +334,8 @@ def test_a_file_cut_to_nothing_is_a_new_index(index):
 
 def test_a_last_page_that_is_missing_in_part_is_found_or_harmless(index):
     os.truncate(index, index.stat().st_size - 1)
-    try:
+    with suppress(CorruptIndexError):
         assert used(index) == (500, 500)
-    except StoreError as error:
-        assert isinstance(error, CorruptIndexError)
 
 
 @pytest.mark.parametrize("place", range(1, 12))
@@ -335,12 +344,8 @@ def test_garbage_in_the_middle_is_a_store_error_or_harmless(index, place):
     start = len(data) * place // 12
     data[start : start + 4096] = random.Random(place).randbytes(4096)
     index.write_bytes(data)
-    try:
-        enriched = used(index)[1]
-    except StoreError as error:
-        assert "; " in str(error), "says what to do"
-    else:
-        assert enriched <= 500
+    with suppress(StoreError):
+        assert used(index)[0] == 500
 
 
 def test_text_that_is_no_utf8_is_damage(index):
@@ -373,9 +378,7 @@ def test_a_rescue_saves_archived_results_too(index):
     with Store.open(index) as store:
         store.remove_file("a.py")
         store.put_file(file(3, "b.py"))
-        with store.transaction():
-            for span in store.pending(0, 3):
-                save(store, span)
+        save_all(store, store.pending(0, 3))
     found = CorruptIndexError("as if")
     aside, saved = Store.rescue(index, found)
     assert saved == 253
@@ -383,3 +386,10 @@ def test_a_rescue_saves_archived_results_too(index):
         store.put_file(file(500))
         assert store.counts() == (500, 250)
     assert aside.exists()
+
+
+def test_a_rescue_goes_on_behind_text_that_is_no_utf8(index):
+    with closing(sqlite3.connect(index)) as raw:
+        raw.execute("UPDATE enrichments SET tags = CAST(x'ff20fe' AS TEXT) WHERE rowid = 5")
+        raw.commit()
+    assert Store.rescue(index, CorruptIndexError("as if"))[1] == 250

@@ -135,6 +135,8 @@ def test_an_enriched_span_no_longer_counts_as_failed(store, path, span):
     assert (store.totals().failed, store.resting("m")) == ({"parse": 1}, 1)
     enrich(store, span)
     assert (store.totals().failed, store.resting("m"), store.next_retry("m")) == ({}, 0, None)
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT count(*) FROM llmc_failures").fetchone() == (0,)
 
 
 def test_a_span_that_another_program_enriched_does_not_rest(store, path, span):

@@ -367,7 +367,7 @@ def test_a_damaged_page_is_found_after_an_unclean_end(path):
     damaged = bytearray(path.read_bytes())
     damaged[8192:16384] = os.urandom(8192)
     path.write_bytes(damaged)
-    (path.parent / f"{path.name}-wal").touch()
+    (path.parent / f"{path.name}-wal").write_bytes(bytes(32))
     with pytest.raises(CorruptIndexError):
         Store.open(path)
 
@@ -391,10 +391,17 @@ def test_a_damaged_page_is_found_after_somebody_was_killed(damaged):
         Store.open(damaged)
 
 
+def test_an_index_that_was_only_read_is_not_looked_through(damaged):
+    """Reading leaves an empty journal behind."""
+    Store.open_readonly(damaged).close()
+    assert (damaged.parent / f"{damaged.name}-wal").exists()
+    Store.open(damaged).close()
+
+
 def test_an_index_that_others_have_open_is_not_looked_through(damaged):
     """Ten processes that start at once would each read all of it."""
     with Store.open(damaged):
-        (damaged.parent / f"{damaged.name}-wal").touch()
+        (damaged.parent / f"{damaged.name}-wal").write_bytes(bytes(32))
         Store.open(damaged).close()
 
 
@@ -507,23 +514,22 @@ def test_a_write_that_can_not_be_committed_leaves_no_transaction_open(store, pat
 def test_a_paid_result_is_on_the_disk_when_it_is_stored(store):
     """FULL: the journal is synced at every commit, so a power failure takes nothing back."""
     store.put_file(file("a.py", span("one")))
-    enrich(store, "one")
-    store.claim(0, 1, lease_sec=60)
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert store.claim(0, 1, lease_sec=60)
     assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
-def test_an_index_held_by_a_reader_can_be_opened_for_the_first_time(path):
+def test_an_index_that_another_writes_can_be_opened_for_the_first_time(path):
     """To make it WAL takes the file for oneself, and SQLite doesn't wait for that."""
     path.parent.mkdir()
     made = sqlite3.connect(path, isolation_level=None)
     made.execute("PRAGMA journal_mode = DELETE")
     made.execute("CREATE TABLE t (x)")
     made.execute("DROP TABLE t")
-    reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    reading.execute("BEGIN")
-    reading.execute("SELECT * FROM sqlite_master").fetchall()
-    threading.Timer(0.3, lambda: reading.execute("ROLLBACK")).start()
+    made.close()
+    writing = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    writing.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.3, lambda: writing.execute("ROLLBACK")).start()
     with Store.open(path) as opened:
         assert opened.counts() == (0, 0)
-    reading.close()
-    made.close()
+    writing.close()

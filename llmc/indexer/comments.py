@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tree_sitter import Node
 
@@ -12,7 +12,6 @@ from llmc.languages import Language
 MAX_HINT_CHARS = 200
 
 _OPENING = re.compile(r"^\s*(?:/\*+!?|//+!?|#+!?|\*+(?!/))?\s*")
-_CLOSING = re.compile(r"\s*\*+/\s*$")
 _NO_PROSE = re.compile(
     r"^\s*(?:#!|(?:#|//|/\*+)\s*(?:-\*-|vim:|noqa|type:|pylint|ruff:|mypy:|shellcheck|eslint|@ts-"
     r"|go:|\+build|NOLINT|SPDX-))"
@@ -32,9 +31,8 @@ def docstring(node: Node) -> str | None:
 
 def first_line(block: Sequence[Node]) -> str | None:
     """Return the first line of a block of comments that is prose, without comment marks."""
-    lines = [line for comment in block for line in _text(comment).splitlines()]
-    stripped = (_CLOSING.sub("", _OPENING.sub("", x)) for x in lines if not _NO_PROSE.match(x))
-    return _prose("\n".join(stripped))
+    lines = (line for comment in block for line in _text(comment).splitlines())
+    return _first_prose(_bare(line) for line in lines if not _NO_PROSE.match(line))
 
 
 def right_above(row: int, before: Sequence[Node], language: Language) -> list[Node]:
@@ -49,9 +47,9 @@ def right_above(row: int, before: Sequence[Node], language: Language) -> list[No
             break
         if index + 1 < len(before) and last_row(before[index + 1]) >= comment.start_point.row:
             break
-        block.insert(0, comment)
+        block.append(comment)
         row = comment.start_point.row
-    return block
+    return block[::-1]
 
 
 def last_row(node: Node) -> int:
@@ -60,10 +58,19 @@ def last_row(node: Node) -> int:
     return end.row - 1 if end.column == 0 and end.row > node.start_point.row else end.row
 
 
+def _bare(line: str) -> str:
+    """Return a line of a comment without the marks before and after it."""
+    line = _OPENING.sub("", line).rstrip()
+    return line[:-1].rstrip("*") if line.endswith("*/") else line
+
+
 def _prose(text: str) -> str | None:
+    return _first_prose(text.splitlines())
+
+
+def _first_prose(lines: Iterable[str]) -> str | None:
     """Return the first line with a letter or digit in it, cut to MAX_HINT_CHARS."""
-    lines = (line.strip() for line in text.splitlines())
-    line = next((line for line in lines if any(map(str.isalnum, line))), None)
+    line = next((line.strip() for line in lines if any(map(str.isalnum, line))), None)
     return line[:MAX_HINT_CHARS].rstrip() if line else None
 
 

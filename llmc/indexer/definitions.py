@@ -12,6 +12,7 @@ damage is taken for an unexpanded macro (`Language.tolerance`), unless it may ha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +23,9 @@ from llmc.indexer import comments, names
 from llmc.languages import BODILESS, CONTAINERS, Language
 
 MAX_SYMBOL_CHARS = 500
+
+MAX_DEPTH = 100
+"""Types inside types that are spans of their own; each of them holds the text of all inner ones."""
 
 
 class Piece(NamedTuple):
@@ -35,10 +39,14 @@ class Piece(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """What the definitions inside are named after; in a type, functions are methods."""
+    """What the definitions inside are named after; in a type, functions are methods.
+
+    `depth` counts the types around that are spans.
+    """
 
     name: str = ""
     is_type: bool = False
+    depth: int = 0
 
     def qualify(self, name: str) -> str:
         return f"{self.name}.{name}"[:MAX_SYMBOL_CHARS] if self.name and name else name or self.name
@@ -46,13 +54,17 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A node with its surroundings as the walk came by: tree-sitter's own way back is a search."""
+    """A node with its surroundings as the walk came by: tree-sitter's own way back is a search.
+
+    It is `wrapped` if its parent is a statement that holds one definition and nothing else.
+    """
 
     node: Node
     siblings: Sequence[Node]
     index: int
     scope: Scope
     parent: Spot | None
+    wrapped: bool
 
     def before(self) -> Iterator[Node]:
         """Yield the nodes before this one, nearest first, also before the blocks it opens."""
@@ -80,25 +92,38 @@ def whole(root: Node, language: Language, stem: str) -> Piece | None:
     return Piece(stem, "module", nodes[0].start_byte, nodes[-1].end_byte, hint)
 
 
-def is_sound(node: Node, language: Language) -> bool:
+def is_sound(node: Node, language: Language, known: dict[int, float] | None = None) -> bool:
     """Tell whether a node parsed, but for as much damage as the language is known to suffer.
 
-    A missing or a stray brace is too much: the node may end where it should not.
+    `known` remembers the damage of nodes by their id from one question to the next.
     """
     if not node.has_error:
         return True
     allowed = language.tolerance * (node.end_byte - node.start_byte)
-    stack = [node]
-    while stack and allowed > 0:
-        damaged = stack.pop()
-        if damaged.is_error or damaged.is_missing:
-            text = damaged.text or b""
-            if b"{" in text or b"}" in text or damaged.type == "}":
-                return False
-            allowed -= len(text)
-        elif damaged.has_error:
-            stack += damaged.children
-    return allowed > 0
+    return allowed > 0 and _damage(node, {} if known is None else known) < allowed
+
+
+def _damage(top: Node, known: dict[int, float]) -> float:
+    """Return how many bytes under a node did not parse.
+
+    A missing or a stray brace is infinitely much: the node may end where it should not.
+    """
+    around: list[Node] = []
+    stack = [top]
+    while stack:
+        node = stack.pop()
+        if node.id in known:
+            continue
+        if node.is_error or node.is_missing:
+            text = node.text or b""
+            moved = b"{" in text or b"}" in text or node.type == "}"
+            known[node.id] = math.inf if moved else len(text)
+        elif node.has_error:
+            around.append(node)
+            stack += node.children
+    for node in reversed(around):
+        known[node.id] = sum(known.get(child.id, 0) for child in node.children)
+    return known.get(top.id, 0)
 
 
 class _Walk:
@@ -109,6 +134,7 @@ class _Walk:
         self._walked = language.through | language.wrappers | {"ERROR"}
         self._definable = {*language.spans, *language.bindings, *language.wrappers}
         self._stack: list[Spot] = []
+        self._damage: dict[int, float] = {}
 
     def pieces(self, root: Node) -> Iterator[Piece]:
         self._enter(root, Scope(), None)
@@ -121,13 +147,19 @@ class _Walk:
                 yield from self._definition(spot, spot.node, names.own(spot.node))
             elif kind in self._language.scopes:
                 name = spot.scope.qualify(names.own(spot.node) or "")
-                self._enter(spot.node, Scope(name), spot)
+                self._enter(spot.node, Scope(name, depth=spot.scope.depth), spot)
             elif kind in self._walked:
                 self._enter(spot.node, spot.scope, spot)
 
     def _enter(self, node: Node, scope: Scope, parent: Spot | None) -> None:
         siblings = node.children
-        self._stack += [Spot(n, siblings, i, scope, parent) for i, n in enumerate(siblings)]
+        wrappers = self._language.wrappers
+        wraps = parent is not None and parent.node.type in wrappers and self._holds_one(siblings)
+        self._stack += [Spot(n, siblings, i, scope, parent, wraps) for i, n in enumerate(siblings)]
+
+    def _holds_one(self, nodes: Sequence[Node]) -> bool:
+        kinds = [node.type for node in nodes]
+        return "(" not in kinds and sum(kind in self._definable for kind in kinds) <= 1
 
     def _binding(self, spot: Spot) -> Iterator[Piece]:
         """Take `name = value` for the definition of its value, if that is a function or class."""
@@ -141,7 +173,8 @@ class _Walk:
         if name and definition is not None:
             yield from self._definition(spot, definition, name)
         elif name and value.type == "object":
-            self._enter(value, Scope(spot.scope.qualify(name), is_type=True), spot)
+            scope = Scope(spot.scope.qualify(name), is_type=True, depth=spot.scope.depth)
+            self._enter(value, scope, spot)
         else:
             self._enter(spot.node, spot.scope, spot)
 
@@ -152,12 +185,15 @@ class _Walk:
         inner = names.spelled_out(node)
         if not name or not (body or inner or _fills_lines(node, kind)):
             return
-        sound = is_sound(node, self._language) or (kind in CONTAINERS and _has_frame(node, body))
+        sound = is_sound(node, self._language, self._damage) or (
+            kind in CONTAINERS and _has_frame(node, body)
+        )
         if sound:
             yield self._piece(spot, node, name, kind)
         if kind in CONTAINERS:
-            scope = spot.scope.qualify(names.of_members(node, name))
-            self._enter(inner or node, Scope(scope, is_type=True), spot)
+            if spot.scope.depth < MAX_DEPTH:
+                scope = spot.scope.qualify(names.of_members(node, name))
+                self._enter(inner or node, Scope(scope, True, spot.scope.depth + 1), spot)
         elif not sound and body is not None:
             self._enter(body, spot.scope, spot)
 
@@ -183,10 +219,7 @@ class _Walk:
 
     def _outermost(self, spot: Spot) -> Spot:
         """Climb to the statement around a definition, as long as it holds nothing else."""
-        while spot.parent is not None and spot.parent.node.type in self._language.wrappers:
-            kinds = [node.type for node in spot.siblings]
-            if "(" in kinds or sum(kind in self._definable for kind in kinds) > 1:
-                break
+        while spot.wrapped and spot.parent is not None:
             spot = spot.parent
         return spot
 

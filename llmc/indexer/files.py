@@ -7,13 +7,14 @@ so nothing outside the repository is ever read.
 
 from __future__ import annotations
 
-import contextlib
+import os
 import re
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from pathspec import GitIgnoreSpec
 
@@ -23,6 +24,10 @@ from llmc.errors import ConfigError
 RAGIGNORE = ".ragignore"
 
 _GIT_SECONDS = 120
+_RAGIGNORE_BYTES = 1024 * 1024
+_SLOW = re.compile(r"(?:\*[^/*]+){3}\*|(?:\*\*.*){3}")
+"""Four * in a name, or three ** in a line: each takes a long name's length times as long."""
+
 _TEST_FOLDERS = frozenset({"test", "tests", "testing", "testdata", "__tests__", "spec", "specs"})
 _TEST_FILE = re.compile(r"(test|conftest)\.\w+|test_.*|.*[_.-](test|spec)\.\w+|.*Tests?\.java")
 
@@ -31,8 +36,10 @@ def source_files(repo: Path, exclude: str = "") -> list[str]:
     """Return the paths of all source files, relative to `repo`, with "/".
 
     Code comes first, then tests, then documents, each by path: so they are enriched. Left out are
-    links, submodules, and names that are not UTF-8. `exclude` is as in `Ignored`. Raises
-    ConfigError if git is missing or knows no repository at `repo`.
+    links, submodules, and whatever else is no regular file. Bytes of a name that are not UTF-8 are
+    surrogates, as `os.fsdecode` gives them; `parse_file` refuses such a file with a word on its
+    name. `exclude` is as in `Ignored`. Raises ConfigError if git is missing or knows no repository
+    at `repo`.
     """
     listing = _git(repo, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if listing.returncode:
@@ -130,7 +137,7 @@ class _Tree:
             if not self._is_real(full.parent) or not stat.S_ISREG(full.lstat().st_mode):
                 return False
             if languages.needs_content(path):
-                with full.open("rb") as file:
+                with open_file(full) as file:
                     first_line = file.readline(256)
         except OSError:  # deleted, or no permission to look for a shebang
             return False
@@ -138,13 +145,38 @@ class _Tree:
 
     def _is_real(self, folder: Path) -> bool:
         if folder not in self._real:
-            self._real[folder] = folder.resolve() == folder
+            self._real[folder] = os.path.realpath(folder) == str(folder)
         return self._real[folder]
 
 
+def open_file(path: Path) -> BinaryIO:
+    """Open a file for reading, but no link, and without waiting for the other end of a pipe.
+
+    Raises OSError.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags), "rb")
+
+
 def _ragignore(file: Path) -> GitIgnoreSpec:
+    """Read a .ragignore; a link to another file of the repository is as good as a file.
+
+    Raises ConfigError.
+    """
     try:
-        return GitIgnoreSpec.from_lines(file.read_text(encoding="utf-8-sig").splitlines())
+        root, real = os.path.realpath(file.parent), os.path.realpath(file)
+        if os.path.commonpath([root, real]) != root:
+            raise ValueError(f"a link to {real}, outside the repository")
+        with open_file(Path(real)) as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise ValueError("no regular file")
+            text = opened.read(_RAGIGNORE_BYTES + 1)
+        if len(text) > _RAGIGNORE_BYTES:
+            raise ValueError(f"more than {_RAGIGNORE_BYTES} bytes")
+        lines = text.decode("utf-8-sig").splitlines()
+        if slow := [line for line in lines if not line.startswith("#") and _SLOW.search(line)]:
+            raise ValueError(f"{slow[0][:100]!r} has more * than can be matched in time")
+        return GitIgnoreSpec.from_lines(lines)
     except FileNotFoundError:
         return GitIgnoreSpec.from_lines([])
     except (OSError, ValueError) as exc:
@@ -177,10 +209,7 @@ def _complaint(result: subprocess.CompletedProcess[bytes]) -> str:
 
 
 def _paths(listing: bytes) -> Iterator[str]:
-    for name in listing.split(b"\0"):
-        with contextlib.suppress(UnicodeDecodeError):
-            if name:
-                yield name.decode("utf-8")
+    return (name.decode("utf-8", "surrogateescape") for name in listing.split(b"\0") if name)
 
 
 def _rank(path: str) -> int:

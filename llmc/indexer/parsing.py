@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import resource
 import stat
+import sys
 import time
 from bisect import bisect_left
 from functools import cache
@@ -25,6 +27,7 @@ from llmc import languages
 from llmc.errors import IndexingError
 from llmc.indexer import definitions, sections
 from llmc.indexer.definitions import Piece
+from llmc.indexer.files import open_file
 from llmc.languages import Language
 from llmc.models import ParsedFile, ParsedSpan
 
@@ -33,6 +36,9 @@ MAX_FILE_BYTES = 2 * 1024 * 1024
 
 MAX_PARSE_SECONDS = 15.0
 """A file of the largest size parses in two; only damage makes tree-sitter search for long."""
+
+MAX_PARSE_BYTES = 1024**3
+"""Memory that the parsing of one file may take, twice that of the densest sound file."""
 
 MAX_MEAN_LINE = 400
 """Bytes a line, on average over a file of code: beyond it no person wrote the file."""
@@ -49,8 +55,11 @@ def parse_file(repo: Path, path: str) -> ParsedFile:
 
     `path` is relative to `repo`, with "/". Raises IndexingError, with the file and the reason, if
     it is no regular file inside the repository, unreadable, larger than MAX_FILE_BYTES, binary,
-    not UTF-8, in no known language, minified, or cannot be parsed.
+    not UTF-8, in no known language, minified, or cannot be parsed; also if its name is not UTF-8.
     """
+    name = os.fsencode(path).decode("utf-8", "backslashreplace")
+    if name != path:
+        raise IndexingError(f"'{name}': has a name that is not UTF-8; rename it")
     try:
         return _parse(repo, path)
     except IndexingError as exc:
@@ -80,14 +89,11 @@ def _parse(repo: Path, path: str) -> ParsedFile:
 
 def _read(repo: Path, path: str) -> tuple[bytes, os.stat_result]:
     """Return a file's bytes, with the size and time that belong to those very bytes."""
-    root = repo.resolve()
-    full = root / path
-    if PurePosixPath(path).is_absolute() or full.resolve() != full:
+    full = Path(os.path.realpath(repo), path)
+    if PurePosixPath(path).is_absolute() or os.path.realpath(full) != str(full):
         raise IndexingError("is reached through a symbolic link or outside the repository")
-    # A named pipe must not hang the run, nor a link put there since the check be followed.
-    descriptor = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
+    with open_file(full) as file:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise IndexingError("is not a regular file")
         source = file.read(MAX_FILE_BYTES + 1)
@@ -138,19 +144,27 @@ def _tree(source: bytes, language: Language) -> Node:
     if language.noise is not None:  # blanks of the same length, so that every offset holds
         source = language.noise.sub(lambda match: b" " * len(match[0]), source)
     deadline = time.monotonic() + MAX_PARSE_SECONDS
+    roomy = _peak_bytes() + MAX_PARSE_BYTES
 
     def read(offset: int, _point: object) -> bytes:
         return source[offset : offset + _CHUNK]
 
-    def late(_offset: int, _has_error: bool) -> bool:
-        return time.monotonic() > deadline
+    def too_much(_offset: int, _has_error: bool) -> bool:
+        return time.monotonic() > deadline or _peak_bytes() > roomy
 
     try:
-        return Parser(_grammar(language.name)).parse(read, progress_callback=late).root_node
+        return Parser(_grammar(language.name)).parse(read, progress_callback=too_much).root_node
     except ValueError as exc:  # tree-sitter's word for "stopped by the callback"
         raise IndexingError(
-            f"takes more than {MAX_PARSE_SECONDS:g} s to parse as {language.name}"
+            f"takes more than {MAX_PARSE_SECONDS:g} s or {MAX_PARSE_BYTES >> 20} MiB to parse as"
+            f" {language.name}"
         ) from exc
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this process has ever taken."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 @cache

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from tree_sitter import Node
 
-from llmc.indexer.definitions import Piece
+from llmc.indexer.definitions import MAX_SYMBOL_CHARS, Piece
+from llmc.indexer.names import MAX_NAME_CHARS
 
 SEPARATOR = " > "
 _METADATA = frozenset({"minus_metadata", "plus_metadata"})
@@ -37,7 +38,7 @@ def cut(root: Node, source: bytes, stem: str) -> list[Piece]:
     for heading, end in zip(headings, ends[1:], strict=True):
         path = [*(outer for outer in path if outer.level < heading.level), heading]
         if source[heading.end : end].strip():
-            symbol = SEPARATOR.join(outer.title for outer in path)
+            symbol = SEPARATOR.join(outer.title for outer in path)[:MAX_SYMBOL_CHARS]
             pieces.append(Piece(symbol, "section", heading.start, end))
     return pieces
 
@@ -59,7 +60,8 @@ def _headings(root: Node) -> Iterator[_Heading]:
 def _title(heading: Node) -> str:
     content = heading.child_by_field_name("heading_content")
     raw = (content.text or b"").decode("utf-8", "replace") if content is not None else ""
-    words = _LINK.sub(r"\1", raw).split()
+    # Links take long to find in a heading that is all brackets, so only its beginning is read.
+    words = _LINK.sub(r"\1", raw[: 2 * MAX_NAME_CHARS]).split()
     if words and not words[-1].strip("#"):
         words.pop()
-    return " ".join(words) or _UNTITLED
+    return " ".join(words)[:MAX_NAME_CHARS] or _UNTITLED

@@ -1,0 +1,30 @@
+"""The index file: opening it, writing to it, and what SQLite's errors mean to a user.
+
+In reading order: `opening` makes or opens an index and finds out whether it is sound, `writing` has
+the transactions that every change is made in, `trouble` turns errors into words and advice,
+`reserve` keeps room on the disk for what is paid for. The tables are in `llmc.tables`.
+"""
+
+from llmc.database.opening import (
+    connect,
+    connect_readonly,
+    connect_untouched,
+    damage,
+    move_aside,
+)
+from llmc.database.reserve import Reserve
+from llmc.database.trouble import mapped
+from llmc.database.writing import BUSY_TIMEOUT_SEC, transaction, writing
+
+__all__ = [
+    "BUSY_TIMEOUT_SEC",
+    "Reserve",
+    "connect",
+    "connect_readonly",
+    "connect_untouched",
+    "damage",
+    "mapped",
+    "move_aside",
+    "transaction",
+    "writing",
+]

@@ -1,0 +1,111 @@
+"""Room on the disk that is kept for what is paid for."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import re
+import sqlite3
+from contextlib import closing, suppress
+from io import FileIO
+from pathlib import Path
+from urllib.parse import quote
+
+from llmc.database.trouble import NO_ROOM, files_of
+from llmc.errors import FullDiskError
+from llmc.owners import is_at, locked
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+class Reserve:
+    """A file of real bytes that is given up when the disk is full.
+
+    The room it leaves is for replies that are paid for and not yet stored. Each run has its own:
+    `<index>.reserve`, or with a number behind it while other runs are at work on the index.
+    """
+
+    def __init__(self, index_path: Path, path: Path, file: FileIO) -> None:
+        self.path = path
+        self._index_path = index_path
+        self._file = file
+
+    @classmethod
+    def make(cls, index_path: Path, size: int) -> Reserve:
+        """Set `size` bytes aside beside an index; what killed runs left is cleared away.
+
+        Raises FullDiskError, which says how much room is missing, and StoreError.
+        """
+        with files_of(index_path, f"cannot set room aside beside {index_path}"):
+            name = re.compile(re.escape(index_path.name) + r"\.reserve(-[0-9]+)?")
+            for left in index_path.parent.iterdir():
+                if name.fullmatch(left.name) and (old := _taken(left)):
+                    _give_up(left, old)
+            numbers = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+            paths = (Path(f"{index_path}.reserve{number}") for number in numbers)
+            path, file = next((path, file) for path in paths if (file := _taken(path, make=True)))
+            missing = size - _fill(file, size)
+            if missing:
+                _give_up(path, file)
+                raise FullDiskError(
+                    f"{index_path}: {_mib(size)} are kept free for replies that are paid for, and "
+                    f"{_mib(missing)} of that are missing on the disk; free some disk space"
+                )
+        return cls(index_path, path, file)
+
+    def spend(self) -> bool:
+        """Give the room up; False if that was done before.
+
+        The index's journal is folded into it as well, which leaves room for a new one. Call it
+        outside of a transaction.
+        """
+        if self._file.closed:
+            return False
+        self.remove()
+        address = f"file:{quote(os.fsencode(self._index_path))}?mode=rw"
+        with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return True
+
+    def remove(self) -> None:
+        """Remove the file, at the end of a run; a second time does nothing."""
+        if not self._file.closed:
+            _give_up(self.path, self._file)
+
+
+def _taken(path: Path, *, make: bool = False) -> FileIO | None:
+    """Open a reserve and lock it; None if a living run has it."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_CREAT if make else 0)
+    try:
+        file = FileIO(os.open(path, flags, 0o644), "r+")
+    except FileNotFoundError:
+        return None
+    if locked(file.fileno(), fcntl.LOCK_EX) is False or not is_at(file.fileno(), path):
+        file.close()
+        return None
+    return file
+
+
+def _give_up(path: Path, file: FileIO) -> None:
+    # Cut first: a file that somebody still has open would keep its room.
+    file.truncate(0)
+    with suppress(FileNotFoundError):
+        path.unlink()
+    file.close()
+
+
+def _fill(file: FileIO, size: int) -> int:
+    """Write noise, which no file system stores in less room; return how much of it fitted."""
+    noise, written = os.urandom(_CHUNK_BYTES), 0
+    try:
+        while written < size:
+            written += file.write(noise[: size - written])
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+    return written
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
