@@ -6,6 +6,7 @@ control: `plain` takes control characters out, and no markup is read.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from llmc.doctor import Finding, Report
 from llmc.reader import StoredResult, Totals
-from llmc.text import place, plain
+from llmc.text import one_line, place, plain
 
 SNIPPET_STYLE = "cyan"
 
@@ -28,6 +29,8 @@ def status_view(totals: Totals) -> RenderableType:
     head = Text(f"{totals.files} files, {totals.spans} spans: ", style="bold")
     head.append(f"{totals.enriched} enriched, {totals.pending} pending, {failed} failed")
     parts: list[RenderableType] = [head]
+    if totals.claimed:
+        parts.append(Text(f"{totals.claimed} are in work now"))
     if totals.twins:
         parts.append(Text(f"{totals.twins} further places with the same text share a span"))
     languages = _table("language", "files", "spans", "enriched")
@@ -82,15 +85,31 @@ def _result(result: StoredResult) -> RenderableType:
 
 
 def _missing(result: StoredResult) -> Text:
-    outcome = result.outcome
-    if outcome is None or outcome.result != "fail":
+    failure = result.failure
+    if failure is None:
         return Text("not enriched yet", style="dim")
-    return Text(f"failed ({plain(outcome.reason)}): {plain(outcome.detail or '')}", style="red")
+    times = "" if failure.count == 1 else f" {failure.count} times"
+    text = Text(
+        f"failed{times} ({plain(failure.kind)}): {plain(failure.detail or '')}", style="red"
+    )
+    if failure.retry_at > time.time():
+        text.append(f"\nleft alone until {_clock(failure.retry_at)}", style="dim")
+    if failure.excerpt:
+        text.append(f"\nthe reply began: {one_line(failure.excerpt)[:200]}", style="dim")
+    return text
+
+
+def _clock(seconds: float) -> str:
+    """Return an epoch time as people here write it; one that no clock shows is far away."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return "some distant day"
 
 
 def result_record(result: StoredResult) -> dict[str, Any]:
     """Return a span with its enrichment as a JSON object."""
-    span, outcome = result.span, result.outcome
+    span, outcome, failure = result.span, result.outcome, result.failure
     return {
         "path": span.path,
         "lang": span.lang,
@@ -101,8 +120,16 @@ def result_record(result: StoredResult) -> dict[str, Any]:
         "twin_of": result.twin_of,
         "enrichment": result.enrichment,
         "failure": (
-            {"reason": outcome.reason, "detail": outcome.detail, "attempts": outcome.attempts}
-            if outcome and outcome.result == "fail" and not result.enrichment
+            {
+                "reason": failure.kind,
+                "detail": failure.detail,
+                "attempts": outcome.attempts if outcome else None,
+                "runs": failure.count,
+                "reply": failure.excerpt,
+                "failed_at": failure.failed_at,
+                "retry_at": failure.retry_at,
+            }
+            if failure
             else None
         ),
     }
@@ -117,6 +144,7 @@ def status_record(totals: Totals) -> dict[str, Any]:
         "pending": totals.pending,
         "failed": sum(totals.failed.values()),
         "failed_by_kind": totals.failed,
+        "claimed": totals.claimed,
         "twins": totals.twins,
         "languages": {
             language: dict(zip(("files", "spans", "enriched"), counts, strict=True))

@@ -9,7 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,14 +38,30 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """That a span failed, over all runs: how often, how last, the start of the refused reply.
+
+    Times are epoch seconds; before `retry_at` it is left alone.
+    """
+
+    count: int
+    kind: str
+    detail: str | None
+    excerpt: str | None
+    failed_at: float
+    retry_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class StoredResult:
-    """A span as `llmc show` prints it: its enrichment and its last outcome, None if not there."""
+    """A span as `llmc show` prints it; None for what is not there."""
 
     span: Span
     summary: str | None = None
     enrichment: dict[str, Any] | None = None
     outcome: Outcome | None = None
     twin_of: str | None = None
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +270,7 @@ class Reader:
             by = span.start_line - original_start
             enrichment = enrichment | {"evidence": moved(enrichment["evidence"], by)}
         place = f"{original_path}:{original_start}"
-        return StoredResult(span, original.summary, enrichment, original.outcome, place)
+        return replace(original, span=span, enrichment=enrichment, twin_of=place)
 
     def _results(self, condition: str, values: Iterable[Any]) -> list[StoredResult]:
         results = ", ".join(f"e.{name}" for name in RESULT_COLUMNS.split(", "))
@@ -268,7 +284,19 @@ class Reader:
             f"LEFT JOIN enrichments e ON e.span_hash = s.span_hash {join} WHERE {condition}",
             values,
         )
-        return [_result(row) for row in rows]
+        found = [_result(row) for row in rows]
+        if "llmc_failures" not in self._ours():
+            return found
+        return [
+            result if result.enrichment else replace(result, failure=self._failure(result.span))
+            for result in found
+        ]
+
+    def _failure(self, span: Span) -> Failure | None:
+        columns = ", ".join(Failure.__slots__)
+        query = f"SELECT {columns} FROM llmc_failures WHERE span_hash = ?"
+        rows = self._rows(query, (span.span_hash,))
+        return Failure(*rows[0]) if rows else None
 
     def _has_ours(self) -> bool:
         return {"llmc_twins", "llmc_outcomes", "llmc_archive"} <= self._ours()

@@ -119,16 +119,15 @@ def read_source(repo: Path, span: Span, *, verify: bool = True) -> str | None:
     The path comes from the database. What counts is where the opened file really is: one outside
     the repository, or one that is no plain file, is not read.
     """
-    root = _resolved(repo)
+    root = _root(repo)
+    path = f"{root}{span.path}"
     try:
-        descriptor = os.open(root / span.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
         return None
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or not _real_path(
-            descriptor, root / span.path
-        ).is_relative_to(root):
+        if not (stat.S_ISREG(status.st_mode) and _real_path(descriptor, path).startswith(root)):
             return None
         start, end = max(0, span.byte_start), min(span.byte_end, status.st_size)
         code = os.pread(descriptor, max(0, end - start), start)
@@ -142,16 +141,17 @@ def read_source(repo: Path, span: Span, *, verify: bool = True) -> str | None:
 
 
 @lru_cache(maxsize=8)
-def _resolved(repo: Path) -> Path:
-    return repo.resolve()
+def _root(repo: Path) -> str:
+    """Return where a repository really is, with a slash at the end."""
+    return str(repo.resolve() / "_")[:-1]
 
 
-def _real_path(descriptor: int, path: Path) -> Path:
+def _real_path(descriptor: int, path: str) -> str:
     """Return where an open file is; the system knows best, and nobody can swap a link meanwhile."""
     try:
-        return Path(f"/proc/self/fd/{descriptor}").readlink()
+        return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - text is all we need
     except OSError:
-        return path.resolve()
+        return os.path.realpath(path)
 
 
 def _job(settings: Settings, rules: Rules, span: Span, code: str) -> Job:

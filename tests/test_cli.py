@@ -409,3 +409,44 @@ def test_a_key_that_a_gateway_quotes_back_appears_nowhere(repo, clean_environ):
     assert result.returncode == 1
     assert "HTTP 400" in written
     assert "planted" not in written
+
+
+@pytest.fixture
+def failed_once(repo, clean_environ):
+    """A repository whose five spans all failed by an escape-ridden reply of the wrong shape."""
+    reply = Reply(text='{"summary": "\\u001b[31mwrong name\\u001b[0m"}')
+    with FakeOllama(lambda call: reply) as bad:
+        clean_environ["ENRICH_OLLAMA_HOSTS"] = bad.url
+        assert llmc("enrich", repo, "--retries", 1, env=clean_environ).returncode == 1
+    return repo
+
+
+def test_show_says_how_a_span_failed_and_until_when_it_rests(failed_once, clean_environ):
+    text = llmc("show", failed_once / "small.py:4", env=clean_environ).stdout
+    assert "failed (validation)" in text
+    assert "left alone until 20" in text
+    assert "the reply began" in text
+    assert "wrong name" in text
+    assert "\x1b" not in text
+
+
+def test_show_in_json_has_the_failure_with_its_reply(failed_once, clean_environ):
+    [shown] = json.loads(
+        llmc("show", failed_once / "small.py:4", "--json", env=clean_environ).stdout
+    )
+    failure = shown["failure"]
+    assert (failure["reason"], failure["runs"]) == ("validation", 1)
+    assert failure["retry_at"] - failure["failed_at"] == pytest.approx(3600)
+    assert "wrong name" in failure["reply"]
+
+
+def test_failed_spans_rest_until_they_are_asked_for(failed_once, clean_environ):
+    with FakeOllama(lambda call: GOOD) as good:
+        clean_environ["ENRICH_OLLAMA_HOSTS"] = good.url.replace("127.0.0.1", "localhost")
+        rest = llmc("enrich", failed_once, env=clean_environ)
+        assert "5 failed in earlier runs and rest" in rest.stdout
+        assert good.calls == ()
+        again = llmc("enrich", failed_once, "--retry-failed", env=clean_environ)
+    assert "5 enriched, 0 failed, 0 left" in again.stdout
+    status = json.loads(llmc("status", failed_once, "--json", env=clean_environ).stdout)
+    assert (status["enriched"], status["pending"], status["failed"]) == (5, 0, 0)
