@@ -422,7 +422,7 @@ def failed_once(repo, clean_environ):
 
 
 def test_show_says_how_a_span_failed_and_until_when_it_rests(failed_once, clean_environ):
-    text = llmc("show", failed_once / "small.py:4", env=clean_environ).stdout
+    text = llmc("show", "small.py:4", env=clean_environ, cwd=failed_once).stdout
     assert "failed (validation)" in text
     assert "left alone until 20" in text
     assert "the reply began" in text
@@ -432,7 +432,7 @@ def test_show_says_how_a_span_failed_and_until_when_it_rests(failed_once, clean_
 
 def test_show_in_json_has_the_failure_with_its_reply(failed_once, clean_environ):
     [shown] = json.loads(
-        llmc("show", failed_once / "small.py:4", "--json", env=clean_environ).stdout
+        llmc("show", "small.py:4", "--json", env=clean_environ, cwd=failed_once).stdout
     )
     failure = shown["failure"]
     assert (failure["reason"], failure["runs"]) == ("validation", 1)
