@@ -2,7 +2,8 @@
 
 A repository becomes spans, a span becomes a prompt, a cascade of backends answers it, the reply is
 accepted or refused, the store keeps it, and every attempt is accounted for. To read the code, go
-in this order: models, errors, reply, routing, cascade, engine; the rest serves these.
+in this order: models, errors, reply, routing, cascade, scheduler, run, engine; the rest serves
+these.
 
     from llmc import enrich, index, load_settings, select
 
@@ -31,6 +32,7 @@ _HOMES = {
     "RunReport": "models",
     "Settings": "config",
     "Span": "models",
+    "Stop": "stopping",
     "Store": "store",
     "StoreError": "errors",
     "enrich": "engine",
@@ -54,6 +56,7 @@ __all__ = [
     "RunReport",
     "Settings",
     "Span",
+    "Stop",
     "Store",
     "StoreError",
     "__version__",
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
     from llmc.events import EventHook
     from llmc.models import AttemptRecord, Enrichment, IndexReport, RunReport, Span
     from llmc.selection import select
+    from llmc.stopping import Stop
     from llmc.store import Store
 
 

@@ -58,10 +58,7 @@ def read(
     """
     try:
         with _uncollected(len(text)):
-            reply = _normalised(_object(text), lines)
-            if require_summary and "\\u0000" in text:
-                _replace_nul(reply)
-            return _validated(reply, require_summary)
+            return _accepted(text, lines, require_summary)
     except ValidationError as error:
         kind, detail = "validation", _first_problem(error)
     except _InvalidError as error:
@@ -134,6 +131,19 @@ def _is_truncated(text: str, done_reason: object, eval_count: object) -> bool:
     if not text.rstrip().endswith(("}", "]", '"')):
         return True
     return isinstance(eval_count, int) and eval_count <= 0
+
+
+def _accepted(text: str, span_lines: Sequence[int], require_summary: bool) -> Enrichment:
+    reply = _normalised(_object(text), span_lines)
+    if require_summary and "\\u0000" in text:
+        _replace_nul(reply)
+    enrichment = Enrichment.model_validate(reply)
+    words = len(enrichment.summary_120w.split())
+    if words > MAX_SUMMARY_WORDS:
+        raise _InvalidError(f"summary_120w has {words} words; at most {MAX_SUMMARY_WORDS} fit")
+    if require_summary and not enrichment.summary_120w:
+        raise _InvalidError("summary_120w is empty")
+    return enrichment
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -246,16 +256,6 @@ def _evidence(reply: Mapping[str, Any], span_lines: Sequence[int]) -> list[dict[
         for name in EVIDENCE_FIELDS
         if reply[name] and name not in cited
     ]
-
-
-def _validated(reply: dict[str, Any], require_summary: bool) -> Enrichment:
-    enrichment = Enrichment.model_validate(reply)
-    words = len(enrichment.summary_120w.split())
-    if words > MAX_SUMMARY_WORDS:
-        raise _InvalidError(f"summary_120w has {words} words; at most {MAX_SUMMARY_WORDS} fit")
-    if require_summary and not enrichment.summary_120w:
-        raise _InvalidError("summary_120w is empty")
-    return enrichment
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -218,6 +218,7 @@ class Spread(Scheduler[T]):
         super().__init__(lanes, now)
         self._fresh: defaultdict[str, deque[T]] = defaultdict(deque)
         self._own: defaultdict[tuple[int, str], deque[T]] = defaultdict(deque)
+        self._waiting_at_hosts = 0
         self._routes = [_routes(lanes, index) for index in range(len(lanes.lanes))]
         self._seeks = [self._serves(index, LOCAL_TIERS) for index in range(len(lanes.lanes))]
         self._most_fresh = BLOCK * len(lanes.lanes)
@@ -235,6 +236,7 @@ class Spread(Scheduler[T]):
             self._fresh[task.tier].append(task)
         else:
             self._own[lane, task.tier].append(task)
+            self._waiting_at_hosts += 1
 
     def has_room(self, open_tasks: int) -> bool:
         not_begun = sum(map(len, self._fresh.values()))
@@ -297,11 +299,12 @@ class Spread(Scheduler[T]):
         routes = [r for r in self._routes[lane][block] if state.has_room(r[1].steps[0].slots)]
         for tier, choice in routes:
             if self._own[lane, tier]:
+                self._waiting_at_hosts -= 1
                 return self._own[lane, tier].popleft(), choice
         for tier, choice in routes:
             if self._fresh[tier]:
                 return self._fresh[tier].popleft(), choice
-        for tier, choice in routes:
+        for tier, choice in routes if self._waiting_at_hosts else ():
             for other in range(len(self.states)):
                 found = self._taken_over(lane, other, tier, help_out=help_out)
                 if found:
@@ -320,6 +323,7 @@ class Spread(Scheduler[T]):
         for position, task in enumerate(itertools.islice(queue, 16)):
             if rests or lane not in task.been:
                 del queue[position]
+                self._waiting_at_hosts -= 1
                 return task
         return None
 

@@ -397,7 +397,7 @@ def _row(result: Enrichment, model: str, schema_version: str, now: float) -> tup
     return (
         result.summary_120w,
         _storable(",".join(result.tags)) or None,
-        json.dumps([entry.model_dump() for entry in result.evidence]),
+        json.dumps([{"field": entry.field, "lines": entry.lines} for entry in result.evidence]),
         _storable(result.model if "model" in given else model),
         str(int(now)),
         _storable(result.schema_version if "schema_version" in given else schema_version),
@@ -411,7 +411,9 @@ def _row(result: Enrichment, model: str, schema_version: str, now: float) -> tup
 
 def _storable(value: Any) -> Any:
     """Replace what a database can't hold: half a surrogate pair, which JSON can spell."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "replace").decode()
 
 
 def _shifted(evidence: str, by: int) -> str:
