@@ -7,11 +7,13 @@ found by tests/chaos goes there for good.
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
 import tracemalloc
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,14 +97,28 @@ def test_a_refusal_does_not_hold_on_to_what_was_read() -> None:
     try:
         with pytest.raises(BackendError) as caught:
             read(text, (10, 20))
-        caught.value.__traceback__ = None
         assert tracemalloc.get_traced_memory()[0] < 1_000_000
+        assert caught.value.failure_type == "validation"
     finally:
         tracemalloc.stop()
 
 
-def test_a_reply_of_very_many_values_is_refused_before_they_take_room() -> None:
-    text = '{"inputs": [' + "[]," * 3_000_000 + "[]]}"
+@pytest.mark.parametrize("collecting", [True, False])
+@pytest.mark.parametrize("text", ['{"inputs": []}', "{" + " " * 100_000 + "}", "{" * 100_000])
+def test_the_garbage_collector_is_left_as_it_was(text: str, collecting: bool) -> None:
+    assert gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        with suppress(BackendError):
+            read(text, (10, 20))
+        assert gc.isenabled() == collecting
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", '""', "1"])
+def test_a_reply_of_very_many_values_is_refused_before_they_take_room(value: str) -> None:
+    text = '{"inputs": [' + f"{value}," * 2_000_000 + "[]]}"
     tracemalloc.start()
     try:
         with pytest.raises(BackendError):

@@ -251,3 +251,7 @@ def test_a_reply_written_character_by_character_is_judged_as_by_the_plain_guard(
 def test_a_text_longer_than_any_reply_is_stopped(more, stop):
     text = '{"' + NUMBERS * 50
     assert fed(text[: MAX_CHARS + more], size=1000).stop == stop
+
+
+def test_a_long_line_may_come_in_very_many_chunks():
+    assert list(lines(iter([b"x"] * 400_000))) == [b"x" * 400_000]
