@@ -16,7 +16,7 @@ CODE    := $(foreach dir,llmc tools scripts tests bench,$(if $(wildcard $(dir)/*
 export REPO LIMIT
 
 .DEFAULT_GOAL := help
-.PHONY: help install enrich test check bench pins clean
+.PHONY: help install enrich test chaos check bench pins clean
 
 help: ## Show this list
 	@echo 'usage: make TARGET'
@@ -38,6 +38,9 @@ enrich: install ## Index and enrich a repository, show the result [REPO=. LIMIT=
 
 test: $(VENV)/.dev ## Run all tests
 	$(VENV)/bin/python -m pytest -n 2 -q
+
+chaos: $(VENV)/.dev ## Prove docs/reliability.md at length, in 15 minutes [LLMC_SEED=N repeats one]
+	LLMC_CHAOS=1 $(VENV)/bin/python -m pytest -q -rPs --durations=10 tests/chaos
 
 check: $(VENV)/.dev ## Check format, lint and types
 	$(VENV)/bin/ruff format --check .

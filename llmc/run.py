@@ -289,7 +289,8 @@ class Run:
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._stopping and (left := until - time.monotonic()) > 0:
-            self._receive(left)
+            self._receive(min(left, RENEWAL_SEC))
+            self._keep_house()
 
     def _planned(self) -> Iterator[Job]:
         """Yield a job for each pending span, claimed a few at a time; last, those of dead runs."""

@@ -1,0 +1,96 @@
+"""docs/reliability.md says what the code does: its bounds, its statuses, its proofs."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from llmc import calls, config, gpu, hosts, journal, jsonl, lanes, routing, run
+from llmc.backends import CONNECT_TIMEOUT_SEC, _base, openai
+from llmc.database import BUSY_TIMEOUT_SEC, opening
+from llmc.indexer import files
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "reliability.md").read_text()
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in PAGE.splitlines()
+    if line.startswith("|")
+]
+
+
+def bound(start):
+    """Return the numbers in the second cell of the row that begins so."""
+    [row] = [row for row in ROWS if row[0].startswith(start)]
+    return [float(number) for number in re.findall(r"\d+\.?\d*", row[1])]
+
+
+@pytest.mark.parametrize(
+    ("row", "constants"),
+    [
+        ("a connection to a host", [CONNECT_TIMEOUT_SEC]),
+        ("a reply", [lanes.CALL_TIMEOUT_SEC, config.Flags().gateway_timeout]),
+        ("the counts after the end of a reply", [openai.LINGER_SEC]),
+        ("the next attempt of a span", [config.Flags().retry_wait]),
+        ("a host that rests", [hosts.FIRST_REST_SEC, hosts.LONGEST_REST_SEC]),
+        ("any host, where work is left", [config.HOST_PATIENCE_SEC]),
+        ("a call that overruns", [calls.GRACE_SEC, run.RENEWAL_SEC]),
+        ("a log, while another program", [jsonl.LOCK_PATIENCE_SEC]),
+        ("others that are opening the index", [opening.OPENING_PATIENCE_SEC]),
+        ("git, when files are listed", [files._GIT_SECONDS]),
+        ("`nvidia-smi`", [gpu.QUERY_TIMEOUT_SEC, gpu.FIRST_SAMPLE_SEC]),
+        ("calls in flight, after the second", [run.HALT_SEC]),
+        ("the claims of a process", [run.LEASE_SEC, run.RENEWAL_SEC]),
+        (
+            "the index, while another program",
+            [BUSY_TIMEOUT_SEC, journal.LOCK_PATIENCE_SEC, BUSY_TIMEOUT_SEC],
+        ),
+    ],
+)
+def test_a_wait_is_bounded_as_the_page_says(row, constants):
+    assert bound(row) == constants
+
+
+def test_the_pauses_of_failed_spans_are_those_of_the_page():
+    refused = [seconds / 3600 for seconds in routing.REFUSED_PAUSES_SEC]
+    runtime = [seconds / 60 for seconds in routing.RUNTIME_PAUSES_SEC]
+    assert "| 1 hour | 7 days |" in PAGE
+    assert refused == [1, 7 * 24]
+    assert "| 1 minute | 1 day |" in PAGE
+    assert runtime == [1, 24 * 60]
+
+
+def test_the_space_set_aside_is_that_of_the_page():
+    assert "(1 MiB and 64 KiB per slot)" in PAGE
+    assert (journal.RESERVE_BYTES, journal.RESERVE_PER_SLOT) == (2**20, 64 * 1024)
+
+
+def test_a_busy_server_is_waited_for_as_the_page_says():
+    asked = []
+
+    class Cancelled:
+        is_set = False
+
+        def wait(self, seconds):
+            asked.append(seconds)
+            return False
+
+    waits = _base.Backpressure(float("inf"), Cancelled())
+    for _ in range(7):
+        waits.pause(_base.RateLimitedError("busy"))
+    assert asked == [0.25, 0.5, 1, 2, 4, 8, 8]
+    [row] = [row for row in ROWS if row[0].startswith("a busy server")]
+    assert "0.25 s doubling to 8 s" in row[1]
+
+
+def test_the_page_names_every_status_of_an_end():
+    named = re.findall(r"\d+", " ".join(row[0] for row in ROWS if re.match(r"\d+\b", row[0])))
+    ends = {0, 1, 2, 128 + signal.SIGINT, 128 + signal.SIGTERM}
+    assert ends <= set(map(int, named))
+
+
+def test_every_proof_that_the_page_names_is_there_and_none_is_left_out():
+    named = set(re.findall(r"\btest_\w+\.py", PAGE))
+    there = {path.name for path in Path(__file__).parent.glob("test_*.py")}
+    assert named == there
