@@ -7,14 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, Protocol
 
-from llmc.backends import AttemptCascade
+from llmc.backends import AttemptCascade, count
 from llmc.cascade import BackendAdapter, BackendCascade
 from llmc.errors import BackendError, classify_failure
 from llmc.gpu import GpuSampler, is_local
 from llmc.models import Attempt, AttemptOutcome, AttemptRecord, Enrichment, GpuStats, Span
-
-MAX_COUNT = 10**15
-"""A server's count beyond it is nonsense: nanoseconds of ten days, tokens of any model."""
 
 
 class Builder(Protocol):
@@ -125,6 +122,8 @@ def _failed(built: AttemptCascade, load: _Load, error: BackendError) -> AttemptO
         failure_type=kind,
         detail=str(error),
         payload=payload if isinstance(payload, str) else None,
+        prompt_tokens=error.prompt_tokens,
+        completion_tokens=error.completion_tokens,
         cut_lines=error.cut_lines,
         records=tuple(error.attempts),
         gpu=load.gpu,
@@ -146,8 +145,8 @@ def _succeeded(
         host=meta.get("host") or built.host_label,
         options=meta.get("options"),
         enrichment=Enrichment.model_validate(result),
-        prompt_tokens=_count(meta, "prompt_eval_count"),
-        completion_tokens=_count(meta, "eval_count", "completion_tokens"),
+        prompt_tokens=count(meta, "prompt_eval_count"),
+        completion_tokens=count(meta, "eval_count", "completion_tokens"),
         tokens_per_sec=_speed(meta, load.seconds),
         cut_lines=meta.get("cut_lines") or 0,
         records=tuple(records),
@@ -161,17 +160,11 @@ def _options(built: AttemptCascade) -> Mapping[str, Any]:
     return built.tier_preset.options if options is None else options
 
 
-def _count(meta: Mapping[str, Any], *names: str) -> int | None:
-    """Return the first of these counts that the server gave; a nonsensical one is none."""
-    found = (meta.get(name) for name in names)
-    return next((n for n in found if isinstance(n, int) and 0 <= n <= MAX_COUNT), None)
-
-
 def _speed(meta: Mapping[str, Any], seconds: float) -> float:
     """Return tokens per second: as the server measured it, else estimated from the reply."""
-    tokens = _count(meta, "eval_count", "completion_tokens")
+    tokens = count(meta, "eval_count", "completion_tokens")
     if tokens is None:
-        tokens = (_count(meta, "reply_chars") or 0) // 4
-    nanoseconds = _count(meta, "eval_duration")
+        tokens = (count(meta, "reply_chars") or 0) // 4
+    nanoseconds = count(meta, "eval_duration")
     taken = nanoseconds / 1e9 if nanoseconds and nanoseconds > 0 else seconds
     return round(tokens / taken, 2) if taken > 0 else 0.0

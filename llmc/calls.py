@@ -23,7 +23,10 @@ GRACE_SEC = 60.0
 
 @dataclass(eq=False, slots=True)
 class Flight:
-    """One attempt on its way. `held` is the step whose host has a slot busy for it, if any."""
+    """One attempt on its way.
+
+    `held` is the step whose host has a slot busy for it, if any; `asked` the lane asked last.
+    """
 
     job: Job
     attempt: Attempt
@@ -32,6 +35,7 @@ class Flight:
     held: Step | None = None
     verdict: Verdict = Verdict.UNKNOWN
     reason: str = ""
+    asked: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

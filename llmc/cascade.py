@@ -64,6 +64,10 @@ class BackendCascade:
             str(error), failure_type=error.failure_type, attempts=attempts, failure=error.failure
         )
         failed.cut_lines = error.cut_lines
+        failed.prompt_tokens, failed.completion_tokens = (
+            error.prompt_tokens,
+            error.completion_tokens,
+        )
         raise failed from error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -52,6 +53,33 @@ class ChainEntry(BaseModel):
     options: dict[str, JsonValue] = {}
     api_key_env: Annotated[str | None, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] = None
     command: str | None = None
+
+
+def peers(entries: Sequence[ChainEntry]) -> int:
+    """Count the entries at the head of a cascade that may stand in for the first one.
+
+    Those are further Ollama hosts, or places of the same provider and model. Work is spread over
+    them; what stands behind is asked only when they fail, however busy they are: it may cost money,
+    or be a worse model.
+    """
+    first = entries[0]
+    for count, entry in enumerate(entries):
+        if entry.provider != first.provider:
+            return count
+        if entry.provider != "ollama" and entry.model != first.model:
+            return count
+    return len(entries)
+
+
+def begun_at(entries: tuple[ChainEntry, ...], first: int) -> tuple[ChainEntry, ...]:
+    """Return a cascade's entries in the order in which they are asked when it begins at `first`.
+
+    Peers go round; the others follow in file order.
+    """
+    count = peers(entries)
+    if first < count:
+        return entries[first:count] + entries[:first] + entries[count:]
+    return entries[first:] + entries[:first]
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,11 +64,13 @@ class BackendError(LlmcError):
     payload) of a reply that came back and was refused. `failure_type` is the kind, "runtime", or
     "backend_error" for a cascade without backends. `attempts` holds a record per backend tried.
     `model` is set where only the reply tells which model it is from; `cut_lines` counts the lines
-    of code that were left out of the prompt.
+    of code that were left out of the prompt; the tokens are those of a reply that was refused.
     """
 
     model: str | None = None
     cut_lines: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
     def __init__(
         self,

@@ -89,10 +89,10 @@ class Journal:
         """Store what is settled, then record it, then tell it. Raises StoreError."""
         batch = self._settled
         if batch:
-            self.patiently(lambda: self._save(batch, signature))
+            fresh = self.patiently(lambda: self._save(batch, signature))
             self._settled = []
-            for report in batch:
-                self.enrichments += report.success
+            for report, is_new in zip(batch, fresh, strict=True):
+                self.enrichments += is_new
                 if report.success:
                     self._unrecorded.append(SpanEnriched(report, self.spans, self.enrichments))
                 else:
@@ -102,7 +102,9 @@ class Journal:
         while self._untold:
             self.tell(self._untold.popleft())
 
-    def _save(self, batch: Sequence[SpanReport], signature: str) -> None:
+    def _save(self, batch: Sequence[SpanReport], signature: str) -> list[bool]:
+        """Store settled spans; tell of each whether the index has one enrichment more."""
+        fresh = []
         with self._store.transaction():
             for report in batch:
                 enrichment, outcome = report.last.enrichment, _stored_outcome(report)
@@ -111,11 +113,15 @@ class Journal:
                     self._store.save_failure(
                         report.span, outcome, signature=signature, excerpt=excerpt
                     )
+                    fresh.append(False)
                 else:
                     version = report.schema_version
-                    self._store.save_enrichment(
-                        report.span, enrichment, schema_version=version, outcome=outcome
+                    fresh.append(
+                        self._store.save_enrichment(
+                            report.span, enrichment, schema_version=version, outcome=outcome
+                        )
                     )
+        return fresh
 
     def _record(self) -> None:
         """Write the records of stored spans, once: what a hook may raise must not repeat them."""
@@ -144,9 +150,9 @@ class Journal:
                     raise
                 self.error = self.error or error
 
-    def recount(self) -> None:
-        """Bring the totals up to date if another process has changed the index."""
-        if self._store.changed_elsewhere():
+    def recount(self, *, always: bool = False) -> None:
+        """Bring the totals up to date, unless no other process has changed the index."""
+        if self._store.changed_elsewhere() or always:
             self.spans, self.enrichments = self._store.counts()
 
     def tell(self, event: Event) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from llmc.chains import ChainEntry
+from llmc.chains import ChainEntry, begun_at, peers
 from llmc.config import Endpoint, Settings
 from llmc.presets import TIERS, preset_for
-from llmc.transport import address
+from llmc.transport import MAX_TIMEOUT_SEC, address
 
 CALL_TIMEOUT_SEC = 180.0
 """The bound of a call where nothing configured says otherwise."""
@@ -53,12 +53,14 @@ class Choice:
     """One way to make an attempt: through these steps, in order.
 
     `host_index` is the Ollama host that it stands for, None where the span's own index counts;
-    `first_entry` is the chain entry its cascade begins with.
+    `first_entry` is the chain entry its cascade begins with. A `fallback` begins with an entry that
+    others stand before: it is for when all of those rest.
     """
 
     steps: tuple[Step, ...]
     host_index: int | None = None
     first_entry: int = 0
+    fallback: bool = False
 
     @property
     def lane(self) -> int:
@@ -129,12 +131,13 @@ class _Survey:
         if not entries:
             yield from self._default(tier)
             return
+        shared = any(entry.provider == "ollama" and not entry.url for entry in entries)
+        hosts = range(max(1, len(settings.hosts))) if shared else (None,)
         for first in range(len(entries)):
-            rotated = entries[first:] + entries[:first]
-            shared = any(entry.provider == "ollama" and not entry.url for entry in rotated)
-            for index in range(len(settings.hosts)) if shared else (None,):
-                steps = tuple(self._entry(entry, tier, index or 0) for entry in rotated)
-                yield Choice(steps, index, first)
+            asked = begun_at(entries, first)
+            for index in hosts:
+                steps = tuple(self._entry(entry, tier, index or 0) for entry in asked)
+                yield Choice(steps, index, first, fallback=first >= peers(entries))
 
     def _default(self, tier: str) -> Iterator[Choice]:
         settings = self.settings
@@ -157,7 +160,7 @@ class _Survey:
     def _entry(self, entry: ChainEntry, tier: str, index: int) -> Step:
         settings = self.settings
         slots = entry.slots or settings.concurrency
-        timeout = entry.timeout_seconds or CALL_TIMEOUT_SEC
+        timeout = min(entry.timeout_seconds or CALL_TIMEOUT_SEC, MAX_TIMEOUT_SEC)
         if entry.provider == "ollama":
             preset = preset_for(settings.presets, tier).model
             model = entry.model or preset or settings.ollama_model or ""
@@ -190,7 +193,7 @@ class _Survey:
 
     def _server(self, endpoint: Endpoint, entry: ChainEntry | None) -> Step:
         slots = (entry and entry.slots) or self.settings.concurrency
-        timeout = (entry and entry.timeout_seconds) or self.settings.gateway.timeout
+        timeout = self._timeout(entry)
         place = address(endpoint.url)
         name = entry.name if entry else place.partition("://")[2] or place
         lane = self._lane(place, Lane(name, slots, probe=f"{place}/"))
@@ -198,9 +201,13 @@ class _Survey:
 
     def _program(self, program: str, model: str, entry: ChainEntry | None = None) -> Step:
         slots = (entry and entry.slots) or self.settings.concurrency
-        timeout = (entry and entry.timeout_seconds) or self.settings.gateway.timeout
+        timeout = self._timeout(entry)
         name = entry.name if entry else program.rpartition("/")[2]
         return Step(self._lane(program, Lane(name, slots)), model, slots, timeout)
+
+    def _timeout(self, entry: ChainEntry | None) -> float:
+        named = entry.timeout_seconds if entry else None
+        return min(named or self.settings.gateway.timeout, MAX_TIMEOUT_SEC)
 
     def _nowhere(self) -> int:
         """Return the lane, without a name, of attempts that nothing is configured for."""

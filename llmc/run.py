@@ -31,6 +31,7 @@ from llmc.calls import (
     Ticket,
 )
 from llmc.config import Settings
+from llmc.errors import LlmcError
 from llmc.events import (
     AttemptFinished,
     EventHook,
@@ -49,7 +50,7 @@ from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
 from llmc.stopping import Stop
 from llmc.store import Store
 from llmc.traffic import Traffic
-from llmc.work import Rules, WorkList, newest_mtime
+from llmc.work import Rules, WorkList, newest_mtime, once
 from llmc.workers import Workers
 
 LEASE_SEC = 120.0
@@ -117,7 +118,8 @@ class Run:
         self._begun = self._enriched = self._unfinished = 0
         self._failed: Counter[str] = Counter()
         self._stopped: str | None = None
-        self._renewed_at = time.monotonic()
+        self._error: LlmcError | None = None
+        self._renewed_at = self._watched_at = time.monotonic()
         self._idle_since: float | None = None
         asks_all = settings.retry_failed or not rules.side_by_side
         self._left_alone = None if asks_all else self._signature
@@ -142,22 +144,33 @@ class Run:
             interrupted = True
         finally:
             self._end()
-        self._journal.recount()
-        left = self._journal.spans - self._journal.enrichments - sum(self._failed.values())
+        if self._error:
+            raise self._error
+        resting, left = self._rest()
         report = RunReport(
             enriched=self._enriched,
             failed=dict(self._failed),
-            left=left - self._resting,
+            left=left,
             wall_sec=time.monotonic() - started,
             interrupted=interrupted or self._parts.stop.requests > 0,
             unfinished=self._unfinished,
-            resting=self._resting,
+            resting=resting,
             stopped=self._stopped,
         )
         self._tell(RunFinished(report))
-        if self._journal.error:
-            raise self._journal.error
         return report
+
+    def _rest(self) -> tuple[int, int]:
+        """Return how many spans of earlier runs rest, and how many are left to a next run.
+
+        Counted at the end, as other runs may have been at work.
+        """
+        self._journal.recount(always=True)
+        left, failed = self._journal.spans - self._journal.enrichments, sum(self._failed.values())
+        if not self._parts.rules.side_by_side:
+            return 0, max(0, left - failed)
+        resting = self._parts.store.resting(self._signature)
+        return max(0, resting - failed), max(0, left - resting)
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -165,6 +178,7 @@ class Run:
         """Go round once; tell whether the run is over."""
         self._journal.commit(self._signature)
         if self._journal.error:
+            self._stopped = str(self._journal.error)
             self._stop_taking()
         self._fill()
         if self._is_over():
@@ -187,7 +201,7 @@ class Run:
 
     def _patience(self) -> float:
         """Return how many seconds may pass before there is something to do by time alone."""
-        if self._behind:
+        if self._behind or not self._journal.is_clear:
             return 0.0
         times = [self._renewed_at + RENEWAL_SEC, self._scheduler.next_time()]
         if self._idle_since is not None:
@@ -228,7 +242,9 @@ class Run:
         self._traffic.admit()
         self._traffic.look_after(self._workers)
         planned, self._behind = 0, False
-        while len(self._flights) < self._slots and not self._is_ending:
+        # Cascades between two hosts hold no slot; as many as there are slots may wait so.
+        most = self._slots + min(self._slots, self._traffic.moving)
+        while len(self._flights) < most and not self._is_ending:
             self._scheduler.may_plan = self._may_plan()
             found = self._scheduler.next()
             if found:
@@ -270,7 +286,12 @@ class Run:
         under_way = len(self._open)
         if self._exhausted or self._is_at_limit(under_way):
             return False
-        return self._scheduler.has_room(under_way)
+        if self._scheduler.has_room(under_way):
+            return True
+        job = self._scheduler.shed()
+        if job:
+            self._leave_for_later(job, f"needs tier {job.tier}, whose hosts all rest")
+        return job is not None
 
     def _plan(self) -> None:
         """Take one more span from the work list."""
@@ -310,25 +331,18 @@ class Run:
         patiently = self._journal.patiently
         yield from self._work.jobs(lambda after: patiently(lambda: claimed(after)))
         while size and (taken := patiently(lambda: store.take_over(lease_sec=LEASE_SEC))):
-            for span in taken:
-                job = self._work.job(span)
-                if job:
-                    yield job
-                else:
-                    self._put_back(span)
+            yield from self._work.jobs(once(taken))
 
-    def _put_back(self, span: Span) -> None:
-        self._journal.patiently(lambda: self._parts.store.release([span.span_hash]))
+    def _put_back(self, spans: Sequence[Span]) -> None:
+        hashes = [span.span_hash for span in spans]
+        self._journal.patiently(lambda: self._parts.store.release(hashes))
 
     def _start(self, job: Job, choice: Choice) -> None:
         """Send a job's next attempt on its way."""
         prompt = self._work.prompt(job)
         attempt = job.state.offer()
         if prompt is None or attempt is None:
-            place = f"{job.span.path}:{job.span.start_line}"
-            self._tell(Warned(f"{place}: has changed since it was indexed; left for later"))
-            self._give_up(job)
-            self._put_back(job.span)
+            self._leave_for_later(job, "has changed since it was indexed")
             return
         self._warm.pop(job.span.id, None)
         if choice.host_index is not None or choice.first_entry:
@@ -360,16 +374,24 @@ class Run:
             case Landed(flight=flight, outcome=outcome):
                 self._land(flight, outcome)
             case Crashed(flight=flight, error=error):
-                self._flights.discard(flight)
-                raise error
+                self._crash(flight, error)
             case Ticket():
                 self._traffic.move_on(message)
             case Probed():
                 self._traffic.probed(message)
-            case StopAsked() if self._stopping:
+            case StopAsked() if self._parts.stop.requests > 1:
                 raise _HaltError
             case StopAsked():
                 self._stop_taking()
+
+    def _crash(self, flight: Flight, error: BaseException) -> None:
+        """Raise what an attempt raised; a wrong setting only once what is in flight is stored."""
+        self._flights.discard(flight)
+        if not isinstance(error, LlmcError):
+            raise error
+        self._traffic.leave(flight)
+        self._error = self._error or error
+        self._stop_taking()
 
     def _land(self, flight: Flight, outcome: AttemptOutcome) -> None:
         """Apply an attempt's outcome to its span."""
@@ -379,9 +401,16 @@ class Run:
         self._flights.discard(flight)
         following = self._follow(flight.job, outcome)  # before a hook is told: it may raise
         self._traffic.leave(flight)
-        host = self._traffic.name(flight.choice.lane)
+        asked = flight.choice.lane if flight.asked is None else flight.asked
+        host = self._traffic.name(asked)
         self._tell(AttemptFinished(flight.job.span, outcome, following, host))
-        for warning in self._gpu.warnings(outcome.gpu, outcome.duration_sec):
+        self._watch_load(outcome)
+
+    def _watch_load(self, outcome: AttemptOutcome) -> None:
+        """Warn of an idle GPU; attempts side by side don't make the time longer."""
+        now = time.monotonic()
+        seconds, self._watched_at = min(outcome.duration_sec, now - self._watched_at), now
+        for warning in self._gpu.warnings(outcome.gpu, seconds):
             self._tell(Warned(warning))
 
     def _follow(self, job: Job, outcome: AttemptOutcome) -> Attempt | None:
@@ -413,6 +442,12 @@ class Run:
             self._enriched += 1
         else:
             self._failed[report.last.failure_type or "runtime"] += 1
+
+    def _leave_for_later(self, job: Job, why: str) -> None:
+        place = f"{job.span.path}:{job.span.start_line}"
+        self._tell(Warned(f"{place}: {why}; left for later"))
+        self._give_up(job)
+        self._put_back([job.span])
 
     def _give_up(self, job: Job) -> None:
         """Leave a span for a later run; what was tried goes on record."""
@@ -471,13 +506,13 @@ class Run:
                 return
             if isinstance(message, Ticket):
                 message.refuse("the run was stopped")
-            elif isinstance(message, Landed | Crashed):
+            elif isinstance(message, Landed | Crashed) and message.flight in self._flights:
                 self._flights.discard(message.flight)
-            if isinstance(message, Landed):
-                job = message.flight.job
-                job.outcomes.append(message.outcome)
-                if message.outcome.success:
-                    self._settle(job)
+                if isinstance(message, Landed):
+                    job = message.flight.job
+                    job.outcomes.append(message.outcome)
+                    if message.outcome.success:
+                        self._settle(job)
 
 
 def signature(settings: Settings, lanes: Lanes) -> str:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -103,8 +103,19 @@ class Scheduler(Generic[T]):
         raise NotImplementedError
 
     def has_room(self, open_tasks: int) -> bool:
-        """Tell whether another span may be begun beside so many."""
+        """Tell whether another span may be begun beside so many.
+
+        Those that only wait for a host to return don't count, up to a bound.
+        """
         raise NotImplementedError
+
+    def shed(self) -> T | None:
+        """Give up one attempt that waits for a host to return, if too many do."""
+        raise NotImplementedError
+
+    def _is_cut_off(self, choices: Iterable[Choice]) -> bool:
+        """Tell whether none of these choices has a host that is awake."""
+        return all(self.states[choice.lane].health.rests_now for choice in choices)
 
     def add_later(self, task: T, due: float) -> None:
         """Take an attempt that may run from `due` on."""
@@ -175,9 +186,10 @@ class Scheduler(Generic[T]):
 
 
 class InOrder(Scheduler[T]):
-    """Spans side by side, `width` at most, each from the first host on.
+    """Spans side by side, `width` at most, each from the first host on and never back.
 
-    A host that rests is passed over for the next one that is awake.
+    A host that rests is passed over for the next one that is awake. Only one that can't be reached
+    rests: one that answers with errors is asked as the chain has it.
     """
 
     def __init__(self, lanes: Lanes, now: float) -> None:
@@ -189,7 +201,20 @@ class InOrder(Scheduler[T]):
         self._ready.append(task)
 
     def has_room(self, open_tasks: int) -> bool:
-        return open_tasks < self._width
+        stranded = sum(self._is_cut_off(self._own(task)) for task in self._ready)
+        return open_tasks - stranded < self._width and stranded < BLOCK
+
+    def shed(self) -> T | None:
+        stranded = [task for task in self._ready if self._is_cut_off(self._own(task))]
+        if len(stranded) < BLOCK:
+            return None
+        self._ready.remove(stranded[0])
+        return stranded[0]
+
+    def leave(self, lane: int, verdict: Verdict, reason: str, now: float) -> float | None:
+        if verdict is Verdict.FAILED:
+            verdict = Verdict.ANSWERED
+        return super().leave(lane, verdict, reason, now)
 
     def next(self) -> tuple[T, Choice] | None:
         self.hungry = self.may_plan
@@ -201,10 +226,12 @@ class InOrder(Scheduler[T]):
                 return task, choice
         return None
 
-    def _choice(self, task: T) -> Choice | None:
+    def _own(self, task: T) -> list[Choice]:
         choices = self.lanes.choices[task.tier]
-        own = [c for c in choices if c.host_index is None or c.host_index >= task.host_index]
-        for choice in (*own, *choices):
+        return [c for c in choices if c.host_index is None or c.host_index >= task.host_index]
+
+    def _choice(self, task: T) -> Choice | None:
+        for choice in self._own(task):
             state = self.states[choice.lane]
             if not state.health.rests_now:
                 return choice if state.has_room(choice.steps[0].slots) else None
@@ -220,7 +247,6 @@ class Spread(Scheduler[T]):
         self._own: defaultdict[tuple[int, str], deque[T]] = defaultdict(deque)
         self._waiting_at_hosts = 0
         self._routes = [_routes(lanes, index) for index in range(len(lanes.lanes))]
-        self._seeks = [self._serves(index, LOCAL_TIERS) for index in range(len(lanes.lanes))]
         self._most_fresh = BLOCK * len(lanes.lanes)
         slots = sum(lane.slots for lane in lanes.lanes)
         self._most_open = slots + 2 * BLOCK * len(lanes.lanes)
@@ -229,7 +255,7 @@ class Spread(Scheduler[T]):
         lane = task.lane
         if lane is not None and lane in task.been:
             lane = self._after(lane, task)
-        elif lane is not None and not self._serves(lane, (task.tier,)):
+        elif lane is not None and lane not in self._ring(task.tier):
             lane = None
         task.lane = lane
         if lane is None:
@@ -239,8 +265,34 @@ class Spread(Scheduler[T]):
             self._waiting_at_hosts += 1
 
     def has_room(self, open_tasks: int) -> bool:
-        not_begun = sum(map(len, self._fresh.values()))
-        return open_tasks < self._most_open and not_begun < self._most_fresh
+        dead = list(self._dead_tiers())
+        not_begun = sum(len(queue) for tier, queue in self._fresh.items() if tier not in dead)
+        waiting = sum(map(len, self._stranded(dead)))
+        return (
+            open_tasks - waiting < self._most_open
+            and not_begun < self._most_fresh
+            and waiting < self._most_fresh
+        )
+
+    def shed(self) -> T | None:
+        stranded = self._stranded(list(self._dead_tiers()))
+        if sum(map(len, stranded)) < self._most_fresh:
+            return None
+        task = max(stranded, key=len).popleft()
+        self._waiting_at_hosts -= task.lane is not None
+        return task
+
+    def _dead_tiers(self) -> Iterator[str]:
+        """Yield the tiers that no host serves just now."""
+        if any(state.health.rests_now for state in self.states):
+            for tier, choices in self.lanes.choices.items():
+                if self._is_cut_off(choices):
+                    yield tier
+
+    def _stranded(self, dead: Sequence[str]) -> list[deque[T]]:
+        """Return the queues of these tiers."""
+        own = [queue for (_, tier), queue in self._own.items() if tier in dead]
+        return own + [self._fresh[tier] for tier in dead]
 
     def next(self) -> tuple[T, Choice] | None:
         self.hungry = False
@@ -258,8 +310,10 @@ class Spread(Scheduler[T]):
     def _for_lane(self, lane: int) -> tuple[T, Choice] | None:
         block, due = self.states[lane].block, self._is_due_for_change(lane)
         if block is not None and not due:
+            if self.states[lane].busy and not self._has_room(lane, block):
+                return None  # full, though another of its models might have more slots
             found = self._take(lane, block)
-            if not found and self.may_plan and self._seeks[lane]:
+            if not found and self.may_plan and self._seeks(lane):
                 self.hungry = True
                 return None
             found = found or self._take(lane, block, help_out=True)
@@ -272,7 +326,7 @@ class Spread(Scheduler[T]):
                 if other != block:
                     self.states[lane].block, self.states[lane].started = other, 0
                 return found
-        self.hungry = self.hungry or (self.may_plan and self._seeks[lane])
+        self.hungry = self.hungry or (self.may_plan and self._seeks(lane))
         return None
 
     def _is_due_for_change(self, lane: int) -> bool:
@@ -295,8 +349,7 @@ class Spread(Scheduler[T]):
 
         Without `help_out`: its own, one not begun, or one that waits where it cannot run soon.
         """
-        state = self.states[lane]
-        routes = [r for r in self._routes[lane][block] if state.has_room(r[1].steps[0].slots)]
+        routes = list(self._open_routes(lane, block))
         for tier, choice in routes:
             if self._own[lane, tier]:
                 self._waiting_at_hosts -= 1
@@ -310,6 +363,31 @@ class Spread(Scheduler[T]):
                 if found:
                     return found, choice
         return None
+
+    def _has_room(self, lane: int, block: str) -> bool:
+        state = self.states[lane]
+        return any(state.has_room(choice.steps[0].slots) for _, choice in self._routes[lane][block])
+
+    def _open_routes(self, lane: int, block: str) -> Iterator[tuple[str, Choice]]:
+        """Yield what may be begun on a lane at this model, as far as it has room."""
+        state = self.states[lane]
+        for tier, choice in self._routes[lane][block]:
+            if state.has_room(choice.steps[0].slots) and self._may_begin(tier, choice):
+                yield tier, choice
+
+    def _may_begin(self, tier: str, choice: Choice) -> bool:
+        """Tell whether a cascade may begin with this choice: a fallback waits for the others."""
+        if not choice.fallback:
+            return True
+        return self._is_cut_off(c for c in self.lanes.choices[tier] if not c.fallback)
+
+    def _seeks(self, lane: int) -> bool:
+        """Tell whether the work list is searched for something to do for this lane."""
+        return any(
+            tier in LOCAL_TIERS and self._may_begin(tier, choice)
+            for routes in self._routes[lane].values()
+            for tier, choice in routes
+        )
 
     def _taken_over(self, lane: int, other: int, tier: str, *, help_out: bool) -> T | None:
         """Return an attempt that waits at another lane, None if none should be moved."""
@@ -333,9 +411,9 @@ class Spread(Scheduler[T]):
             for tier, _ in self._routes[lane][block]
         )
 
-    def _serves(self, lane: int, tiers: Iterable[str]) -> bool:
-        found = itertools.chain.from_iterable(self.lanes.choices.get(tier, ()) for tier in tiers)
-        return any(choice.lane == lane for choice in found)
+    def _ring(self, tier: str) -> list[int]:
+        """Return the lanes that a tier's work is spread over, in their order."""
+        return [choice.lane for choice in self.lanes.choices[tier] if not choice.fallback]
 
     def _block(self, lane: int, tier: str) -> str | None:
         routes = self._routes[lane].items()
@@ -343,7 +421,7 @@ class Spread(Scheduler[T]):
 
     def _after(self, lane: int, task: T) -> int | None:
         """Return the next lane of the ring that the task's chain has not been to, if any."""
-        ring = [choice.lane for choice in self.lanes.choices[task.tier]]
+        ring = self._ring(task.tier)
         start = ring.index(lane) + 1 if lane in ring else 0
         around = ring[start:] + ring[:start]
         return next((lane for lane in around if lane not in task.been), None)

@@ -58,6 +58,7 @@ class Traffic:
     def enter(self, flight: Flight, step: Step) -> None:
         """Give a slot to a call that is about to be made."""
         flight.held = step
+        flight.asked = step.lane
         state = self._scheduler.occupy(step.lane)
         self._tell(CallStarted(state.lane.name, step.model))
 
@@ -77,6 +78,11 @@ class Traffic:
         """Take back the slot of a cascade that asks for one of its next host."""
         self.leave(ticket.flight)
         self._tickets.append(ticket)
+
+    @property
+    def moving(self) -> int:
+        """How many cascades wait for a slot of their next host."""
+        return len(self._tickets)
 
     def admit(self) -> None:
         """Give slots to cascades that have moved on to their next host."""
@@ -102,7 +108,10 @@ class Traffic:
                 workers.submit(partial(self._ask, lane, state.lane.probe, any_status))
 
     def _ask(self, lane: int, address: str, any_status: bool) -> None:
-        found = trouble(self._client, address, self._timeout, any_status=any_status)
+        try:
+            found = trouble(self._client, address, self._timeout, any_status=any_status)
+        except ValueError as error:  # an address that only the request finds fault with
+            found = str(error)
         self._post(Probed(lane, found))
 
     def probed(self, answer: Probed) -> None:

@@ -57,7 +57,11 @@ class ConnectError(RequestError):
 
 
 class DeadlineError(RequestError):
-    """The deadline passed before the response was complete."""
+    """The deadline passed before the response was complete; `silent`: before it began."""
+
+    def __init__(self, message: str, *, silent: bool = False) -> None:
+        super().__init__(message)
+        self.silent = silent
 
 
 class CancelledError(RequestError):
@@ -380,7 +384,8 @@ class Exchange:
         if self._cancellation.is_set:
             return CancelledError("cancelled")
         if isinstance(error, TimeoutError) or time.monotonic() >= self._deadline:
-            return DeadlineError(f"{_address(self._place)} did not answer in full by the deadline")
+            what = f"{_address(self._place)} did not answer in full by the deadline"
+            return DeadlineError(what, silent=self._response is None)
         return RequestError(f"{_address(self._place)}: {str(error) or type(error).__name__}")
 
 

@@ -61,6 +61,12 @@ def pages(settings: Settings, store: Store, rules: Rules) -> Source:
     return lambda after: store.pending(after, size, newest)
 
 
+def once(spans: Sequence[Span]) -> Source:
+    """Return a source of just these spans."""
+    pages = iter((spans,))
+    return lambda _: next(pages, ())
+
+
 def newest_mtime(settings: Settings) -> float | None:
     """Return the time (epoch seconds) after which a changed file is too young to be worked on."""
     return time.time() - settings.cooldown if settings.cooldown else None
@@ -68,13 +74,13 @@ def newest_mtime(settings: Settings) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class WorkList:
-    """Makes jobs of pending spans; `left` is called for each that comes to nothing."""
+    """Makes jobs of pending spans; `left` is told, page by page, which come to nothing."""
 
     settings: Settings
     store: Store
     rules: Rules
     hooks: Sequence[EventHook] = ()
-    left: Callable[[Span], object] = str
+    left: Callable[[Sequence[Span]], object] = len
 
     def jobs(self, source: Source) -> Iterator[Job]:
         """Yield a job for each span that the source gives, each once."""
@@ -83,6 +89,7 @@ class WorkList:
         dropped: set[str] = set()
         while page := source(after):
             after = page[-1].id
+            left: list[Span] = []
             for span in page:
                 is_work = not (ignored and ignored.covers(span, page)) and span.path not in dropped
                 if is_work and self.rules.maintain and _is_gone(self.settings.repo, span.path):
@@ -93,7 +100,9 @@ class WorkList:
                 if job:
                     yield job
                 else:
-                    self.left(span)
+                    left.append(span)
+            if left:
+                self.left(left)
 
     def job(self, span: Span) -> Job | None:
         """Return a span as a job; None, and a warning, if it can't be read as it was indexed."""

@@ -2,8 +2,10 @@
 
 import pytest
 
+from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Flags, load_settings
 from llmc.lanes import Lanes
+from llmc.models import Attempt
 
 
 def lanes_of(repo, environ, toml="", **flags):
@@ -119,3 +121,42 @@ def test_a_tier_that_only_the_policy_knows_is_served_like_the_small_one(repo, th
     (repo / "router/policy.json").write_text('{"fallback_tier": "huge"}')
     lanes = lanes_of(repo, three_hosts)
     assert served(lanes, "huge") == served(lanes, "7b")
+
+
+def test_work_is_spread_over_like_entries_only_and_the_others_stay_behind_them(repo, clean_environ):
+    toml = (
+        entry("x", url="http://x:1")
+        + entry("y", url="http://y:1", model="other")
+        + entry("cloud", provider="openai", url="https://c/v1", model="big")
+    )
+    lanes = lanes_of(repo, clean_environ, toml)
+    asked = [[name for name, _, _ in choice] for choice in served(lanes, "7b")]
+    assert asked == [["x", "y", "cloud"], ["y", "x", "cloud"], ["cloud", "x", "y"]]
+    assert [choice.fallback for choice in lanes.choices["7b"]] == [False, False, True]
+
+
+def test_servers_are_alike_only_with_the_same_model(repo, clean_environ):
+    toml = "".join(
+        entry(name, provider="openai", url=f"http://{name}:1/v1", model=model)
+        for name, model in (("p", "m"), ("q", "m"), ("r", "larger"))
+    )
+    lanes = lanes_of(repo, clean_environ, toml)
+    assert [choice.fallback for choice in lanes.choices["7b"]] == [False, False, True]
+
+
+def test_an_entry_without_a_url_and_without_any_host_still_has_a_choice(repo, clean_environ):
+    toml = entry("any", model="m")
+    lanes = lanes_of(repo, clean_environ | {"OLLAMA_URL": ""}, toml)
+    assert len(lanes.choices["7b"]) == 1
+
+
+def test_the_builder_asks_in_the_order_that_the_lanes_have(repo, clean_environ):
+    toml = "".join(entry(name, url=f"http://{name}:1") for name in "xyz")
+    (repo / "llmc.toml").write_text(toml)
+    settings = load_settings(repo, Flags(), clean_environ)
+    lanes, builder = Lanes.of(settings), CascadeBuilder(settings, CallPolicy())
+    for choice in lanes.choices["7b"]:
+        built = builder(Attempt(1, "7b", 0, first_entry=choice.first_entry))
+        names = [backend.config.name for backend in built.cascade.backends]
+        assert names == [lanes.lanes[step.lane].name for step in choice.steps]
+        assert built.host_label == names[0]

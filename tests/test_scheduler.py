@@ -137,9 +137,20 @@ class World:
             for task in itertools.islice(queue, 16)
         ]
         for lane, state in enumerate(self.scheduler.states):
-            if state.has_room(state.lane.slots):
-                takeable = [task for task in waiting if lane not in task.been]
+            if state.has_room(self.slots(lane, state.block)):
+                takeable = [
+                    task
+                    for task in waiting
+                    if lane not in task.been
+                    and state.has_room(self.slots(lane, MODELS[task.tier]))
+                ]
                 assert not takeable, f"host {lane} is idle"
+
+    def slots(self, lane, model):
+        """Return how many requests a host takes at a model; any model will do at the start."""
+        steps = [choice.steps[0] for found in self.lanes.choices.values() for choice in found]
+        fitting = [s.slots for s in steps if s.lane == lane and s.model in (model or s.model)]
+        return max(fitting, default=self.lanes.lanes[lane].slots)
 
     @property
     def busy_share(self):
@@ -249,6 +260,96 @@ def test_every_span_is_settled_whatever_happens_to_it(slots, kinds, order, one_m
     assert not any(state.busy for state in world.scheduler.states)
 
 
+def mixed(**slots):
+    """One host with so many slots per model: a small one takes more requests than a large one."""
+    lane = Lane("host0", max(slots.values()), one_model=True)
+    names = {"small": "7b", "large": "14b"}
+    choices = {
+        names[model]: (Choice((Step(0, model, count),), 0),) for model, count in slots.items()
+    }
+    return Lanes((lane,), {**choices, "nano": ()})
+
+
+def test_a_model_with_fewer_slots_keeps_its_host_until_its_work_is_done():
+    world = World(mixed(small=4, large=1), swap=5.0).run(spans(600, promoted=0.3))
+    assert world.swaps.total() <= 3
+
+
+def split():
+    """Two hosts, each for one tier alone."""
+    lanes = (Lane("small", 1, one_model=True), Lane("large", 1, one_model=True))
+    choices = {
+        tier: (Choice((Step(lane, MODELS[tier], 1),)),) for lane, tier in enumerate(["7b", "14b"])
+    }
+    return Lanes(lanes, {**choices, "nano": ()})
+
+
+@pytest.mark.parametrize("order", ["spread", "failover"])
+def test_a_tier_whose_host_is_away_does_not_hold_up_the_others(order):
+    plan = scheduler.make(split(), order, 0.0)
+    plan.states[1].health.rest(0.0, "away")
+    done, left, open_tasks = 0, [], 0
+    for task in spans(3000, large=0.4):
+        while not plan.has_room(open_tasks):
+            left.append(plan.shed())
+            assert left[-1].tier == "14b"
+            open_tasks -= 1
+        plan.add(task)
+        open_tasks += 1
+        while found := plan.next():
+            plan.occupy(found[1].lane)
+            plan.leave(found[1].lane, Verdict.ANSWERED, "", 0.0)
+            done += 1
+            open_tasks -= 1
+    assert done == 1800
+    assert open_tasks == 1200 - len(left) <= 2 * BLOCK
+
+
+def test_what_waits_for_an_absent_host_runs_when_it_is_back():
+    plan = scheduler.make(split(), "spread", 0.0)
+    plan.states[1].health.rest(0.0, "away")
+    task = Task(0, tier="14b")
+    plan.add(task)
+    assert plan.next() is None
+    plan.states[1].health.wake()
+    assert plan.next()[0] is task
+
+
+def local_then_cloud():
+    lanes = (Lane("a", 1, one_model=True), Lane("b", 1, one_model=True), Lane("cloud", 8))
+    steps = [Step(0, "m", 1), Step(1, "m", 1), Step(2, "c", 8)]
+    orders = ([0, 1, 2], [1, 0, 2], [2, 0, 1])
+    choices = tuple(
+        Choice(tuple(steps[i] for i in order), None, first, fallback=first == 2)
+        for first, order in enumerate(orders)
+    )
+    return Lanes(lanes, {"7b": choices, "14b": (), "nano": ()})
+
+
+@pytest.mark.parametrize("order", ["spread", "failover"])
+def test_a_fallback_is_not_begun_with_while_those_before_it_are_awake(order):
+    plan = scheduler.make(local_then_cloud(), order, 0.0)
+    for number in range(4):
+        plan.add(Task(number))
+    began = []
+    while found := plan.next():
+        plan.occupy(found[1].lane)
+        began.append(found[1].lane)
+    assert began == ([0, 1] if order == "spread" else [0])
+
+
+@pytest.mark.parametrize("order", ["spread", "failover"])
+def test_a_fallback_is_begun_with_when_all_before_it_rest(order):
+    plan = scheduler.make(local_then_cloud(), order, 0.0)
+    for lane in (0, 1):
+        plan.states[lane].health.rest(0.0, "away")
+    plan.may_plan = True
+    plan.next()
+    assert plan.hungry
+    plan.add(Task(0))
+    assert plan.next()[1].lane == 2
+
+
 # -- failover --------------------------------------------------------------------------------------
 
 
@@ -261,6 +362,18 @@ def test_failover_with_one_slot_finishes_a_span_before_the_next():
 def test_failover_with_several_slots_has_that_many_spans_open():
     world = World(hosts(3, 3), order="failover").run(spans(30, promoted=0.5))
     assert world.peak_open == 3
+
+
+def test_failover_never_goes_back_to_a_host_that_a_span_has_left():
+    plan = scheduler.make(hosts(1, 1), "failover", 0.0)
+    plan.states[1].health.rest(0.0, "away")
+    plan.add(Task(0, host_index=1))
+    assert plan.next() is None
+
+
+def test_failover_lets_no_host_rest_for_its_errors():
+    plan = scheduler.make(hosts(1, 1), "failover", 0.0)
+    assert [leave(plan, 0, Verdict.FAILED) for _ in range(20)] == [None] * 20
 
 
 def test_failover_passes_over_a_host_that_rests():

@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from llmc.backends._base import AttemptCascade, BackendConfig, CallPolicy
+from llmc.backends._base import AttemptCascade, BackendConfig, CallPolicy, count
 from llmc.cascade import BackendAdapter, BackendCascade
-from llmc.chains import ChainEntry
+from llmc.chains import ChainEntry, begun_at
 from llmc.config import Endpoint, Settings
 from llmc.errors import ConfigError
 from llmc.models import Attempt
 from llmc.presets import TierPreset, preset_for
 from llmc.transport import Client
 
-__all__ = ["AttemptCascade", "BackendConfig", "CallPolicy", "CascadeBuilder"]
+__all__ = ["AttemptCascade", "BackendConfig", "CallPolicy", "CascadeBuilder", "count"]
 
 CONNECT_TIMEOUT_SEC = 10.0
 """A host that takes longer to accept a connection counts as not there."""
@@ -48,14 +48,15 @@ class CascadeBuilder:
         preset = preset_for(settings.presets, attempt.tier)
         entries = settings.entries(attempt.tier) if settings.backend == "auto" else ()
         if entries:
-            first = attempt.first_entry
-            entries = entries[first:] + entries[:first]
+            entries = begun_at(entries, attempt.first_entry)
             backends = [self._for_entry(entry, preset, attempt) for entry in entries]
             selected = _family(entries[0].provider)
         else:
             selected = self._selected(attempt.tier)
             backends = [self._default(selected, preset, attempt)]
         host = self._host(attempt.host_index) if selected == "ollama" else (None, None)
+        if entries and entries[0].url and selected == "ollama":
+            host = (entries[0].name, entries[0].url)
         return AttemptCascade(BackendCascade(backends), preset.name, preset, *host, selected)
 
     def check(self) -> None:

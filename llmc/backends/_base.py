@@ -21,6 +21,10 @@ MAX_REPLY_TOKENS = 1024
 """Enough for every reply that the schema allows at its usual size; a bound, not an aim."""
 
 
+MAX_COUNT = 10**15
+"""A server's count beyond it is nonsense: nanoseconds of ten days, tokens of any model."""
+
+
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
     """What a cascade entry says of itself; None leaves the tier preset's value in force."""
@@ -99,7 +103,15 @@ def accept(
         return enrichment
     except BackendError as error:
         error.cut_lines = meta.get("cut_lines") or 0
+        error.prompt_tokens = count(meta, "prompt_eval_count")
+        error.completion_tokens = count(meta, "eval_count", "completion_tokens")
         raise
+
+
+def count(meta: Mapping[str, Any], *names: str) -> int | None:
+    """Return the first of these counts that the server gave; a nonsensical one is none."""
+    found = (meta.get(name) for name in names)
+    return next((n for n in found if isinstance(n, int) and 0 <= n <= MAX_COUNT), None)
 
 
 def accept_from_gateway(

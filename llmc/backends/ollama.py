@@ -209,9 +209,9 @@ class OllamaBackend:
         """Return what a failed call means to the cascade: the one place that maps the transport."""
         if isinstance(error, _TransientError):
             return error.reason
-        if isinstance(error, ConnectError):
+        if isinstance(error, ConnectError) or (isinstance(error, DeadlineError) and error.silent):
             gone = HostUnreachableError(f"{self.describe_host()}: {error}", failure_type="runtime")
-            gone.why = error.why
+            gone.why = getattr(error, "why", "no answer within the call's time")
             return gone
         return BackendError(str(error), failure_type="runtime")
 
