@@ -21,9 +21,9 @@ from tests.chaos import world as w
 KILLS = 200 if w.LONG else 20
 HOSTS = SLOTS = 2
 IN_FLIGHT = HOSTS * SLOTS
-LOST_BY_A_KILL = 2 * IN_FLIGHT
-"""A kill costs the calls in flight and, at worst, as many replies that were just being stored while
-their slots had been given to the next calls."""
+LOST_BY_A_KILL = IN_FLIGHT
+"""A kill costs a call for each slot: one in flight, or a reply that is yet to be stored. A slot is
+given to the next call only when the reply before it is stored."""
 
 NOISE_FILES = 200
 START_UP_SEC = 0.5
