@@ -25,6 +25,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         settings = world.make_repository(Path(folder, "repo"), SPANS)
         fakes = [stack.enter_context(world.host(latency=0.05)) for _ in range(2)]
+        driven = world.driver(settings, [fake.url for fake in fakes], 100)
         run = world.settings_for(settings, [fake.url for fake in fakes], concurrency=4)
         before = time.process_time()
 
@@ -41,7 +42,8 @@ def main() -> None:
     assert report.enriched == SPANS, report
     print(
         f"attempt_cpu  {used / SPANS * 1000:.2f} ms CPU per attempt (goal 1.0, aim 0.5), "
-        f"{SPANS} spans at {report.enriched / report.wall_sec:.0f} spans/s"
+        f"{SPANS} spans at {report.enriched / report.wall_sec:.0f} spans/s; the driver on 100, "
+        f"with its start {driven.cpu / driven.spans * 1000:.2f} ms, {driven.pace:.0f} spans/s"
     )
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bench import _world as world
 from llmc import engine
-from llmc.config import Settings, load_settings
+from llmc.config import Settings
 from llmc.events import Event, SpanEnriched
 from llmc.ledger import resident_mib
 
@@ -32,7 +32,7 @@ WARM = 100
 
 def child(repo: str, url: str) -> None:
     """Enrich 1,000 spans and print what that took, as JSON."""
-    settings = load_settings(Path(repo), environ={})
+    settings = world.load(Path(repo))
     run = world.settings_for(settings, [url], concurrency=8, limit=SPANS)
     seen: dict[str, float] = {}
     count = 0
@@ -74,9 +74,12 @@ def measure(name: str, repo: Path) -> None:
             text=True,
         )
     found = json.loads(result.stdout.splitlines()[-1])
+    with world.host() as fake:
+        driven = world.driver(world.load(repo), [fake.url], 1).seconds
     print(
         f"growth   {name:<34} first request after {first:.2f} s (goal 1), "
-        f"{found['cpu']:.2f} ms CPU per span, memory +{found['grown']:.1f} MB (goal 20)",
+        f"{found['cpu']:.2f} ms CPU per span, memory +{found['grown']:.1f} MB (goal 20); "
+        f"one span with the driver {driven:.2f} s",
         flush=True,
     )
 

@@ -23,8 +23,7 @@ def measure(name: str, hosts: int, slots: int, latency: float) -> None:
         settings = world.make_repository(Path(folder, "repo"), spans)
         fakes = [stack.enter_context(world.host(latency=latency)) for _ in range(hosts)]
         urls = [fake.url for fake in fakes]
-        alone = world.driver(settings, urls, max(4, int(5 / latency)))
-        world.forget(settings)
+        alone = world.driver(settings, urls, max(4, int(5 / latency))).pace
         for fake in fakes:
             fake.process.terminate()
             fake.process.communicate(timeout=30)

@@ -43,12 +43,24 @@ def measure(order: str) -> tuple[float, int, int]:
         return report.wall_sec, fake.swaps, len(fake.calls) - SPANS
 
 
+def drive() -> tuple[float, int]:
+    """Return seconds and swaps of the batch driver on the same spans."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        settings = world.make_repository(Path(folder, "repo"), SPANS)
+        fake = stack.enter_context(
+            FakeOllama(script, latency=LATENCY, swap_seconds=SWAP_SEC, keep_bodies=False)
+        )
+        return world.driver(settings, [fake.url], SPANS).seconds, fake.swaps
+
+
 def main() -> None:
+    driven, driver_swaps = drive()
     deep, deep_swaps, _ = measure("failover")
     blocks, swaps, promoted = measure("spread")
     print(
         f"swaps    {promoted} promotions: {swaps} swaps in blocks (goal: {promoted // 50}), "
-        f"{deep_swaps} depth-first; {blocks:.1f} s against {deep:.1f} s, {blocks / deep:.2f} of it"
+        f"{deep_swaps} depth-first; {blocks:.1f} s against {deep:.1f} s, {blocks / deep:.2f} of "
+        f"it; the driver {driver_swaps} swaps, {driven:.1f} s"
     )
 
 

@@ -149,7 +149,7 @@ class World:
     def slots(self, lane, model):
         """Return how many requests a host takes at a model; any model will do at the start."""
         steps = [choice.steps[0] for found in self.lanes.choices.values() for choice in found]
-        fitting = [s.slots for s in steps if s.lane == lane and s.model in (model or s.model)]
+        fitting = [s.slots for s in steps if s.lane == lane and s.model == (model or s.model)]
         return max(fitting, default=self.lanes.lanes[lane].slots)
 
     @property
