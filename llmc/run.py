@@ -114,12 +114,13 @@ class Run:
         self._flights: set[Flight] = set()
         self._open: dict[int, Job] = {}
         self._warm: dict[int, Job] = {}
-        self._exhausted = self._stopping = self._behind = False
+        self._exhausted = self._stopping = self._behind = self._overslept = False
         self._begun = self._enriched = self._unfinished = 0
         self._failed: Counter[str] = Counter()
         self._stopped: str | None = None
         self._error: LlmcError | None = None
         self._renewed_at = self._watched_at = time.monotonic()
+        self._renewed_clock = time.time()
         self._idle_since: float | None = None
         asks_all = settings.retry_failed or not rules.side_by_side
         self._left_alone = None if asks_all else self._signature
@@ -221,9 +222,12 @@ class Run:
     def _keep_house(self) -> None:
         """Do what is due by time: renew claims, give up hung calls."""
         now = time.monotonic()
-        if now - self._renewed_at < RENEWAL_SEC:
+        if now - self._renewed_at < RENEWAL_SEC and time.time() - self._renewed_clock < LEASE_SEC:
             return
         self._renewed_at = now
+        # Stopped or asleep beyond the lease: what was claimed may be another run's by now.
+        self._overslept = self._overslept or time.time() - self._renewed_clock > LEASE_SEC
+        self._renewed_clock = time.time()
         self._journal.patiently(lambda: self._parts.store.renew(LEASE_SEC))
         self._journal.recount()
         for flight in [flight for flight in self._flights if flight.overdue < now]:
@@ -328,9 +332,14 @@ class Run:
                 signature=self._left_alone,
             )
 
+        def taken_over() -> Sequence[Span]:
+            return store.take_over(
+                lease_sec=LEASE_SEC, newest_mtime=newest, signature=self._left_alone
+            )
+
         patiently = self._journal.patiently
         yield from self._work.jobs(lambda after: patiently(lambda: claimed(after)))
-        while size and (taken := patiently(lambda: store.take_over(lease_sec=LEASE_SEC))):
+        while size and (taken := patiently(taken_over)):
             yield from self._work.jobs(once(taken))
 
     def _put_back(self, spans: Sequence[Span]) -> None:
@@ -339,6 +348,9 @@ class Run:
 
     def _start(self, job: Job, choice: Choice) -> None:
         """Send a job's next attempt on its way."""
+        if self._overslept and not self._parts.store.owns(job.span.span_hash):
+            self._leave_for_later(job, "is another run's by now")
+            return
         prompt = self._work.prompt(job)
         attempt = job.state.offer()
         if prompt is None or attempt is None:
