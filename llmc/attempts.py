@@ -35,6 +35,9 @@ class Gate(Protocol):
     def leave(self, error: BackendError | None) -> None:
         """Take note of how a call ended."""
 
+    def last(self, error: BackendError) -> BackendError:
+        """Return the error that counts when all backends failed."""
+
 
 class _Gated:
     """A backend behind the gate of its host."""
@@ -92,7 +95,7 @@ def make(
             result, meta, records = built.cascade.generate_for_span(prompt, item=item)
             error = None
         except BackendError as caught:
-            error = caught
+            error = gate.last(caught) if gate else caught
         seconds = time.monotonic() - started
     load = _Load(attempt, seconds, sampler.stats if sampler else GpuStats())
     return _failed(built, load, error) if error else _succeeded(built, load, result, meta, records)
@@ -107,8 +110,9 @@ class _Load(NamedTuple):
 
 
 def _failed(built: AttemptCascade, load: _Load, error: BackendError) -> AttemptOutcome:
-    last = error.attempts[-1] if error.attempts else None
     kind = classify_failure(error)
+    of_kind = [record for record in error.attempts if record.failure_type == kind]
+    last = next(iter(of_kind[-1:] or error.attempts[-1:]), None)
     gateway = built.selected_backend == "gateway"
     payload = error.failure[2] if error.failure else None
     return AttemptOutcome(

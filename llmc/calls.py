@@ -111,6 +111,7 @@ class CallGate:
     def __init__(self, flight: Flight, post: Callable[[Message], None]) -> None:
         self._flight = flight
         self._post = post
+        self._refused: BackendError | None = None
 
     def enter(self, step: int) -> None:
         """Wait for a slot; the first step has one already. Raises BackendError."""
@@ -124,6 +125,7 @@ class CallGate:
         """Take note of what a call showed about its host."""
         flight = self._flight
         flight.reason = str(error) if error else ""
+        self._refused = error if error and error.failure else None
         if error is None or error.failure is not None:
             flight.verdict = Verdict.ANSWERED
         elif isinstance(error, HostUnreachableError):
@@ -131,3 +133,22 @@ class CallGate:
             flight.reason = error.why or flight.reason
         else:
             flight.verdict = Verdict.FAILED
+
+    def last(self, error: BackendError) -> BackendError:
+        """Return the error of the last call that was made: a host that was passed over made none.
+
+        So a refused reply counts as that, though an entry behind it rests.
+        """
+        refused = self._refused
+        if refused is None or error.failure is not None:
+            return error
+        counted = BackendError(
+            str(refused),
+            failure_type=refused.failure_type,
+            attempts=error.attempts,
+            failure=refused.failure,
+        )
+        counted.model, counted.cut_lines = refused.model, refused.cut_lines
+        counted.prompt_tokens = refused.prompt_tokens
+        counted.completion_tokens = refused.completion_tokens
+        return counted

@@ -39,10 +39,11 @@ class Stop:
 
         before = {number: signal.getsignal(number) for number in SIGNALS}
         for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
+            if handler not in (signal.SIG_IGN, None):  # None: a handler from outside of Python
                 signal.signal(number, ask)
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                if handler is not None:
+                    signal.signal(number, handler)
