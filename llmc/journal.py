@@ -29,6 +29,7 @@ from llmc.reader import Outcome
 from llmc.store import Store
 
 LOCK_PATIENCE_SEC = 900.0
+HURRY_SEC = 0.2
 RESERVE_PER_SLOT = 64 * 1024
 RESERVE_BYTES = 1024 * 1024
 """Disk space kept for the replies in flight: storing one takes about 30 KB of SQLite's journal."""
@@ -71,6 +72,15 @@ class Journal:
         """Give the disk space back."""
         if self._reserve:
             self._reserve.remove()
+
+    def hurry(self) -> None:
+        """Wait for a locked index no longer than a moment: somebody wants the run to end now."""
+        self._store.patience_sec = HURRY_SEC
+
+    @property
+    def unsaved(self) -> int:
+        """How many enrichments are yet to be stored."""
+        return sum(report.success for report in self._settled)
 
     @property
     def is_clear(self) -> bool:

@@ -31,7 +31,7 @@ from llmc.calls import (
     Ticket,
 )
 from llmc.config import Settings
-from llmc.errors import LlmcError
+from llmc.errors import LlmcError, LockedIndexError
 from llmc.events import (
     AttemptFinished,
     EventHook,
@@ -143,13 +143,14 @@ class Run:
                 pass
         except (KeyboardInterrupt, _HaltError):
             interrupted = True
+            self._journal.hurry()
         finally:
             self._end()
         if self._error:
             raise self._error
         resting, left = self._rest()
         report = RunReport(
-            enriched=self._enriched,
+            enriched=self._enriched - self._journal.unsaved,
             failed=dict(self._failed),
             left=left,
             wall_sec=time.monotonic() - started,
@@ -503,6 +504,10 @@ class Run:
             for job in list(self._open.values()):
                 self._give_up(job)
             self._journal.commit(self._signature)
+        except LockedIndexError as error:
+            if self._parts.stop.requests < 2:
+                raise
+            self._stopped = f"{error}; {self._journal.unsaved} results were not stored"
         finally:
             self._journal.close()
 

@@ -31,11 +31,16 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Take Ctrl-C and SIGTERM for requests; one that is ignored stays so. Main thread only."""
+        """Take Ctrl-C and SIGTERM for requests; one that is ignored stays so. Main thread only.
+
+        The second one is a KeyboardInterrupt, too: it ends whatever wait the main thread is in.
+        """
 
         def ask(number: int, _: object) -> None:
             self.signal = self.signal or number
             self.request()
+            if self.requests == 2:
+                raise KeyboardInterrupt
 
         before = {number: signal.getsignal(number) for number in SIGNALS}
         for number, handler in before.items():
