@@ -584,8 +584,11 @@ def test_an_ignored_ctrl_c_does_not_end_the_command(command):
     assert (status, output.split(",")[0]) == (0, "20 enriched")
 
 
-def test_a_second_stop_ends_a_run_that_waits_for_a_locked_index(repo, clean_environ):
+def test_a_second_stop_ends_a_run_that_waits_for_a_locked_index(tmp_path, clean_environ):
     """It says what could not be stored, and takes seconds, not the half minute of the wait."""
+    repo = tmp_path / "locked"
+    subprocess.run(["git", "init", "-q", str(repo)], check=True)
+    (repo / "small.py").write_text("def small(value):\n    return value + 1\n")
     with FakeOllama(latency=0.1) as host:
         environ = clean_environ | {"ENRICH_OLLAMA_HOSTS": host.url}
         command = [sys.executable, "-m", "llmc", "enrich", str(repo), "--json"]
