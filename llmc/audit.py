@@ -1,9 +1,14 @@
 """Whether the logs of a repository and its index tell the same story.
 
-An outcome in the index needs a line in either log, written after it; a pass in the ledger needs
-its enrichment. Lines are written after their rows, so what a run is about to write looks like a
-gap: then the logs are read once more, a moment later. What is held in memory grows with the
-outcomes of the index, not with the logs.
+An outcome in the index needs a line in either log, written after it, and a pass its enrichment.
+Lines are written after their rows, so what a run is about to write looks like a gap: then the logs
+are read once more, a moment later. What is held in memory grows with the outcomes of the index,
+not with the logs.
+
+Runs may have had --log or not, so a metrics line counts in the usual log and in the one that is
+named; that one may be shared, so there the lines of other repositories don't count. A ledger line
+does not say which index it is of. A pass that only the ledger knows may be another index's, or of
+one that was removed: it is told, and no disagreement.
 """
 
 from __future__ import annotations
@@ -16,12 +21,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from llmc import jsonl
 from llmc.errors import StoreError
-from llmc.ledger import ledger_path
+from llmc.ledger import ledger_path, metrics_path
 from llmc.models import Span
 from llmc.reader import Reader
 
@@ -65,10 +71,11 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """How logs and index compare; the last two are history, which nothing can mend.
+    """How logs and index compare; `unknown`, `twice`, `damaged` are history: nothing can mend it.
 
     `outcomes` are those of the index, `elsewhere` its enrichments without one. `lost` spans passed
-    and have no result. `twice` are the hashes of spans that passed twice at the same time: paid
+    in this index and have no result; of `unknown` ones only the ledger says that they passed.
+    `twice` are the hashes of spans that passed twice at the same time: paid
     twice, or a line was copied. `rebuilt` gaps have been filled since.
     """
 
@@ -77,6 +84,7 @@ class Audit:
     lines: int
     gaps: tuple[Gap, ...]
     lost: tuple[Span, ...]
+    unknown: tuple[Span, ...] = ()
     twice: tuple[str, ...] = ()
     damaged: tuple[Damage, ...] = ()
     rebuilt: int = 0
@@ -89,20 +97,22 @@ class Audit:
 def examine(
     reader: Reader, repo: Path, metrics_log: Path, *, patience: float = PATIENCE_SEC
 ) -> Audit:
-    """Compare the ledger and the metrics log, with their rotated files, with an index.
+    """Compare the ledger and the metrics logs, with their rotated files, with an index.
 
-    Raises StoreError.
+    `metrics_log` is read beside the usual one. Raises StoreError.
     """
+    if metrics_log.exists() and not metrics_log.is_file():
+        raise StoreError(f"{metrics_log} is no file: no line can be read from it")
     elsewhere = reader.enriched_elsewhere()
     entries = _entries(reader)
-    logs = (ledger_path(repo), metrics_log)
+    logs = (ledger_path(repo), metrics_path(repo), metrics_log)
     before = _states(logs)
-    look = _Look(reader, entries)
+    look = _Look(reader, entries, repo)
     look.over(logs)
     if look.damaged or any(entry.gap for entry in entries.values()):
         time.sleep(patience)
         if _states(logs) != before:
-            look = _Look(reader, entries)
+            look = _Look(reader, entries, repo)
             look.over(logs)
     gaps = {span_hash: entry for span_hash, entry in entries.items() if entry.gap}
     return Audit(
@@ -111,6 +121,7 @@ def examine(
         lines=look.lines,
         gaps=tuple(_gaps(reader, gaps)) if gaps else (),
         lost=tuple(look.lost.values()),
+        unknown=tuple(look.unknown.values()),
         twice=tuple(look.twice),
         damaged=tuple(look.damaged),
     )
@@ -160,31 +171,40 @@ def _gaps(reader: Reader, entries: dict[str, _Entry]) -> Iterator[Gap]:
 class _Look:
     """One look over the logs, line by line."""
 
-    def __init__(self, reader: Reader, entries: dict[str, _Entry]) -> None:
+    def __init__(self, reader: Reader, entries: dict[str, _Entry], repo: Path) -> None:
         self._reader = reader
         self._entries = entries
+        self._repo = repo
         self._passes: dict[str, tuple[float, float]] = {}
         self._suspects = {
             span_hash for span_hash, entry in entries.items() if entry.passed > entry.enriched
         }
         self.lines = 0
         self.lost: dict[str, Span] = {}
+        self.unknown: dict[str, Span] = {}
         self.twice: dict[str, None] = {}
         self.damaged: list[Damage] = []
 
     def over(self, logs: Sequence[Path]) -> None:
-        """Read the logs and their rotated files. Raises StoreError."""
-        for log in _files(logs):
+        """Read the logs and their rotated files, the last one as shared. Raises StoreError."""
+        own = _files(logs[:-1])
+        for log in own | _files(logs[-1:]):
             damaged: list[int] = []
             for number, record in jsonl.read(log):
-                self.lines += 1
                 if record is None:
                     damaged.append(number)
+                elif log not in own and self._is_of_another(record):
+                    continue
                 else:
                     self._take(record)
+                self.lines += 1
             if damaged:
                 self.damaged.append(Damage(log, len(damaged), tuple(damaged[:SHOWN_LINES])))
         self._look_up()
+
+    def _is_of_another(self, record: dict[str, Any]) -> bool:
+        """Tell if a line of a shared log is another repository's; a ledger is never shared."""
+        return "task_id" in record or _is_another(str(record.get("repo_root")), self._repo)
 
     def _take(self, record: dict[str, Any]) -> None:
         at = _seconds(record.get("timestamp"))
@@ -218,7 +238,18 @@ class _Look:
         self._suspects.clear()
         for start in range(0, len(found), PAGE):
             for span in self._reader.without_result(found[start : start + PAGE]):
-                self.lost[span.span_hash] = span
+                entry = self._entries.get(span.span_hash)
+                here = self.lost if entry and entry.passed else self.unknown
+                here[span.span_hash] = span
+
+
+@lru_cache(maxsize=1024)
+def _is_another(root: str, repo: Path) -> bool:
+    """Tell if a path is another repository's; one that isn't there any more is ours, moved."""
+    try:
+        return root != str(repo) and not repo.samefile(root)
+    except (OSError, ValueError):
+        return False
 
 
 def _storable(text: str) -> bool:

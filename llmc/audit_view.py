@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from llmc.audit import Audit, Damage, Gap
+from llmc.models import Span
 from llmc.text import one_line
 
 SHOWN = 20
@@ -25,8 +26,13 @@ def audit_lines(audit: Audit) -> Iterator[str]:
         yield from _shown(map(_gap, audit.gaps), len(audit.gaps))
     if audit.lost:
         yield f"lost      {len(audit.lost)} spans passed and have no enrichment; run: llmc enrich"
-        places = (f"{span.path}:{span.start_line} {span.symbol}" for span in audit.lost)
-        yield from _shown(places, len(audit.lost))
+        yield from _shown(map(_place, audit.lost), len(audit.lost))
+    if audit.unknown:
+        yield (
+            f"unknown   {len(audit.unknown)} spans passed, and this index has no result: "
+            "another index has it, or it was removed"
+        )
+        yield from _shown(map(_place, audit.unknown), len(audit.unknown))
     if audit.twice:
         yield (
             f"twice     {len(audit.twice)} spans passed twice at the same time: "
@@ -49,15 +55,8 @@ def audit_record(audit: Audit) -> dict[str, Any]:
         "lines": audit.lines,
         "rebuilt": audit.rebuilt,
         "missing": [asdict(gap) for gap in audit.gaps],
-        "lost": [
-            {
-                "span_hash": span.span_hash,
-                "path": span.path,
-                "line": span.start_line,
-                "symbol": span.symbol,
-            }
-            for span in audit.lost
-        ],
+        "lost": list(map(_span, audit.lost)),
+        "unknown": list(map(_span, audit.unknown)),
         "twice": list(audit.twice),
         "damaged": [
             {"log": str(damage.log), "count": damage.count, "lines": list(damage.lines)}
@@ -70,6 +69,19 @@ def _shown(entries: Iterable[str], count: int) -> Iterator[str]:
     yield from (f"          {one_line(entry)}" for entry in islice(entries, SHOWN))
     if count > SHOWN:
         yield f"          and {count - SHOWN} more; --json names all"
+
+
+def _place(span: Span) -> str:
+    return f"{span.path}:{span.start_line} {span.symbol}"
+
+
+def _span(span: Span) -> dict[str, Any]:
+    return {
+        "span_hash": span.span_hash,
+        "path": span.path,
+        "line": span.start_line,
+        "symbol": span.symbol,
+    }
 
 
 def _gap(gap: Gap) -> str:

@@ -13,9 +13,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from llmc import __version__
 from llmc.errors import ConfigError, LlmcError, StoreError
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     _accept_any_text()
     args = _parser().parse_args(argv)
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _watched(sys.stdout), _watched(sys.stderr)
     try:
         status = args.run(args)
         if sys.stdout:
@@ -46,13 +49,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted; what was stored is safe")
         return 130
-    except OSError as error:
-        # Output that can't be written: a second flush at exit would complain once more.
+    except _OutputError as error:
+        # A second flush at exit would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
+        if isinstance(error.__cause__, BrokenPipeError):
             return 141  # whoever read it has left
         _complain(f"cannot write the output: {error.strerror}")
         return 2
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+class _OutputError(OSError):
+    """Output cannot be written; any other OSError is somebody else's."""
+
+
+class _Watched:
+    """A stream whose own troubles are told from those of other files."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with _told_apart():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _told_apart():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _OutputError(error.errno, error.strerror) from error
+
+
+def _watched(stream: TextIO | None) -> Any:
+    return _Watched(stream) if stream else stream
 
 
 def _accept_any_text() -> None:
@@ -178,11 +217,17 @@ def _ledger_flags(parser: argparse.ArgumentParser) -> None:
         description="Compare logs/run_ledger.log and the metrics log with the index. Rotated files "
         "beside them (NAME.1, NAME-20260131, also .gz) are read too.",
         epilog="exit status: 0 they agree, or do now; 1 lines are missing or results are lost; 2 "
-        "could not run. Damaged lines and double passes can't be mended: they are only told.",
+        "could not run. Damaged lines, double passes, and passes whose result may be in another "
+        "index of the repository, are only told.",
     )
     _common(check)
     check.add_argument("--rebuild", action="store_true", help="write the missing lines")
-    check.add_argument("--log", metavar="FILE", help="the metrics log, if a run had --log")
+    check.add_argument(
+        "--log",
+        metavar="FILE",
+        help="the metrics log of runs that had --log; the usual one is read too, and a line that "
+        "neither has goes to this one",
+    )
     check.set_defaults(run=_ledger_check)
 
 
@@ -270,7 +315,7 @@ def _enrich(args: argparse.Namespace) -> int:
     failures: list[dict[str, object]] = []
     stop = Stop()
     with RunDisplay(console, verbose=args.verbose) as display, stop.on_signals():
-        hooks = (display, _collector(failures))
+        hooks = (display, _collector(failures)) if args.json else (display,)
         report = engine.enrich(settings.repo, selection.settings, hooks=hooks, stop=stop)
     if args.json:
         _print_json(_run_record(report, failures))
@@ -285,7 +330,7 @@ def _enrich(args: argparse.Namespace) -> int:
 
 def _dry_run(settings: Settings, *, as_json: bool) -> int:
     from llmc import engine
-    from llmc.text import plain
+    from llmc.text import plain, unbroken
 
     planned = engine.plan(settings.repo, settings)
     if as_json:
@@ -297,7 +342,8 @@ def _dry_run(settings: Settings, *, as_json: bool) -> int:
         )
         return 0
     for span, tier, prompt in planned:
-        print(plain(f"--- {span.path}:{span.start_line} {span.symbol} ({tier})\n{prompt}"))
+        print(unbroken(f"--- {span.path}:{span.start_line} {span.symbol} ({tier})"))
+        print(plain(prompt.replace("\r\n", "\n")))
     return 0
 
 
@@ -397,9 +443,10 @@ def _place(text: str, repo: Path) -> tuple[str, int | None]:
     """Split PATH[:LINE]; the path may be relative to here or to the repository."""
     name, colon, number = text.rpartition(":")
     path, line = (name, int(number[:9])) if colon and number.isdecimal() else (text, None)
-    here = Path(path).parent.resolve() / Path(path).name
-    if here.exists() and here.is_relative_to(repo):
-        return here.relative_to(repo).as_posix(), line
+    with suppress(OSError, RuntimeError):  # no file can be there: a loop of links, too long a name
+        here = Path(path).parent.resolve() / Path(path).name
+        if here.exists() and here.is_relative_to(repo):
+            return here.relative_to(repo).as_posix(), line
     return Path(os.path.normpath(path)).as_posix(), line
 
 
@@ -424,28 +471,30 @@ def _index_path(repo: str) -> Path:
 
 
 def _index_line(report: IndexReport, path: Path) -> str:
+    from llmc.text import unbroken
+
     text = f"{report.spans} spans in {report.files} files"
     changes = [f"{report.changed} changed"] if report.changed else []
     changes += [f"{report.removed} removed"] if report.removed else []
     changes += [f"{len(report.skipped)} skipped"] if report.skipped else []
-    return f"{text} ({', '.join(changes) or 'nothing changed'}), {path}"
+    return f"{text} ({', '.join(changes) or 'nothing changed'}), {unbroken(str(path))}"
 
 
 def _say_skipped(report: IndexReport, most: int = 10) -> None:
-    from llmc.text import plain
+    from llmc.text import unbroken
 
     for _, reason in report.skipped[:most]:
-        print(f"skipped   {plain(reason)}", file=sys.stderr)
+        print(f"skipped   {unbroken(reason)}", file=sys.stderr)
     if len(report.skipped) > most:
         more = len(report.skipped) - most
         print(f"skipped   {more} more files; llmc index names them all", file=sys.stderr)
 
 
 def _announce(console: Console, selection: Selection) -> None:
-    from llmc.text import plain
+    from llmc.text import unbroken
 
     for line in selection.lines:
-        console.print(plain(line), markup=False, soft_wrap=True)
+        console.print(unbroken(line), markup=False, soft_wrap=True)
 
 
 def _console(*, stderr: bool = True, quiet: bool = False) -> Console:
@@ -481,9 +530,9 @@ def _collector(failures: list[dict[str, object]]) -> _Hook:
 
 
 def _complain(text: str) -> None:
-    from llmc.text import plain
+    from llmc.text import unbroken
 
-    print(f"llmc: {plain(text)}", file=sys.stderr)
+    print(f"llmc: {unbroken(text)}", file=sys.stderr)
 
 
 def _print_json(value: object) -> None:

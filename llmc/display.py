@@ -35,17 +35,17 @@ def status_view(totals: Totals) -> RenderableType:
         parts.append(Text(f"{totals.twins} further places with the same text share a span"))
     languages = _table("language", "files", "spans", "enriched")
     for language, counts in totals.by_language.items():
-        languages.add_row(plain(language), *map(str, counts))
+        languages.add_row(one_line(str(language)), *map(str, counts))
     parts.append(languages)
     if totals.by_model:
         models = _table("model", "tier", "enriched")
         for (model, tier), count in totals.by_model.items():
-            models.add_row(plain(str(model)), plain(tier), str(count))
+            models.add_row(one_line(str(model)), one_line(str(tier)), str(count))
         parts.append(models)
     if totals.failed:
         failures = _table("failed", "spans")
         for kind, count in totals.failed.items():
-            failures.add_row(plain(kind), str(count))
+            failures.add_row(one_line(str(kind)), str(count))
         parts.append(failures)
     if totals.prompt_tokens or totals.completion_tokens:
         parts.append(
@@ -64,23 +64,23 @@ def results_view(results: Iterable[StoredResult]) -> RenderableType:
 
 def _result(result: StoredResult) -> RenderableType:
     head = Text(place(result.span), style="bold")
-    head.append(f"  {result.span.kind}", style="dim")
+    head.append(f"  {one_line(str(result.span.kind))}", style="dim")
     if result.twin_of:
-        head.append(f"  same text as {plain(result.twin_of)}", style="dim")
+        head.append(f"  same text as {one_line(result.twin_of)}", style="dim")
     found = result.enrichment
     if found is None:
         return Group(head, Padding(_missing(result), (0, 0, 1, 2)))
-    body: list[RenderableType] = [Text(plain(result.summary or "(no summary)"))]
+    body: list[RenderableType] = [Text(plain(str(result.summary or "(no summary)")))]
     for name in ("inputs", "outputs", "side_effects", "pitfalls"):
         if found[name]:
             body.append(Text(name.replace("_", " "), style="dim"))
             body += [Padding(Text(f"- {plain(str(entry))}"), (0, 0, 0, 2)) for entry in found[name]]
     if found["usage_snippet"]:
         body.append(Text("usage", style="dim"))
-        snippet = Text(plain(found["usage_snippet"]), style=SNIPPET_STYLE)
+        snippet = Text(plain(str(found["usage_snippet"])), style=SNIPPET_STYLE)
         body.append(Padding(snippet, (0, 0, 0, 2)))
     tier = f", {result.outcome.tier}" if result.outcome else ""
-    body.append(Text(f"by {plain(str(found['model']))}{plain(tier)}", style="dim"))
+    body.append(Text(one_line(f"by {found['model']}{tier}"), style="dim"))
     return Group(head, Padding(Group(*body), (0, 0, 1, 2)))
 
 
@@ -89,13 +89,11 @@ def _missing(result: StoredResult) -> Text:
     if failure is None:
         return Text("not enriched yet", style="dim")
     times = "" if failure.count == 1 else f" {failure.count} times"
-    text = Text(
-        f"failed{times} ({plain(failure.kind)}): {plain(failure.detail or '')}", style="red"
-    )
+    text = Text(one_line(f"failed{times} ({failure.kind}): {failure.detail or ''}"), style="red")
     if failure.retry_at > time.time():
         text.append(f"\nleft alone until {_clock(failure.retry_at)}", style="dim")
     if failure.excerpt:
-        text.append(f"\nthe reply began: {one_line(failure.excerpt)[:200]}", style="dim")
+        text.append(f"\nthe reply began: {one_line(str(failure.excerpt))[:200]}", style="dim")
     return text
 
 
@@ -166,7 +164,7 @@ def doctor_view(report: Report) -> RenderableType:
     for finding in report.findings:
         if finding.section != section:
             section = finding.section
-            parts.append(Text(plain(section), style="bold"))
+            parts.append(Text(one_line(section), style="bold"))
         parts.append(_finding(finding))
         if finding.advice:
             parts.append(Padding(Text(f"-> {plain(finding.advice)}", style="cyan"), (0, 0, 0, 8)))
@@ -188,7 +186,7 @@ def _finding(finding: Finding) -> RenderableType:
     row.add_column(overflow="fold")
     mark = "" if finding.state == "info" else finding.state
     detail = Text(plain(finding.detail))
-    row.add_row(Text(mark, style=_STATES[finding.state]), Text(plain(finding.name)), detail)
+    row.add_row(Text(mark, style=_STATES[finding.state]), Text(one_line(finding.name)), detail)
     return Padding(row, (0, 0, 0, 2), expand=False)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from llmc.database import Reserve
@@ -69,7 +70,9 @@ class Journal:
         self._reserve = Reserve.make(self._store.path, size)
 
     def close(self) -> None:
-        """Give the disk space back."""
+        """Try once more to write lines that a log didn't take, and give the disk space back."""
+        with suppress(StoreError):
+            self._ledger.record(())
         if self._reserve:
             self._reserve.remove()
 

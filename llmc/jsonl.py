@@ -5,6 +5,10 @@ writers never mix, also where the system alone would not see to it. A write that
 short is undone before the lock is given up. The line that a crash has torn is sealed with a
 newline, never glued to the next one. The file is opened for each write, so one that was moved
 away, by the rotation of logs for example, is made anew.
+
+A repository may be anybody's, and may hold links where files of ours belong. `within` names one:
+then nothing is written through a link that leads out of it, nor through one that stands in the
+place of the file. What is no file, such as a pipe that nobody reads, is refused in any case.
 """
 
 from __future__ import annotations
@@ -20,12 +24,13 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from llmc.errors import FullDiskError, StoreError
 
-LOCK_PATIENCE_SEC = 30.0
+LOCK_PATIENCE_SEC = 5.0
 MAX_LINE_BYTES = 1 << 24
 """A longer line is no record of ours; it isn't held in memory to find out."""
 
@@ -39,26 +44,28 @@ _ADVICE = {
     errno.EISDIR: "a folder stands in its place: move that away",
     errno.EEXIST: "a file stands in its place: move that away",
     errno.ENOTDIR: "a file stands where its folder should be: move that away",
+    errno.ELOOP: "a link stands in its place: remove that",
+    errno.ENXIO: "what stands in its place is no file: move that away",
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _encode = json.JSONEncoder(allow_nan=False, default=str).encode
 
 
-def append(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def append(path: Path, records: Sequence[Mapping[str, Any]], *, within: Path | None = None) -> None:
     """Append one line a record, all of them in one write. Raises StoreError."""
     if records:
         data = b"".join(map(_line, records))
-        with mapped(path), _locked(path) as descriptor:
+        with mapped(path), _locked(path, within) as descriptor:
             _write(descriptor, b"\n" + data if _is_torn(descriptor) else data)
 
 
-def seal(path: Path) -> None:
+def seal(path: Path, *, within: Path | None = None) -> None:
     """End a last line that was torn; a missing file is fine.
 
     Finds out, too, whether the file can be written. Raises StoreError.
     """
-    if path.exists():
-        with mapped(path), _locked(path) as descriptor:
+    if os.path.lexists(path):
+        with mapped(path), _locked(path, within) as descriptor:
             if _is_torn(descriptor):
                 _write(descriptor, b"\n")
 
@@ -87,10 +94,10 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
 
 
-def create(path: Path, data: bytes) -> None:
+def create(path: Path, data: bytes, *, within: Path | None = None) -> None:
     """Write a file, whole or not at all. Raises StoreError."""
     with mapped(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        descriptor = _opened(path, os.O_WRONLY | os.O_TRUNC, within)
         try:
             _write(descriptor, data)
         except OSError:
@@ -100,8 +107,9 @@ def create(path: Path, data: bytes) -> None:
             os.close(descriptor)
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, *, within: Path | None = None) -> None:
     """Make a folder and those above it, with 0755 at most. Raises StoreError."""
+    _stay(str(path), within)
     with mapped(path):
         for folder in (*reversed(path.parents), path):
             try:
@@ -152,12 +160,32 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, int) and value.bit_length() > 64 else value
 
 
+def _stay(folder: str, within: Path | None) -> None:
+    """See that no link on the way to a folder leads out of a repository. Raises StoreError."""
+    if within is None:
+        return
+    for link in filter(Path.is_symlink, _steps(folder, within)):
+        target = Path(os.path.realpath(link))  # of a loop, too
+        if not target.is_relative_to(os.path.realpath(within)):
+            raise StoreError(
+                f"{link} is a link that leads out of the repository, to {target}, and what a run "
+                "records would be written there; remove the link, or put a folder in its place"
+            )
+
+
+@lru_cache(maxsize=64)
+def _steps(folder: str, within: Path) -> tuple[Path, ...]:
+    """Return the folders on the way from a repository to one of its folders, outermost first."""
+    steps = (Path(folder), *Path(folder).parents)
+    return tuple(step for step in reversed(steps) if step != within and step.is_relative_to(within))
+
+
 @contextmanager
-def _locked(path: Path) -> Iterator[int]:
+def _locked(path: Path, within: Path | None) -> Iterator[int]:
     """Open a file for appending and lock it; one that was moved away meanwhile is made anew."""
     deadline = time.monotonic() + LOCK_PATIENCE_SEC
     while True:
-        descriptor = _opened(path)
+        descriptor = _opened(path, os.O_RDWR | os.O_APPEND, within)
         try:
             _lock(descriptor, path, deadline)
             if _stands_at(descriptor, path) or time.monotonic() > deadline:
@@ -167,13 +195,27 @@ def _locked(path: Path) -> Iterator[int]:
             os.close(descriptor)
 
 
-def _opened(path: Path) -> int:
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+def _opened(path: Path, flags: int, within: Path | None) -> int:
+    """Open a file for writing, make it if need be. Raises OSError, StoreError."""
+    _stay(os.path.dirname(path), within)  # noqa: PTH120 - for each append: a Path costs more
+    # A pipe that nobody reads, or a terminal that was told to pause, must not hold us up.
+    flags |= os.O_CREAT | os.O_NONBLOCK | (0 if within is None else os.O_NOFOLLOW)
     try:
-        return os.open(path, flags, 0o644)
+        descriptor = os.open(path, flags, 0o644)
     except FileNotFoundError:
-        make_folder(path.parent)
-        return os.open(path, flags, 0o644)
+        make_folder(path.parent, within=within)
+        descriptor = os.open(path, flags, 0o644)
+    if not _takes_lines(os.fstat(descriptor)):
+        os.close(descriptor)
+        raise StoreError(f"cannot write to {path}: it is no file; name one, or move it away")
+    return descriptor
+
+
+def _takes_lines(state: os.stat_result) -> bool:
+    """Tell a file from pipes and devices; the one that swallows everything will do, too."""
+    return stat.S_ISREG(state.st_mode) or (
+        stat.S_ISCHR(state.st_mode) and state.st_rdev == Path(os.devnull).stat().st_rdev
+    )
 
 
 def _lock(descriptor: int, path: Path, deadline: float) -> None:

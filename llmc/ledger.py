@@ -12,18 +12,23 @@ without lines, of one group at most; after 2, rows without ledger lines. A machi
 may also lose lines that its system had not yet written to the disk, or tear the last one. None of
 this loses a result: `llmc ledger check` finds what is missing, and `--rebuild` writes it from the
 index. Spans that were not settled when a run ended have lines too, and no row.
+
+What a full disk or a lock keeps from being written is held, and written before what comes next.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from llmc import jsonl
+from llmc.errors import StoreError
 from llmc.events import Event, SpanEnriched, SpanFailed, SpanUnfinished
 from llmc.models import SpanReport
 from llmc.records import ledger_record, metrics_record, totals
@@ -37,6 +42,22 @@ MEMORY_INTERVAL_SEC = 1.0
 def ledger_path(repo: Path) -> Path:
     """Return where a repository's ledger is."""
     return repo / "logs" / "run_ledger.log"
+
+
+def metrics_path(repo: Path) -> Path:
+    """Return where a repository's metrics log is unless a run was told otherwise."""
+    return repo / "logs" / "enrichment_metrics.jsonl"
+
+
+def guarded(log: Path, repo: Path) -> Path | None:
+    """Return the repository if a log lies in it, None if its place is a person's own choice.
+
+    That is what `jsonl` calls `within`.
+    """
+    by_name = Path(os.path.normpath(log.absolute())), os.path.normpath(repo.absolute())
+    in_fact = log.parent.resolve(), repo.resolve()
+    inside = any(place.is_relative_to(root) for place, root in (by_name, in_fact))
+    return repo if inside else None
 
 
 class Ledger:
@@ -57,14 +78,14 @@ class Ledger:
         """Make the folders, and seal what a crash left torn. Raises StoreError."""
         self._repo = repo
         self._root = str(repo)
-        self._metrics_log = metrics_log
-        self._ledger_log = ledger_path(repo)
         self._est_tokens = est_tokens_per_span
         self._blank = dict.fromkeys(log_fields)
         self._memory: tuple[float, float | None] | None = None
-        for log in (self._ledger_log, metrics_log):
-            jsonl.make_folder(log.parent)
-            jsonl.seal(log)
+        self._logs = [_Log(log, guarded(log, repo)) for log in (metrics_log, ledger_path(repo))]
+        self._replies: deque[SpanReport] = deque()
+        for log in reversed(self._logs):
+            jsonl.make_folder(log.path.parent, within=log.within)
+            jsonl.seal(log.path, within=log.within)
 
     def __call__(self, event: Event) -> None:
         """Record a span; other events are nothing to the ledger. Raises StoreError."""
@@ -72,16 +93,30 @@ class Ledger:
             self.record((event,))
 
     def record(self, events: Sequence[Recorded]) -> None:
-        """Record spans that the index already has, with one append per file. Raises StoreError."""
+        """Record spans that the index already has, with one append per file. Raises StoreError.
+
+        What could not be written is kept, and written with the next group.
+        """
         now, rss_mib = datetime.now(UTC).isoformat(), self._rss_mib()
-        jsonl.append(self._metrics_log, [self._metrics(event, now, rss_mib) for event in events])
-        jsonl.append(
-            self._ledger_log,
-            [ledger_record(event.report, now, _result(event), rss_mib=rss_mib) for event in events],
-        )
-        for event in events:
-            if isinstance(event, SpanFailed):
-                save_refused_reply(self._repo, event.report)
+        metrics, ledger = self._logs
+        metrics.waiting += [self._metrics(event, now, rss_mib) for event in events]
+        ledger.waiting += [
+            ledger_record(event.report, now, _result(event), rss_mib=rss_mib) for event in events
+        ]
+        self._replies += [event.report for event in events if isinstance(event, SpanFailed)]
+        failures = []
+        for write in (metrics.write, ledger.write, self._save_replies):
+            try:
+                write()
+            except StoreError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _save_replies(self) -> None:
+        while self._replies:
+            save_refused_reply(self._repo, self._replies[0])
+            self._replies.popleft()
 
     def _metrics(self, event: Recorded, now: str, rss_mib: float | None) -> dict[str, Any]:
         record = self._blank | metrics_record(
@@ -100,6 +135,19 @@ class Ledger:
         return self._memory[1]
 
 
+@dataclass(slots=True)
+class _Log:
+    """A log, and the records that it is still to get."""
+
+    path: Path
+    within: Path | None
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+
+    def write(self) -> None:
+        jsonl.append(self.path, self.waiting, within=self.within)
+        self.waiting = []
+
+
 def save_refused_reply(repo: Path, report: SpanReport) -> Path | None:
     """Save the last reply of a failed span if it could not be read as JSON; return its file.
 
@@ -113,8 +161,8 @@ def save_refused_reply(repo: Path, report: SpanReport) -> Path | None:
     # The hash comes from the database: whatever it holds, it names a file in this folder.
     name = report.span.span_hash.encode("utf-8", "replace")[:200].decode("utf-8", "ignore")
     path = folder / f"{name}_{stamp}.json".replace("/", "_").replace("\0", "_")
-    jsonl.make_folder(folder)
-    jsonl.create(path, last.payload.encode("utf-8", "replace"))
+    jsonl.make_folder(folder, within=repo)
+    jsonl.create(path, last.payload.encode("utf-8", "replace"), within=repo)
     return path
 
 

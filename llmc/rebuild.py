@@ -17,7 +17,7 @@ from typing import Any
 from llmc import jsonl
 from llmc.audit import PATIENCE_SEC, Audit, Gap, examine
 from llmc.errors import StoreError
-from llmc.ledger import ledger_path
+from llmc.ledger import guarded, ledger_path
 from llmc.models import Span
 from llmc.reader import Outcome, Reader
 from llmc.records import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
@@ -36,14 +36,15 @@ def rebuild(
 ) -> Audit:
     """Examine the logs and write the lines that are missing; return what was found and mended.
 
+    A metrics line that is missing from the usual log too goes to `metrics_log`.
     Raises StoreError.
     """
-    ledger_log = ledger_path(repo)
-    for log in (ledger_log, metrics_log):
-        jsonl.make_folder(log.parent)
+    ledger_log, within = ledger_path(repo), guarded(metrics_log, repo)
+    jsonl.make_folder(ledger_log.parent, within=repo)
+    jsonl.make_folder(metrics_log.parent, within=within)
     with _alone(ledger_log.parent):
-        for log in (ledger_log, metrics_log):
-            jsonl.seal(log)
+        jsonl.seal(ledger_log, within=repo)
+        jsonl.seal(metrics_log, within=within)
         audit = examine(reader, repo, metrics_log, patience=patience)
         gaps = {gap.span_hash: gap for gap in audit.gaps}
         rebuilt = 0
@@ -55,6 +56,7 @@ def rebuild(
                     for span, outcome in page
                     if gaps[span.span_hash].metrics
                 ],
+                within=within,
             )
             jsonl.append(
                 ledger_log,
@@ -63,6 +65,7 @@ def rebuild(
                     for span, outcome in page
                     if gaps[span.span_hash].ledger
                 ],
+                within=repo,
             )
             rebuilt += len(page)
     return replace(audit, rebuilt=rebuilt)

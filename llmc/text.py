@@ -17,6 +17,11 @@ def plain(text: str) -> str:
     )
 
 
+def unbroken(text: str) -> str:
+    """Return plain text with a space for each newline: what is said on a line stays on it."""
+    return plain(text).replace("\n", " ")
+
+
 def one_line(text: str) -> str:
     """Return plain text as one line, its white space as single spaces."""
     return " ".join(plain(text).split())
@@ -24,7 +29,7 @@ def one_line(text: str) -> str:
 
 def place(span: Span) -> str:
     """Return where a span is and what it is called, as one line."""
-    return plain(f"{span.path}:{span.start_line}-{span.end_line} {span.symbol}").replace("\n", " ")
+    return unbroken(f"{span.path}:{span.start_line}-{span.end_line} {span.symbol}")
 
 
 def duration(seconds: float, *, short: bool = False) -> str:

@@ -9,6 +9,7 @@ single adapter that it has always built for an attempt.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ from llmc.ledger import save_refused_reply
 from llmc.models import Attempt, Enrichment
 from llmc.presets import TierPreset, preset_for, read_policy
 from llmc.reply import read
+from llmc.text import place, plain, unbroken
 from llmc.transport import Client, address
 from llmc.work import EXCERPT_CHARS, Rules
 from tools.rag.enrichment_backends import (
@@ -231,20 +233,23 @@ class _DriverBuilder:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the driver and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no path or reply fails to print
+            stream.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(argv)
     repo = Path(args.repo).resolve()
     if not (repo / ".git").exists():
-        print(f"{repo} is not a git repository: it has no .git", file=sys.stderr)
+        _complain(f"{repo} is not a git repository: it has no .git")
         return 1
     try:
         read_policy(repo, args.retries)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        _complain(str(error))
         return 1
     try:
         return _run(repo, args)
     except LlmcError as error:
-        print(error, file=sys.stderr)
+        _complain(str(error))
         return 2
     except KeyboardInterrupt:
         return 130
@@ -260,7 +265,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
     args.settings, args.client = settings, Client()
     if settings.health_check and not reachable(settings.hosts, settings.health_timeout):
         tried = ", ".join(f"{host.label} ({address(host.url)})" for host in settings.hosts)
-        print(f"no Ollama host answers; tried: {tried or 'none is configured'}", file=sys.stderr)
+        _complain(f"no Ollama host answers; tried: {tried or 'none is configured'}")
         return 2
     engine.make_folder(settings.logs)
     rules = Rules(
@@ -274,37 +279,47 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
     )
     if args.dry_run:
         for span, tier, prompt in engine.plan(repo, settings, rules=rules):
-            print(f"--- {span.path}:{span.start_line}-{span.end_line} {span.symbol} [{tier}]")
-            print(prompt)
+            _say(f"--- {place(span)} [{tier}]")
+            print(plain(prompt.replace("\r\n", "\n")))
         return 0
     report = engine.enrich(
         repo, settings, hooks=(_print_event,), builder=_DriverBuilder(settings, args), rules=rules
     )
+    if report.stopped:
+        _complain(report.stopped)
+        return 2
     return 130 if report.interrupted else 0
 
 
 def _print_event(event: Event) -> None:
     match event:
         case SpanEnriched(report=report, enrichments_total=total):
-            span, seconds = report.span, report.wall_sec
-            print(
-                f"enriched {span.path}:{span.start_line}-{span.end_line} {span.symbol} "
-                f"with {report.model} [{report.tier}] in {seconds:.1f} s ({total} in all)"
+            _say(
+                f"enriched {place(report.span)} with {report.model} [{report.tier}] "
+                f"in {report.wall_sec:.1f} s ({total} in all)"
             )
         case SpanFailed(report=report):
-            span, last = report.span, report.last
-            print(
-                f"failed {span.path}:{span.start_line}-{span.end_line} {span.symbol} "
-                f"after {len(report.outcomes)} attempts: {last.failure_type}: {last.detail}"
+            last = report.last
+            _say(
+                f"failed {place(report.span)} after {len(report.outcomes)} attempts: "
+                f"{last.failure_type}: {last.detail}"
             )
         case FileGone(path=path, spans=spans):
-            print(f"gone {path}: {spans} spans leave the index")
+            _say(f"gone {path}: {spans} spans leave the index")
         case Warned(message=message):
-            print(f"warning: {message}")
+            _say(f"warning: {message}")
         case RunFinished(report=report):
             failed = sum(report.failed.values())
-            print(f"{report.enriched} enriched, {failed} failed, {report.left} left")
+            _say(f"{report.enriched} enriched, {failed} failed, {report.left} left")
     sys.stdout.flush()
+
+
+def _say(line: str) -> None:
+    print(unbroken(line))
+
+
+def _complain(line: str) -> None:
+    print(unbroken(line), file=sys.stderr)
 
 
 def _flags(args: argparse.Namespace) -> Flags:

@@ -235,6 +235,65 @@ def test_the_lines_of_rotated_logs_count(project, name):
     assert project.check().agrees
 
 
+def test_metrics_lines_count_in_the_usual_log_and_in_the_one_that_is_named(project, tmp_path):
+    project.settle("one")
+    project.metrics_log = tmp_path / "named.jsonl"
+    project.settle("two")
+    assert project.check().agrees
+
+
+def test_rebuilding_into_a_named_log_repeats_no_line_of_the_usual_one(project, tmp_path):
+    project.settle("one")
+    project.settle("two", lines=("ledger",))
+    project.metrics_log = tmp_path / "named.jsonl"
+    audit = project.rebuild()
+    assert (audit.rebuilt, audit.agrees) == (1, True)
+    assert [line["span_hash"] for line in lines(project.metrics_log)] == [digest("two")]
+
+
+def test_lines_of_another_repository_in_a_shared_log_do_not_count(project, tmp_path):
+    other = Project(tmp_path / "other")
+    other.put("one", "two", "three")
+    project.metrics_log = other.metrics_log = tmp_path / "shared.jsonl"
+    project.settle("one", lines=("ledger",))
+    other.settle("one")
+    assert gaps(project.check()) == {digest("one"): (True, False)}
+    assert other.check().agrees
+
+
+def test_a_repository_that_was_moved_finds_its_lines_in_a_shared_log(project, tmp_path):
+    project.metrics_log = tmp_path / "shared.jsonl"
+    project.settle("one")
+    project.root = project.root.rename(tmp_path / "moved")
+    project.index = project.root / ".rag/index_v2.db"
+    assert project.check().agrees
+
+
+def test_the_ledger_of_another_repository_does_not_stand_for_ours(project, tmp_path):
+    other = Project(tmp_path / "other")
+    other.put("one", "two", "three")
+    other.settle("one")
+    project.settle("one", lines=("metrics",))
+    project.metrics_log = other.ledger_log
+    assert gaps(project.check()) == {digest("one"): (False, True)}
+
+
+def test_a_metrics_log_that_is_no_file_cannot_be_compared(project):
+    os.mkfifo(project.root / "pipe")
+    project.metrics_log = project.root / "pipe"
+    with pytest.raises(StoreError, match="pipe is no file"):
+        project.check()
+
+
+def test_rebuilding_writes_through_no_link_that_leads_out(project, tmp_path):
+    project.settle("one", lines=())
+    (project.root / "logs").rmdir()
+    (project.root / "logs").symlink_to(tmp_path)
+    with pytest.raises(StoreError, match="leads out of the repository"):
+        project.rebuild()
+    assert not (tmp_path / "run_ledger.log").exists()
+
+
 def test_a_backup_made_by_hand_does_not_count(project):
     project.settle("one")
     for path in project.logs:
@@ -378,11 +437,15 @@ def test_a_pass_whose_enrichment_is_gone_is_lost(project):
     assert (audit.gaps, audit.agrees) == ((), False)
 
 
-def test_a_pass_that_only_the_ledger_knows_is_lost(project):
+def test_a_pass_that_only_the_ledger_knows_is_told_and_may_be_another_index_s(project):
     project.settle("one")
-    project.sql("DELETE FROM enrichments")
-    project.sql("DELETE FROM llmc_outcomes")
-    assert [span.symbol for span in project.check().lost] == ["one"]
+    project.index = project.root / ".rag/second.db"
+    project.put("one", "two", "three")
+    audit = project.check()
+    assert [span.symbol for span in audit.unknown] == ["one"]
+    assert (audit.lost, audit.agrees) == ((), True)
+    assert "unknown   1 spans passed" in "\n".join(audit_lines(audit))
+    assert [span["symbol"] for span in audit_record(audit)["unknown"]] == ["one"]
 
 
 def test_a_lost_result_stays_lost_after_a_rebuild(project):

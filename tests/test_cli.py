@@ -350,6 +350,70 @@ def test_output_that_cannot_be_written_is_said(repo, clean_environ, host):
     assert "Traceback" not in result.stderr
 
 
+def test_a_reader_that_has_left_ends_the_command_quietly(repo, clean_environ, host):
+    llmc("enrich", repo, env=clean_environ)
+    command = f"(sleep 1; {sys.executable} -m llmc show --last 5 --repo {repo}; echo $? >&2) | true"
+    result = subprocess.run(
+        ["bash", "-c", command], env=clean_environ, capture_output=True, text=True, check=False
+    )
+    assert result.stderr == "141\n"
+
+
+def test_trouble_with_a_file_is_not_told_as_trouble_with_the_output(repo, clean_environ):
+    llmc("index", repo, env=clean_environ)
+    result = llmc("show", "x" * 300, "--repo", repo, env=clean_environ)
+    assert result.returncode == 2
+    assert "is not in the index" in result.stderr
+
+
+def test_nothing_of_the_index_reaches_the_terminal_as_control(repo, clean_environ, host):
+    llmc("enrich", repo, env=clean_environ)
+    red = "'r\x1b[31m\x1b]0;x\x07' || char(10) || '9 failed'"
+    with sqlite3.connect(repo / ".rag/index_v2.db") as raw:
+        raw.execute(f"UPDATE spans SET kind = {red}, symbol = {red}")
+        raw.execute(f"UPDATE files SET lang = {red}")
+        raw.execute(f"UPDATE enrichments SET model = {red}, summary = {red}, usage_snippet = {red}")
+        raw.execute(f"UPDATE llmc_outcomes SET tier = {red}")
+    for command in (("status", repo), ("show", "--last", 5, "--repo", repo)):
+        result = llmc(*command, env=clean_environ)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert "\x1b" not in result.stdout
+        assert "\x07" not in result.stdout
+        assert not [line for line in result.stdout.splitlines() if line.startswith("9 failed")]
+
+
+def test_a_failure_cannot_fake_lines(failed_once, clean_environ):
+    with sqlite3.connect(failed_once / ".rag/index_v2.db") as raw:
+        raw.execute("UPDATE llmc_failures SET kind = 'a' || char(10) || '0 failed', detail = kind")
+    for command in (("status", failed_once), ("show", "small.py:5", "--repo", failed_once)):
+        said = llmc(*command, env=clean_environ).stdout
+        assert "a 0 failed" in said
+        assert not [line for line in said.splitlines() if line.strip().startswith("0 failed")]
+
+
+def test_a_server_cannot_fake_lines_of_a_run(repo, clean_environ):
+    answer = faults.HttpStatus(200, body='{"error": "oops\\n9/9 ok  all is well"}\n')
+    with FakeOllama(lambda call: answer) as bad:
+        clean_environ["ENRICH_OLLAMA_HOSTS"] = bad.url
+        result = llmc("enrich", repo, "--retries", 1, env=clean_environ)
+    assert "oops 9/9 ok all is well" in result.stderr
+    assert not [line for line in result.stderr.splitlines() if line.startswith("9/9")]
+
+
+def test_the_place_of_an_index_is_shown_as_text(repo, clean_environ, tmp_path):
+    clean_environ["LLMC_RAG_INDEX_PATH"] = str(tmp_path / "i\x1b[31m\nx.db")
+    said = llmc("index", repo, env=clean_environ).stdout
+    assert said.endswith("i\ufffd[31m x.db\n")
+    result = llmc("enrich", repo, "--limit", 1, env=clean_environ)
+    assert "\x1b" not in result.stderr
+
+
+def test_the_head_of_a_prompt_is_one_line(repo, clean_environ):
+    (repo / "a\nb.py").write_text("def f():\n    return 1\n")
+    said = llmc("enrich", repo, "--dry-run", env=clean_environ).stdout
+    assert "--- a b.py:1 f (7b)" in said.splitlines()
+
+
 def test_a_path_that_the_terminal_cannot_show_is_escaped(repo, clean_environ):
     (repo / "ñandú.py").write_text("def f():\n    return 1\n")
     result = llmc("enrich", repo, "--dry-run", env=clean_environ | {"PYTHONIOENCODING": "ascii"})

@@ -17,6 +17,9 @@ LAYERS = {
     "models": 0,
     "errors": 1,
     "owners": 1,
+    "folders": 1,
+    "rows": 1,
+    "salvage": 3,
     "tables": 1,
     "text": 1,
     "transport": 1,
@@ -72,7 +75,7 @@ TOP = 10
 HOMES = {
     "os.environ": {"config"},
     "print": {"cli", "__main__", "testing"},
-    "sqlite3": {"claims", "database", "reader", "store"},
+    "sqlite3": {"claims", "database", "reader", "salvage", "store"},
     "tree_sitter": {"languages", "indexer"},
 }
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}

@@ -282,6 +282,161 @@ def test_a_log_that_is_a_device_takes_what_it_is_given(tmp_path, logs):
     assert len(lines(logs / "run_ledger.log")) == 1
 
 
+# -- links and pipes that a repository may hold --------------------------------------------------
+
+
+@pytest.fixture
+def outside(tmp_path_factory):
+    """A folder outside the repository, with a file that is nobody else's business."""
+    folder = tmp_path_factory.mktemp("outside")
+    (folder / "treasure").write_text("mine\n")
+    return folder
+
+
+def untouched(outside):
+    return {path.name: path.read_text() for path in outside.iterdir()} == {"treasure": "mine\n"}
+
+
+@pytest.mark.parametrize("name", ["run_ledger.log", "metrics.jsonl"])
+@pytest.mark.parametrize("target", ["treasure", "made"])
+def test_a_link_in_the_place_of_a_log_is_refused_at_the_start(tmp_path, outside, name, target):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / name).symlink_to(outside / target)
+    with pytest.raises(StoreError, match=f"{name}: .*a link stands in its place: remove that"):
+        Ledger(tmp_path, tmp_path / "logs/metrics.jsonl", est_tokens_per_span=350)
+    assert untouched(outside)
+
+
+@pytest.mark.parametrize("name", ["run_ledger.log", "metrics.jsonl"])
+def test_a_link_that_takes_the_place_of_a_log_during_the_run_is_refused(
+    ledger, logs, outside, name
+):
+    (logs / name).symlink_to(outside / "treasure")
+    with pytest.raises(StoreError, match="a link stands in its place"):
+        ledger(SpanEnriched(report(), 1, 1))
+    assert untouched(outside)
+
+
+@pytest.mark.parametrize("place", ["logs", "logs/deeper"])
+def test_a_folder_of_logs_that_leads_out_of_the_repository_is_refused(tmp_path, outside, place):
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).symlink_to(outside)
+    with pytest.raises(StoreError, match=r"leads out of the repository, to .*; remove the link"):
+        Ledger(tmp_path, tmp_path / place / "metrics.jsonl", est_tokens_per_span=350)
+    assert untouched(outside)
+
+
+def test_a_folder_that_becomes_a_link_during_the_run_is_refused(ledger, logs, outside):
+    logs.rmdir()
+    logs.symlink_to(outside)
+    with pytest.raises(StoreError, match="leads out of the repository"):
+        ledger(SpanEnriched(report(), 1, 1))
+    assert untouched(outside)
+
+
+def test_a_folder_of_refused_replies_that_leads_out_is_refused(ledger, logs, outside):
+    (logs / "failed_enrichments").symlink_to(outside)
+    with pytest.raises(StoreError, match="leads out of the repository"):
+        ledger(SpanFailed(report(refused())))
+    assert untouched(outside)
+
+
+def test_a_reply_is_not_saved_through_a_link(tmp_path, outside):
+    (tmp_path / "reply").symlink_to(outside / "treasure")
+    with pytest.raises(StoreError, match="a link stands in its place"):
+        jsonl.create(tmp_path / "reply", b"theirs", within=tmp_path)
+    assert untouched(outside)
+
+
+def test_a_folder_of_logs_may_be_a_link_inside_the_repository(tmp_path, logs):
+    (tmp_path / "kept").mkdir()
+    logs.symlink_to("kept")
+    ledger = Ledger(tmp_path, logs / "metrics.jsonl", est_tokens_per_span=350)
+    ledger(SpanFailed(report(refused())))
+    assert len(lines(tmp_path / "kept/run_ledger.log")) == 1
+    assert len(list((tmp_path / "kept/failed_enrichments").iterdir())) == 1
+
+
+def test_a_log_that_somebody_names_elsewhere_may_be_a_link(tmp_path, outside):
+    (outside / "named.jsonl").symlink_to(outside / "real.jsonl")
+    ledger = Ledger(tmp_path, outside / "named.jsonl", est_tokens_per_span=350)
+    ledger(SpanEnriched(report(), 1, 1))
+    assert len(lines(outside / "real.jsonl")) == 1
+
+
+def test_a_log_named_by_another_way_into_the_repository_is_no_link(tmp_path, outside):
+    repo = tmp_path / "repo"
+    (repo / "logs").mkdir(parents=True)
+    (tmp_path / "way").symlink_to(repo)
+    (repo / "logs/metrics.jsonl").symlink_to(outside / "treasure")
+    with pytest.raises(StoreError, match="a link stands in its place"):
+        Ledger(repo, tmp_path / "way/logs/metrics.jsonl", est_tokens_per_span=350)
+    assert untouched(outside)
+
+
+def test_a_repository_that_is_reached_through_a_link_has_its_logs(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "repo").symlink_to("real")
+    ledger = Ledger(tmp_path / "repo", tmp_path / "repo/logs/m", est_tokens_per_span=350)
+    ledger(SpanEnriched(report(), 1, 1))
+    assert len(lines(tmp_path / "real/logs/m")) == 1
+
+
+@pytest.mark.parametrize("name", ["logs/run_ledger.log", "metrics.jsonl"])
+def test_a_pipe_in_the_place_of_a_log_is_refused_and_not_waited_for(tmp_path, name):
+    (tmp_path / "logs").mkdir()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(StoreError, match=f"{name}: it is no file"):
+        Ledger(tmp_path, tmp_path / "metrics.jsonl", est_tokens_per_span=350)
+
+
+def test_a_pipe_in_the_place_of_a_reply_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "reply")
+    with pytest.raises(StoreError, match="what stands in its place is no file"):
+        jsonl.create(tmp_path / "reply", b"x", within=tmp_path)
+
+
+def test_a_device_is_no_log(tmp_path):
+    with pytest.raises(StoreError, match="/dev/full: it is no file"):
+        Ledger(tmp_path, Path("/dev/full"), est_tokens_per_span=350)
+
+
+# -- what could not be written -------------------------------------------------------------------
+
+
+def test_lines_that_found_no_room_are_written_with_the_next_ones(small_disk, tmp_path):
+    ledger = Ledger(tmp_path, small_disk / "metrics.jsonl", est_tokens_per_span=350)
+    (small_disk / "ballast").write_bytes(b"x" * 65536)
+    with pytest.raises(FullDiskError):
+        ledger(SpanEnriched(report(span=replace(SPAN, span_hash="a")), 1, 1))
+    (small_disk / "ballast").unlink()
+    ledger(SpanEnriched(report(span=replace(SPAN, span_hash="b")), 1, 1))
+    assert [line["span_hash"] for line in lines(small_disk / "metrics.jsonl")] == ["a", "b"]
+    assert [line["task_id"] for line in lines(tmp_path / "logs/run_ledger.log")] == ["a", "b"]
+
+
+def test_a_reply_that_could_not_be_saved_is_saved_with_the_next_lines(ledger, logs):
+    (logs / "failed_enrichments").write_text("")
+    with pytest.raises(StoreError, match="move that away"):
+        ledger(SpanFailed(report(refused())))
+    (logs / "failed_enrichments").unlink()
+    ledger(SpanEnriched(report(), 1, 1))
+    [saved] = (logs / "failed_enrichments").iterdir()
+    saved.unlink()
+    ledger(SpanEnriched(report(), 1, 1))
+    assert not saved.exists()
+    assert len(lines(logs / "run_ledger.log")) == 3
+
+
+def test_a_foreign_lock_on_a_log_is_waited_for_a_few_seconds_only(ledger, logs):
+    with (logs / "run_ledger.log").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match=r"has held a lock on .*run_ledger\.log for 5 s"):
+            ledger(SpanEnriched(report(), 1, 1))
+    ledger(SpanEnriched(report(), 1, 1))
+    assert len(lines(logs / "run_ledger.log")) == 2
+
+
 @pytest.mark.parametrize("place", ["logs", "logs/run_ledger.log"])
 def test_something_else_in_the_place_of_a_log_is_named_at_the_start(tmp_path, place):
     if place == "logs":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import shutil
 import signal
 import subprocess
@@ -10,16 +11,21 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 from llmc.backends._base import BackendConfig, CallPolicy, accept_from_gateway
 from llmc.config import GatewaySettings
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
 from llmc.redaction import blot, secrets_in
-from llmc.transport import Cancellation
+from llmc.transport import MAX_BODY_BYTES, Cancellation
 
 POLL_SEC = 0.1
+KILL_PATIENCE_SEC = 5.0
+"""How long a killed program may take to be gone: one that hangs in the system is left behind."""
+
+CHUNK_BYTES = 65536
 
 
 class CommandBackend:
@@ -94,7 +100,8 @@ class CommandBackend:
             if process.poll() is None:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(KILL_PATIENCE_SEC)
         if process.returncode:
             said = blot(errors.decode("utf-8", "replace"), secrets_in(environ))
             tail = said.strip()[-300:]
@@ -109,22 +116,94 @@ class CommandBackend:
         return [*command, "--api", *(["--debug"] if self._gateway.debug else [])]
 
     def _communicate(self, process: subprocess.Popen[bytes], prompt: bytes) -> tuple[bytes, bytes]:
-        """Feed the program and wait for its end, the deadline or a cancel."""
+        """Feed the program and wait for its end, the deadline, a cancel or too much output."""
         deadline = time.monotonic() + self._policy.timeout
-        feed: bytes | None = prompt
-        while True:
-            left = deadline - time.monotonic()
-            try:
-                return process.communicate(feed, timeout=max(0.0, min(POLL_SEC, left)))
-            except subprocess.TimeoutExpired as error:
-                feed = None  # communicate remembers the rest
+        with _Pipes(process, prompt) as pipes:
+            while pipes.are_open or process.poll() is None:
+                left = deadline - time.monotonic()
+                pipes.move(max(0.0, min(POLL_SEC, left)))
                 if self._cancellation.is_set:
-                    raise self._runtime("was cancelled") from error
+                    raise self._runtime("was cancelled")
                 if left <= 0:
-                    raise self._runtime(f"gave no answer in {self._policy.timeout:g} s") from error
+                    raise self._runtime(f"gave no answer in {self._policy.timeout:g} s")
+                if pipes.size > MAX_BODY_BYTES:
+                    raise self._runtime(f"printed more than {MAX_BODY_BYTES >> 20} MiB")
+            return pipes.output, pipes.errors
 
     def _runtime(self, what: str) -> BackendError:
         return BackendError(f"gateway program {self._program} {what}", failure_type="runtime")
+
+
+class _Pipes:
+    """The pipes of a program, fed and read side by side: none fills up and holds it up."""
+
+    def __init__(self, process: subprocess.Popen[bytes], feed: bytes) -> None:
+        assert process.stdin, "made with three pipes"
+        assert process.stdout, "made with three pipes"
+        assert process.stderr, "made with three pipes"
+        self._process = process
+        self._stdin: IO[bytes] = process.stdin
+        self._feed = memoryview(feed)
+        self._output, self._errors = bytearray(), bytearray()
+        self._selector = selectors.DefaultSelector()
+        os.set_blocking(self._stdin.fileno(), False)
+        self._selector.register(self._stdin, selectors.EVENT_WRITE)
+        self._selector.register(process.stdout, selectors.EVENT_READ, self._output)
+        self._selector.register(process.stderr, selectors.EVENT_READ, self._errors)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._selector.close()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe:
+                pipe.close()
+
+    @property
+    def are_open(self) -> bool:
+        """Tell whether more output may come."""
+        return any(key.data is not None for key in self._selector.get_map().values())
+
+    @property
+    def size(self) -> int:
+        return len(self._output) + len(self._errors)
+
+    @property
+    def output(self) -> bytes:
+        return bytes(self._output)
+
+    @property
+    def errors(self) -> bytes:
+        return bytes(self._errors)
+
+    def move(self, seconds: float) -> None:
+        """Write and read what can be, and wait so long for something to do."""
+        if not self.are_open:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+        for key, _ in self._selector.select(seconds if self.are_open else 0):
+            if key.data is None:
+                self._write()
+            elif data := os.read(key.fd, CHUNK_BYTES):
+                key.data.extend(data)
+            else:
+                self._selector.unregister(key.fileobj)
+
+    def _write(self) -> None:
+        with suppress(BlockingIOError):
+            try:
+                self._feed = self._feed[os.write(self._stdin.fileno(), self._feed) :]
+            except BrokenPipeError:  # it does not want the rest
+                self._feed = self._feed[:0]
+        if not self._feed:
+            self._selector.unregister(self._stdin)
+            self._stdin.close()
 
 
 def model_label(environ: Mapping[str, str]) -> str:

@@ -31,7 +31,7 @@ from llmc.progress.panel import Canvas, Panel
 from llmc.progress.rows import ending
 from llmc.progress.screen import Screen
 from llmc.progress.tally import Tally
-from llmc.text import plain
+from llmc.text import unbroken
 
 __all__ = ["RunDisplay", "run_summary", "span_line"]
 
@@ -96,7 +96,7 @@ class RunDisplay:
     def _lines(self, event: Event, *, news: bool) -> Iterator[Text]:
         match event:
             case Warned(message=message):
-                yield Text(f"warning: {plain(message)}", style="yellow")
+                yield Text(f"warning: {unbroken(message)}", style="yellow")
             case SpanEnriched(report=report) if self._verbose or not self._live:
                 yield span_line(report, self._tally.done, self._tally.target)
             case SpanFailed(report=report):

@@ -7,7 +7,7 @@ from rich.text import Text
 from llmc.models import RunReport, SpanReport
 from llmc.progress.rows import counts
 from llmc.progress.tally import RunView
-from llmc.text import duration, one_line, place, plain
+from llmc.text import duration, one_line, place
 
 
 def span_line(report: SpanReport, number: int, total: int) -> Text:
@@ -15,7 +15,9 @@ def span_line(report: SpanReport, number: int, total: int) -> Text:
     last = report.last
     if report.success:
         text = Text(f"{number:>{len(str(total))}}/{total} ok    ", style="green")
-        text.append(f"{place(report.span)}  {report.tier}  {report.wall_sec:.1f} s", "default")
+        text.append(
+            f"{place(report.span)}  {one_line(report.tier)}  {report.wall_sec:.1f} s", "default"
+        )
         if len(report.outcomes) > 1:
             text.append(f"  {len(report.outcomes)} attempts", style="yellow")
         if last.cut_lines:
@@ -23,7 +25,7 @@ def span_line(report: SpanReport, number: int, total: int) -> Text:
         return text
     text = Text("failed  ", style="red")
     text.append(f"{place(report.span)}  after {len(report.outcomes)} attempts: ", style="default")
-    text.append(plain((last.detail or last.failure_type or "")[:400]))
+    text.append(one_line((last.detail or last.failure_type or "")[:400]))
     return text
 
 
