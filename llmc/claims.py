@@ -20,7 +20,8 @@ from llmc.database import BUSY_TIMEOUT_SEC, mapped, writing
 from llmc.errors import StoreError
 from llmc.models import Span
 from llmc.owners import survey
-from llmc.tables import SPAN_COLUMNS
+from llmc.rows import spans_of
+from llmc.tables import RESTS, SPAN_COLUMNS
 
 _WINDOW = 1_000
 """Ids looked through in order before all spans are compared with all enrichments."""
@@ -32,14 +33,16 @@ _SPREAD = 4
 """How many times as many spans are looked at as are wanted, where others are after them too."""
 
 _PENDING = "NOT EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = s.span_hash)"
-_FREE = (
+_WANTED = (
     f"{_PENDING} "
-    "AND NOT EXISTS (SELECT 1 FROM llmc_claims c WHERE c.span_hash = s.span_hash "
-    "AND c.expires > :now) "
     "AND NOT EXISTS (SELECT 1 FROM llmc_failures x WHERE x.span_hash = s.span_hash "
-    "AND x.signature = :signature AND x.retry_at > :now) "
+    f"AND {RESTS}) "
     "AND (:newest IS NULL OR EXISTS "
     "(SELECT 1 FROM files n WHERE n.id = s.file_id AND n.mtime <= :newest))"
+)
+_FREE = (
+    f"{_WANTED} AND NOT EXISTS (SELECT 1 FROM llmc_claims c WHERE c.span_hash = s.span_hash "
+    "AND c.expires > :now)"
 )
 _NEXT = (
     f"SELECT s.id FROM spans s WHERE s.id > :after AND s.id <= :last AND {_FREE} "
@@ -54,12 +57,13 @@ _ALL = (
 )
 _STILL_FREE = (
     f"SELECT {SPAN_COLUMNS} FROM json_each(:ids) j CROSS JOIN spans s ON s.id = j.value "
-    f"CROSS JOIN files f ON f.id = s.file_id WHERE {_FREE} ORDER BY s.id LIMIT :limit"
+    f"CROSS JOIN files f ON f.id = s.file_id WHERE {_FREE} ORDER BY s.id"
 )
-_PENDING_AMONG = (
-    f"SELECT {SPAN_COLUMNS} FROM json_each(?) j CROSS JOIN spans s ON s.span_hash = j.value "
-    f"CROSS JOIN files f ON f.id = s.file_id WHERE {_PENDING} ORDER BY s.id"
+_WANTED_AMONG = (
+    f"SELECT {SPAN_COLUMNS} FROM json_each(:hashes) j CROSS JOIN spans s ON s.span_hash = j.value "
+    f"CROSS JOIN files f ON f.id = s.file_id WHERE {_WANTED} ORDER BY s.id"
 )
+_LAST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +104,19 @@ class Claims:
     ) -> list[Span]:
         with self._writing():
             now = time.time()
-            values = _values(wanted, now) | {"ids": json.dumps(ids), "limit": limit}
-            spans = [Span(*row) for row in self._db.execute(_STILL_FREE, values)]
+            values = _values(wanted, now) | {"ids": json.dumps(ids)}
+            spans = spans_of(self._db.execute(_STILL_FREE, values).fetchall())[:limit]
             self._db.executemany(
                 "INSERT OR REPLACE INTO llmc_claims (span_hash, owner, expires) VALUES (?, ?, ?)",
                 [(span.span_hash, self._owner, now + lease_sec) for span in spans],
             )
         return spans
 
-    def take_over(self, lease_sec: float) -> list[Span]:
-        """Claim what dead owners had claimed, and whose claim by others has expired."""
+    def take_over(self, lease_sec: float, wanted: Wanted) -> list[Span]:
+        """Claim what dead owners had claimed, and whose claim by others has expired.
+
+        Claims on what isn't wanted now are ended as well.
+        """
         with mapped(self._path):
             self._end_dead()
             expired = "owner <> ? AND expires <= ?"
@@ -119,18 +126,28 @@ class Claims:
             ).fetchone():
                 return []
             with self._writing():
-                hashes = [
+                hashes = {
                     row[0]
                     for row in self._db.execute(
                         f"UPDATE llmc_claims SET owner = ?, expires = ? WHERE {expired} "
                         "RETURNING span_hash",
                         (self._owner, values[1] + lease_sec, *values),
                     ).fetchall()
-                ]
-                rows = self._db.execute(_PENDING_AMONG, (json.dumps(hashes),)).fetchall()
-                spans = [Span(*row) for row in rows]
-                self.release(set(hashes) - {span.span_hash for span in spans})
+                }
+                asked = json.dumps([name for name in hashes if isinstance(name, str)])
+                wanting = _values(wanted, time.time()) | {"hashes": asked}
+                spans = spans_of(self._db.execute(_WANTED_AMONG, wanting).fetchall())
+                self.release(hashes - {span.span_hash for span in spans})
         return spans
+
+    def owns(self, span_hash: str) -> bool:
+        """Tell whether a claim on a span still is ours and counts."""
+        with mapped(self._path):
+            found = self._db.execute(
+                "SELECT 1 FROM llmc_claims WHERE span_hash = ? AND owner = ? AND expires > ?",
+                (span_hash, self._owner, time.time()),
+            )
+            return found.fetchone() is not None
 
     def renew(self, lease_sec: float) -> int:
         """Let every claim count from now on for `lease_sec`; return how many are still ours."""
@@ -208,7 +225,7 @@ class _Search:
         return self._look(after_id, count)
 
     def _look(self, after_id: int, count: int) -> list[int]:
-        last = after_id + _WINDOW
+        last = min(after_id + _WINDOW, _LAST_ID)
         found = self._ids(_NEXT, {"after": after_id, "last": last, "limit": count})
         if len(found) == count:
             return found

@@ -5,13 +5,13 @@ The engine never prints; it tells its hooks. How a run goes is in `run`.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from llmc import prompts
+from llmc import folders, prompts
 from llmc.attempts import Builder
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Settings, load_settings
@@ -19,13 +19,15 @@ from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.indexer import parse_file, source_files
 from llmc.ledger import Ledger
-from llmc.models import IndexReport, RunReport, Span
+from llmc.models import IndexReport, ParsedFile, RunReport, Span
 from llmc.run import Parts, Run
 from llmc.stopping import Stop
-from llmc.store import Store
+from llmc.store import FileState, Store
 from llmc.work import Rules, WorkList, pages
 
 FILES_PER_WRITE = 200
+SPANS_PER_WRITE = 2_000
+"""Files and spans written in one transaction, which takes a fraction of a second."""
 
 
 def open_store(path: Path, hooks: Sequence[EventHook] = ()) -> Store:
@@ -56,9 +58,9 @@ def make_folder(path: Path, *, ignored_by_git: bool = False) -> None:
     if path.is_dir():
         return
     try:
-        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        folders.make_folder(path)
         if ignored_by_git:
-            (path / ".gitignore").write_text("*\n")
+            folders.hide_from_git(path)
     except OSError as error:
         raise StoreError(f"cannot create {path}: {error.strerror}") from error
 
@@ -84,53 +86,92 @@ def _index_into(
     settings: Settings, paths: Sequence[str], hooks: Sequence[EventHook]
 ) -> IndexReport:
     with open_store(settings.index_path, hooks) as store:
+        if mended := store.mend():
+            message = f"{settings.index_path}: {mended} rows could not be used and were removed"
+            _tell(hooks, Warned(f"{message}; their files are read anew"))
         known = store.files()
         skipped: list[tuple[str, str]] = []
         changed = 0
-        for batch in _batches(paths, FILES_PER_WRITE):
+        for files in _batches(_changes(settings.repo, paths, known, skipped)):
             with store.transaction():
-                for path in batch:
-                    try:
-                        changed += _index_file(settings.repo, path, known, store)
-                    except IndexingError as error:
-                        skipped.append((path, str(error)))
-        removed = 0
-        with store.transaction():
-            for path in sorted(set(known) - set(paths)):
-                if reason := _hidden(settings.repo / path):
-                    skipped.append((path, f"{path!r}: {reason}"))
-                else:
+                for file in files:
+                    changed += _write(file, known.get(file.path), store)
+        gone = []
+        for path in sorted(set(known) - set(paths)):
+            if reason := _hidden(settings.repo / path):
+                skipped.append((path, f"{path!r}: {reason}"))
+            else:
+                gone.append(path)
+        for start in range(0, len(gone), FILES_PER_WRITE):
+            with store.transaction():
+                for path in gone[start : start + FILES_PER_WRITE]:
                     store.remove_file(path)
-                    removed += 1
         spans, _ = store.counts()
-    return IndexReport(len(paths) - len(skipped), changed, removed, spans, tuple(skipped))
+    return IndexReport(len(paths) - len(skipped), changed, len(gone), spans, tuple(skipped))
 
 
 def _hidden(path: Path) -> str | None:
     """Say why a file that git did not list may still be there, None if it is gone or unwanted."""
     try:
         path.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None
         return f"cannot be read: {error.strerror}"
     return None if os.access(path, os.R_OK) else "cannot be read: Permission denied"
 
 
-def _index_file(repo: Path, path: str, known: dict[str, Any], store: Store) -> bool:
-    state = known.get(path)
+def _changes(
+    repo: Path,
+    paths: Sequence[str],
+    known: Mapping[str, FileState],
+    skipped: list[tuple[str, str]],
+) -> Iterator[ParsedFile]:
+    """Yield each file that is not as the index knows it; `skipped` gets what can't be read."""
+    for path in paths:
+        try:
+            if parsed := _changed(repo, path, known.get(path)):
+                yield parsed
+        except IndexingError as error:
+            skipped.append((path, str(error)))
+
+
+def _changed(repo: Path, path: str, state: FileState | None) -> ParsedFile | None:
     try:
         stat = (repo / path).stat()
     except OSError as error:
         raise IndexingError(f"{path}: cannot be read: {error.strerror}") from error
     if state and (state.size, state.mtime) == (stat.st_size, stat.st_mtime):
-        return False
-    parsed = parse_file(repo, path)
+        return None
+    return parse_file(repo, path)
+
+
+def _write(parsed: ParsedFile, state: FileState | None, store: Store) -> bool:
+    """Store a file; tell whether more than its time stamp has changed."""
     if state and (state.file_hash, state.lang) == (parsed.file_hash, parsed.lang):
-        store.touch_file(path, parsed.size, parsed.mtime)
+        store.touch_file(parsed.path, parsed.size, parsed.mtime)
         return False
     store.put_file(parsed)
     return True
+
+
+def _batches(files: Iterable[ParsedFile]) -> Iterator[list[ParsedFile]]:
+    """Yield files some at a time, so that each write is short and little is held in memory.
+
+    They are parsed before: while one process writes, no other can store a result.
+    """
+    batch: list[ParsedFile] = []
+    spans = 0
+    for file in files:
+        batch.append(file)
+        spans += len(file.spans)
+        if len(batch) >= FILES_PER_WRITE or spans >= SPANS_PER_WRITE:
+            yield batch
+            batch, spans = [], 0
+    if batch:
+        yield batch
 
 
 def enrich(
@@ -181,8 +222,3 @@ def plan(
 def _tell(hooks: Sequence[EventHook], event: Event) -> None:
     for hook in hooks:
         hook(event)
-
-
-def _batches(paths: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(paths), size):
-        yield paths[start : start + size]

@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -52,11 +52,12 @@ class Owner:
                 path.unlink(missing_ok=True)
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(folder_of(index_path)))
 
-    def release(self) -> None:
-        """Stop being an owner; a second time does nothing."""
+    def release(self, *, cleanly: bool = True) -> None:
+        """Stop being an owner, unless `cleanly` as if killed; a second time does nothing."""
         if not self._file.closed:
-            with suppress(OSError):
-                self._path.unlink()
+            if cleanly:
+                with suppress(OSError):
+                    self._path.unlink()
             self._file.close()
             with suppress(OSError), _opened(self._path.parent) as folder:
                 if locked(folder, fcntl.LOCK_EX) is not False:
@@ -68,25 +69,30 @@ def folder_of(index_path: Path) -> Path:
     return Path(f"{index_path}.runs")
 
 
-def survey(
-    index_path: Path, except_: str | None = None, *, sweep: bool = True
-) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the names of (living, dead) owners, `except_` left out; dead ones' files are removed.
+def survey(index_path: Path, except_: str | None = None) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of (living, dead) owners, `except_` left out. Raises OSError.
 
-    With `sweep` false the files stay. Raises OSError.
+    The files of dead ones stay: they tell that the index was not closed.
     """
     alive: set[str] = set()
     dead: set[str] = set()
     with suppress(FileNotFoundError), _opened(folder_of(index_path)) as folder:
         for name in os.listdir(folder):  # noqa: PTH208 - of an open folder, not of a path
             if name != except_ and _NAME.fullmatch(name):
-                living = _lives(folder, name, sweep)
+                living = _lives(folder, name)
                 if living is not None:
                     (alive if living else dead).add(name)
     return frozenset(alive), frozenset(dead)
 
 
-def _lives(folder: int, name: str, sweep: bool) -> bool | None:
+def sweep(index_path: Path, dead: Iterable[str]) -> None:
+    """Remove the files of owners that a survey found dead."""
+    with suppress(OSError), _opened(folder_of(index_path)) as folder:
+        for name in dead:
+            _lives(folder, name, remove=True)
+
+
+def _lives(folder: int, name: str, *, remove: bool = False) -> bool | None:
     """Tell whether an owner lives; None if it has left. What can't be told counts as alive."""
     try:
         file = FileIO(os.open(name, os.O_RDONLY | _OPEN, dir_fd=folder))
@@ -98,7 +104,7 @@ def _lives(folder: int, name: str, sweep: bool) -> bool | None:
         # Shared, so that two who look at the same time don't take each other for the owner.
         if not locked(file.fileno(), fcntl.LOCK_SH):
             return True
-        if sweep:
+        if remove:
             with suppress(OSError):
                 os.unlink(name, dir_fd=folder)  # still locked: nobody can register by it
         return False

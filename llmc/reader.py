@@ -8,48 +8,60 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from llmc.database import connect_readonly, mapped
+from llmc.database import connect_readonly, located, mapped
 from llmc.models import Span
 from llmc.owners import survey
-from llmc.tables import RESULT_COLUMNS, SPAN_COLUMNS
+from llmc.rows import (
+    MAX_TOKENS,
+    Failure,
+    Outcome,
+    failure_of,
+    is_shallow,
+    lines_apart,
+    outcome_of,
+    shown,
+    span_of,
+    spans_of,
+)
+from llmc.tables import FAILURE_COLUMNS, RESTS, RESULT_COLUMNS, SPAN_COLUMNS
 
+_COUNT_SPANS = (
+    "SELECT (SELECT count(*) FROM spans), "
+    "(SELECT count(*) FROM files f CROSS JOIN spans s ON s.file_id = f.id)"
+)
+# Both sides come from indexes in the order of the hashes and are merged.
+_COUNT_RESULTS = (
+    "SELECT (SELECT count(*) FROM enrichments) - (SELECT count(*) FROM (SELECT span_hash "
+    "FROM enrichments EXCEPT SELECT span_hash FROM spans ORDER BY 1 LIMIT -1))"
+)
+_COUNT_RESULTS_SLOWLY = (
+    "SELECT count(*) FROM enrichments e JOIN spans s ON s.span_hash = e.span_hash "
+    "JOIN files f ON f.id = s.file_id"
+)
+_COUNT_PENDING = (
+    "SELECT count(*) FROM (SELECT span_hash FROM spans EXCEPT SELECT span_hash FROM enrichments "
+    "EXCEPT SELECT span_hash FROM ({failures}) ORDER BY 1 LIMIT -1) p "
+    "CROSS JOIN spans s ON s.span_hash = p.span_hash JOIN files f ON f.id = s.file_id"
+)
+_TOKENS = (
+    "SELECT "
+    + ", ".join(
+        f"coalesce(sum(CASE WHEN typeof({name}) = 'integer' AND {name} BETWEEN 0 AND {MAX_TOKENS} "
+        f"THEN {name} END), 0)"
+        for name in ("prompt_tokens", "completion_tokens")
+    )
+    + " FROM llmc_outcomes"
+)
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the last run left a span. `reason` is success or the kind of the last failure."""
-
-    result: str
-    reason: str
-    detail: str | None
-    tier: str
-    backend: str
-    model: str
-    attempts: int
-    prompt_tokens: int
-    completion_tokens: int
-    wall_ms: int
-    updated_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """That a span failed, over all runs: how often, how last, the start of the refused reply.
-
-    Times are epoch seconds; before `retry_at` it is left alone.
-    """
-
-    count: int
-    kind: str
-    detail: str | None
-    excerpt: str | None
-    failed_at: float
-    retry_at: float
+__all__ = ["Failure", "Outcome", "Reader", "StoredResult", "Totals", "listed", "moved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,7 @@ class StoredResult:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts of the whole index; `spans` = enriched + pending + the sum of `failed`.
+    """Counts of the whole index, each of its own: enriched, pending and `failed` make up `spans`.
 
     `claimed` spans are in work now; they are among the pending and the failed ones.
     """
@@ -95,6 +107,7 @@ class Reader:
     @classmethod
     def open_readonly(cls, path: Path) -> Self:
         """Open an index for reading. Raises StoreError."""
+        path = located(path)
         return cls(path, connect_readonly(path))
 
     def close(self) -> None:
@@ -112,16 +125,30 @@ class Reader:
     ) -> None:
         self.close()
 
-    def _rows(self, query: str, values: Iterable[Any] = ()) -> list[Any]:
+    def _rows(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         with mapped(self.path):
-            return self._db.execute(query, tuple(values)).fetchall()
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """Run several questions that see the index as it is at one moment."""
+        with mapped(self.path):
+            if self._db.in_transaction:
+                yield
+                return
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("ROLLBACK")
 
     def counts(self) -> tuple[int, int]:
-        """Return (spans, enrichments) of the whole index."""
-        spans, enrichments = self._rows(
-            "SELECT (SELECT count(*) FROM spans), (SELECT count(*) FROM enrichments)"
-        )[0]
-        return spans, enrichments
+        """Return (spans, enrichments) of the whole index, as `totals` counts them."""
+        with self._one_moment():
+            every, spans = self._rows(_COUNT_SPANS)[0]
+            # Spans without a file are rare, and only then each enrichment is looked at.
+            enrichments = self._rows(_COUNT_RESULTS if spans == every else _COUNT_RESULTS_SLOWLY)
+        return spans, enrichments[0][0]
 
     def changed_elsewhere(self) -> bool:
         """Tell whether another connection has changed the index since this was last asked."""
@@ -138,86 +165,69 @@ class Reader:
         A signature says what they failed with (model, prompt, schema): with another one they are
         tried again. `now` is in epoch seconds.
         """
-        return int(self._rest("count(*)", signature, now) or 0)
-
-    def next_retry(self, signature: str) -> float | None:
-        """Return when the first resting span may be tried again, in epoch seconds; None if none."""
-        return self._rest("min(retry_at)", signature, None)
-
-    def _rest(self, what: str, signature: str, now: float | None) -> float | None:
         if "llmc_failures" not in self._ours():
-            return None
-        value: float | None = self._rows(
-            f"SELECT {what} FROM llmc_failures x WHERE signature = ? AND retry_at > ? "
-            "AND NOT EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = x.span_hash)",
-            (signature, time.time() if now is None else now),
-        )[0][0]
-        return value
+            return 0
+        return int(
+            self._rows(
+                f"SELECT count(*) FROM llmc_failures x WHERE {RESTS} AND NOT EXISTS "
+                "(SELECT 1 FROM enrichments e WHERE e.span_hash = x.span_hash)",
+                {"signature": signature, "now": time.time() if now is None else now},
+            )[0][0]
+        )
 
     def totals(self) -> Totals:
         """Count everything, for `llmc status`; all counts are of one moment."""
-        with mapped(self.path):
-            if self._db.in_transaction:
-                return self._counted()
-            self._db.execute("BEGIN")
-            try:
-                return self._counted()
-            finally:
-                self._db.execute("ROLLBACK")
+        with self._one_moment():
+            return self._counted()
 
     def _counted(self) -> Totals:
         ours = self._ours()
-        by_language = self._rows(
+        languages = self._rows(
             "SELECT f.lang, count(DISTINCT f.id), count(s.id), count(e.span_hash) FROM files f "
             "LEFT JOIN spans s ON s.file_id = f.id "
             "LEFT JOIN enrichments e ON e.span_hash = s.span_hash GROUP BY f.lang ORDER BY 3 DESC"
         )
-        files, spans, enriched = (sum(row[place] for row in by_language) for place in (1, 2, 3))
-        failed = self._failed(ours)
+        files, spans, enriched = (sum(row[place] for row in languages) for place in (1, 2, 3))
         outcomes = "llmc_outcomes" in ours
-        tokens = self._rows(
-            "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0) "
-            "FROM llmc_outcomes"
-            if outcomes
-            else "SELECT 0, 0"
-        )[0]
+        read, written = self._rows(_TOKENS)[0] if outcomes else (0, 0)
         tier = "coalesce(o.tier, '-')" if outcomes else "'-'"
         join = "LEFT JOIN llmc_outcomes o ON o.span_hash = e.span_hash" if outcomes else ""
-        by_model = self._rows(
+        models = self._rows(
             f"SELECT coalesce(e.model, '-'), {tier}, count(*) FROM enrichments e {join} "
             "GROUP BY 1, 2 ORDER BY 3 DESC"
         )
+        twins = self._rows("SELECT count(*) FROM llmc_twins") if "llmc_twins" in ours else [[0]]
+        by_language: dict[str, tuple[int, int, int]] = {}
+        for lang, *counts in languages:
+            known = by_language.get(name := shown(lang) or "-", (0, 0, 0))
+            by_language[name] = (known[0] + counts[0], known[1] + counts[1], known[2] + counts[2])
+        by_model: Counter[tuple[str, str]] = Counter()
+        for model, its_tier, count in models:
+            by_model[shown(model) or "-", shown(its_tier) or "-"] += count
         return Totals(
             files=files,
             spans=spans,
             enriched=enriched,
-            pending=spans - enriched - sum(failed.values()),
-            twins=self._rows("SELECT count(*) FROM llmc_twins")[0][0]
-            if "llmc_twins" in ours
-            else 0,
-            by_language={lang: (files, n, done) for lang, files, n, done in by_language},
-            failed=failed,
-            by_model={(model, tier): count for model, tier, count in by_model},
-            prompt_tokens=tokens[0],
-            completion_tokens=tokens[1],
+            pending=self._rows(_COUNT_PENDING.format(failures=_failures(ours)))[0][0],
+            twins=twins[0][0],
+            by_language=by_language,
+            failed=self._failed(ours),
+            by_model=dict(by_model),
+            prompt_tokens=read,
+            completion_tokens=written,
             claimed=self._claimed() if "llmc_claims" in ours else 0,
         )
 
     def _failed(self, ours: set[str]) -> dict[str, int]:
-        if "llmc_failures" in ours:
-            failures = "SELECT kind AS reason, span_hash FROM llmc_failures"
-        elif "llmc_outcomes" in ours:
-            failures = "SELECT reason, span_hash FROM llmc_outcomes WHERE result = 'fail'"
-        else:
-            return {}
-        return dict(
-            self._rows(
-                f"SELECT x.reason, count(*) FROM ({failures}) x "
-                "JOIN spans s ON s.span_hash = x.span_hash WHERE NOT EXISTS "
-                "(SELECT 1 FROM enrichments e WHERE e.span_hash = x.span_hash) "
-                "GROUP BY x.reason ORDER BY x.reason"
-            )
-        )
+        kinds: Counter[str] = Counter()
+        for kind, count in self._rows(
+            f"SELECT x.kind, count(*) FROM ({_failures(ours)}) x "
+            "JOIN spans s ON s.span_hash = x.span_hash JOIN files f ON f.id = s.file_id "
+            "WHERE NOT EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = x.span_hash) "
+            "GROUP BY x.kind ORDER BY x.kind"
+        ):
+            kinds[shown(kind) or "unknown"] += count
+        return dict(kinds)
 
     def _claimed(self) -> int:
         """Count claims that count: not expired, of owners that live."""
@@ -232,7 +242,7 @@ class Reader:
         if not claims:
             return 0
         try:
-            alive, _ = survey(self.path, sweep=False)
+            alive, _ = survey(self.path)
         except OSError:
             alive = frozenset()
         return sum(claims.get(owner, 0) for owner in alive)
@@ -253,7 +263,8 @@ class Reader:
                 f"WHERE {condition.format('t')}",
                 values,
             ):
-                found.append(self._twin(Span(*row[:11]), row[11], row[12]))
+                if twin := self._twin(row[:11], row[11], row[12]):
+                    found.append(twin)
         return sorted(found, key=lambda result: (result.span.byte_start, -result.span.byte_end))
 
     def latest(self, limit: int) -> list[StoredResult]:
@@ -263,16 +274,21 @@ class Reader:
             (limit,),
         )
 
-    def _twin(self, span: Span, original_start: int, original_path: str) -> StoredResult:
-        [original] = self._results("s.span_hash = ?", (span.span_hash,))
-        enrichment = original.enrichment
+    def _twin(
+        self, row: Sequence[Any], original_start: object, original_path: object
+    ) -> StoredResult | None:
+        span = span_of(row)
+        originals = self._results("s.span_hash = ?", (span.span_hash,)) if span else []
+        if span is None or not originals:
+            return None
+        enrichment = originals[0].enrichment
         if enrichment:
-            by = span.start_line - original_start
+            by = lines_apart(span.start_line, original_start)
             enrichment = enrichment | {"evidence": moved(enrichment["evidence"], by)}
-        place = f"{original_path}:{original_start}"
-        return replace(original, span=span, enrichment=enrichment, twin_of=place)
+        place = f"{shown(original_path)}:{original_start}"
+        return replace(originals[0], span=span, enrichment=enrichment, twin_of=place)
 
-    def _results(self, condition: str, values: Iterable[Any]) -> list[StoredResult]:
+    def _results(self, condition: str, values: Sequence[Any]) -> list[StoredResult]:
         results = ", ".join(f"e.{name}" for name in RESULT_COLUMNS.split(", "))
         outcomes = "o." + ", o.".join(Outcome.__slots__)
         join = "LEFT JOIN llmc_outcomes o ON o.span_hash = s.span_hash"
@@ -284,7 +300,7 @@ class Reader:
             f"LEFT JOIN enrichments e ON e.span_hash = s.span_hash {join} WHERE {condition}",
             values,
         )
-        found = [_result(row) for row in rows]
+        found = [result for row in rows if (result := _result(row))]
         if "llmc_failures" not in self._ours():
             return found
         return [
@@ -293,10 +309,19 @@ class Reader:
         ]
 
     def _failure(self, span: Span) -> Failure | None:
-        columns = ", ".join(Failure.__slots__)
-        query = f"SELECT {columns} FROM llmc_failures WHERE span_hash = ?"
-        rows = self._rows(query, (span.span_hash,))
-        return Failure(*rows[0]) if rows else None
+        rows = self._rows(
+            f"SELECT {FAILURE_COLUMNS} FROM llmc_failures WHERE span_hash = ?", (span.span_hash,)
+        )
+        if not rows:
+            return None
+        failure, now = failure_of(rows[0][:6]), time.time()
+        rests = self._rows(
+            f"SELECT 1 FROM llmc_failures x WHERE x.span_hash = :hash AND {RESTS}",
+            {"hash": span.span_hash, "signature": rows[0][6], "now": now},
+        )
+        if failure.retry_at > now and not rests:  # as a clock left it that was ahead
+            return replace(failure, retry_at=min(failure.failed_at, now))
+        return failure
 
     def _has_ours(self) -> bool:
         return {"llmc_twins", "llmc_outcomes", "llmc_archive"} <= self._ours()
@@ -319,7 +344,10 @@ class Reader:
             "CROSS JOIN files f ON f.id = s.file_id WHERE s.id > ? ORDER BY s.id LIMIT ?",
             (after, page),
         ):
-            yield from ((Span(*row[:11]), Outcome(*row[12:]), bool(row[11])) for row in rows)
+            for row in rows:
+                span, outcome = span_of(row[:11]), outcome_of(row[12:])
+                if span and outcome:
+                    yield span, outcome, bool(row[11])
             after = rows[-1][0]
 
     def enriched_elsewhere(self) -> int:
@@ -343,29 +371,44 @@ class Reader:
             f"WHERE s.span_hash IN ({', '.join('?' * len(hashes))}){absent} ORDER BY s.id",
             hashes,
         )
-        return [Span(*row) for row in rows]
+        return spans_of(rows)
 
 
-def _result(row: Any) -> StoredResult:
-    span, stored, rest = Span(*row[:11]), row[11], row[12:]
-    outcome = Outcome(*rest[11:]) if rest[11] is not None else None
+def _failures(ours: set[str]) -> str:
+    """Return a query for (span_hash, kind) of what failed, as far as an index knows it."""
+    if "llmc_failures" in ours:
+        return "SELECT span_hash, kind FROM llmc_failures"
+    if "llmc_outcomes" in ours:
+        return "SELECT span_hash, reason AS kind FROM llmc_outcomes WHERE result = 'fail'"
+    return "SELECT NULL AS span_hash, NULL AS kind WHERE 0"
+
+
+def _result(row: Any) -> StoredResult | None:
+    span, stored, rest = span_of(row[:11]), row[11], row[12:]
+    if span is None:
+        return None
+    outcome = outcome_of(rest[11:])
     if stored is None:
         return StoredResult(span, outcome=outcome)
     names = RESULT_COLUMNS.split(", ")
     enrichment = dict(zip(names, rest[:11], strict=True))
     for name in ("evidence", "inputs", "outputs", "side_effects", "pitfalls"):
         enrichment[name] = listed(enrichment[name])
+    for name in ("summary", "tags", "model", "schema_ver", "usage_snippet"):
+        enrichment[name] = shown(enrichment[name])
+    created = enrichment["created_at"]
+    enrichment["created_at"] = created if type(created) is int else shown(created)
     enrichment["tags"] = enrichment["tags"].split(",") if enrichment["tags"] else []
     return StoredResult(span, enrichment["summary"], enrichment, outcome)
 
 
-def listed(text: str | None) -> list[Any]:
+def listed(text: object) -> list[Any]:
     """Read a JSON list that some program stored; anything else counts as empty."""
     try:
-        found = json.loads(text or "[]")
+        found = json.loads(text) if isinstance(text, str | bytes) else []
     except (ValueError, RecursionError):
         return []
-    return found if isinstance(found, list) else []
+    return found if isinstance(found, list) and is_shallow(found) else []
 
 
 def moved(entries: list[Any], by: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What is in the index, and every question asked of it: all queries of the project.
+"""What is written to an index, and the work list; `reader` has the questions, `claims` the claims.
 
 A span is known by the hash of its text, so an enrichment stays with the text wherever it goes:
 - text that stands in two places is one span; the other place is a *twin* and shows the same result;
@@ -11,21 +11,35 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, closing, suppress
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
 from llmc.claims import Claims, Wanted
-from llmc.database import connect, move_aside, writing
+from llmc.database import BUSY_TIMEOUT_SEC, connect, located, move_aside, writing
 from llmc.errors import CorruptIndexError
 from llmc.models import Enrichment, ParsedFile, ParsedSpan, Span
 from llmc.owners import Owner
-from llmc.reader import Outcome, Reader, listed, moved
+from llmc.reader import Reader, listed, moved
 from llmc.routing import retry_pause
-from llmc.tables import RESULT_COLUMNS, SPAN_COLUMNS
+from llmc.rows import (
+    BAD_SPAN,
+    MAX_TOKENS,
+    MAX_WHOLE,
+    Outcome,
+    is_hash,
+    is_name,
+    is_path,
+    is_whole,
+    lines_apart,
+    runs,
+    spans_of,
+)
+from llmc.salvage import Found, read_rows
+from llmc.tables import FAILURE_COLUMNS, RESULT_COLUMNS, SPAN_COLUMNS
 
 EXCERPT_CHARS = 500
 """How much of a refused reply is kept beside the failure."""
@@ -38,6 +52,18 @@ _PUT_ARCHIVED = (
     f"INSERT OR REPLACE INTO llmc_archive (span_hash, start_line, {RESULT_COLUMNS}) "
     f"VALUES (?, ?, {_RESULT_MARKS})"
 )
+_ADDED_UP = ("prompt_tokens", "completion_tokens", "failed_runs")
+
+
+def _sane(name: str) -> str:
+    """Return SQL for a number of llmc_outcomes that is to be added to; one past belief is 0."""
+    column = f"llmc_outcomes.{name}"
+    return (
+        f"CASE WHEN typeof({column}) = 'integer' AND {column} BETWEEN 0 AND {MAX_TOKENS} "
+        f"THEN {column} ELSE 0 END"
+    )
+
+
 _OUTCOME = attrgetter(*Outcome.__slots__)
 _PUT_OUTCOME = (
     f"INSERT INTO llmc_outcomes ({', '.join(Outcome.__slots__)}, failed_runs, span_hash) "
@@ -45,18 +71,31 @@ _PUT_OUTCOME = (
     "WHERE span_hash = ? ON CONFLICT (span_hash) DO UPDATE SET result = excluded.result, "
     "reason = excluded.reason, detail = excluded.detail, tier = excluded.tier, "
     "backend = excluded.backend, model = excluded.model, attempts = excluded.attempts, "
-    "prompt_tokens = prompt_tokens + excluded.prompt_tokens, "
-    "completion_tokens = completion_tokens + excluded.completion_tokens, "
     "wall_ms = excluded.wall_ms, updated_at = excluded.updated_at, "
-    "failed_runs = failed_runs + excluded.failed_runs"
+    + ", ".join(f"{name} = excluded.{name} + {_sane(name)}" for name in _ADDED_UP)
 )
+_ADD_TOKENS = (
+    "UPDATE llmc_outcomes SET "
+    + ", ".join(f"{name} = ? + {_sane(name)}" for name in _ADDED_UP[:2])
+    + " WHERE span_hash = ?"
+)
+_IS_ENRICHED = "SELECT 1 FROM enrichments WHERE span_hash = ?"
 _PUT_FAILURE = (
-    "INSERT OR REPLACE INTO llmc_failures "
-    "(span_hash, count, kind, detail, excerpt, failed_at, retry_at, signature) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    f"INSERT OR REPLACE INTO {{}} (span_hash, {FAILURE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_FAILURES = "SELECT count FROM llmc_failures WHERE span_hash = ? AND signature = ?"
-_END_FAILURE = "DELETE FROM llmc_failures WHERE span_hash = ?"
+_MOVE_FAILURE = (
+    f"INSERT OR REPLACE INTO {{}} (span_hash, {FAILURE_COLUMNS}) "
+    f"SELECT span_hash, {FAILURE_COLUMNS} FROM {{}} WHERE span_hash = ?"
+)
+_FAILURES = "SELECT count FROM {} WHERE span_hash = ? AND signature = ?"
+_END_FAILURE = "DELETE FROM {} WHERE span_hash = ?"
+_FAILED, _FAILED_ONCE = "llmc_failures", "llmc_failures_archive"
+_READ_ANEW = "UPDATE files SET size = -1, file_hash = '' WHERE"
+_HASH = "SELECT span_hash FROM spans WHERE id = ?"
+_PLACES = (
+    "SELECT file_id FROM spans WHERE id = ? "
+    f"UNION SELECT file_id FROM llmc_twins WHERE span_hash = ({_HASH})"
+)
 _END_CLAIM = "DELETE FROM llmc_claims WHERE span_hash = ? AND owner = ?"
 _PLACE = "symbol = ?, kind = ?, start_line = ?, end_line = ?, byte_start = ?, byte_end = ?"
 
@@ -72,12 +111,16 @@ class FileState:
 
 
 class Store(Reader):
-    """One open index, for writing too; `owner` is the name that its claims are under."""
+    """One open index, for writing too; `owner` is the name that its claims are under.
+
+    `patience_sec` is how long a write waits for other programs that hold the index.
+    """
 
     def __init__(
         self, path: Path, connection: sqlite3.Connection, owner: Owner | None = None
     ) -> None:
         super().__init__(path, connection)
+        self.patience_sec = BUSY_TIMEOUT_SEC
         self._registered = owner
         self.owner = owner.name if owner else ""
         self._claims = Claims(path, connection, self.owner)
@@ -85,6 +128,7 @@ class Store(Reader):
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> Self:
         """Open an index for writing, as one of its owners. Raises StoreError."""
+        path = located(path)
         return cls(path, *connect(path, create=create))
 
     @classmethod
@@ -111,17 +155,48 @@ class Store(Reader):
 
     def transaction(self) -> AbstractContextManager[None]:
         """Run a block as one write: all of it is stored, or none. Raises StoreError."""
-        return writing(self._db, self.path)
+        return writing(self._db, self.path, patience_sec=self.patience_sec)
 
-    def _writing(self) -> AbstractContextManager[None]:
-        return writing(self._db, self.path)
+    _writing = transaction
 
     # -- files and spans ---------------------------------------------------------------------
 
     def files(self) -> dict[str, FileState]:
-        """Return every file of the index by its path."""
+        """Return every file of the index by its path.
+
+        One of which something can't be used looks changed.
+        """
         rows = self._rows("SELECT path, file_hash, size, mtime, lang FROM files")
-        return {row[0]: FileState(*row[1:]) for row in rows}
+        return {row[0]: _state(*row[1:]) for row in rows if is_name(row[0])}
+
+    def mend(self) -> int:
+        """Remove files and spans that can't be any; return how many.
+
+        Files that had such spans look changed afterwards, so that an index pass reads them anew.
+        """
+        lost = self._ids("id < 1 OR NOT EXISTS (SELECT 1 FROM files f WHERE f.id = spans.file_id)")
+        bad_spans = lost | self._ids(BAD_SPAN)
+        bad_twins = self._rows(f"SELECT rowid, file_id FROM llmc_twins WHERE {BAD_SPAN}")
+        paths = self._rows("SELECT id, typeof(path), CAST(path AS BLOB) FROM files")
+        bad_files = [row[0] for row in paths if row[1] != "text" or not is_path(row[2])]
+        if not (bad_spans or bad_twins or bad_files):
+            return 0
+        with self._writing():
+            for rowid, file_id in bad_twins:
+                self._db.execute("DELETE FROM llmc_twins WHERE rowid = ?", (rowid,))
+                self._db.execute(f"{_READ_ANEW} id = ?", (file_id,))
+            if lost:  # of any file
+                self._db.execute(f"{_READ_ANEW} 1")
+            for span_id in bad_spans:
+                self._db.execute(f"{_READ_ANEW} id IN ({_PLACES})", (span_id, span_id))
+                self._db.execute(f"DELETE FROM llmc_twins WHERE span_hash = ({_HASH})", (span_id,))
+                self._drop_spans([span_id])
+            for file_id in bad_files:
+                self._remove_file(file_id)
+        return len(bad_spans) + len(bad_twins) + len(bad_files)
+
+    def _ids(self, condition: str) -> set[int]:
+        return {row[0] for row in self._rows(f"SELECT id FROM spans WHERE {condition}")}
 
     def touch_file(self, path: str, size: int, mtime: float) -> None:
         """Note a new time stamp of a file whose bytes are the same."""
@@ -144,13 +219,12 @@ class Store(Reader):
                 (file.path, file.lang, file.file_hash, file.size, file.mtime),
             ).fetchone()[0]
             self._db.execute("DELETE FROM llmc_twins WHERE file_id = ?", (file_id,))
-            before = dict(
-                self._db.execute(
-                    "SELECT span_hash, start_line FROM spans WHERE file_id = ?", (file_id,)
-                )
-            )
+            rows = self._db.execute(
+                "SELECT id, span_hash, start_line FROM spans WHERE file_id = ?", (file_id,)
+            ).fetchall()
+            before = {span_hash: start for _, span_hash, start in rows}
             now = {span.span_hash for span in file.spans}
-            self._drop_spans([span_hash for span_hash in before if span_hash not in now])
+            self._drop_spans([row[0] for row in rows if row[1] not in now])
             placed: set[str] = set()
             for span in file.spans:
                 if span.span_hash in placed:
@@ -167,16 +241,14 @@ class Store(Reader):
         Returns how many spans and enrichments left the index.
         """
         with self._writing():
-            rows = self._db.execute(
-                "SELECT span_hash FROM spans WHERE file_id = (SELECT id FROM files WHERE path = ?)",
-                (path,),
-            ).fetchall()
-            self._db.execute(
-                "DELETE FROM llmc_twins WHERE file_id = (SELECT id FROM files WHERE path = ?)",
-                (path,),
-            )
-            gone = self._drop_spans([row[0] for row in rows])
-            self._db.execute("DELETE FROM files WHERE path = ?", (path,))
+            found = self._db.execute("SELECT id FROM files WHERE path = ?", (path,)).fetchone()
+            return self._remove_file(found[0]) if found else (0, 0)
+
+    def _remove_file(self, file_id: int) -> tuple[int, int]:
+        rows = self._db.execute("SELECT id FROM spans WHERE file_id = ?", (file_id,)).fetchall()
+        self._db.execute("DELETE FROM llmc_twins WHERE file_id = ?", (file_id,))
+        gone = self._drop_spans([row[0] for row in rows])
+        self._db.execute("DELETE FROM files WHERE id = ?", (file_id,))
         return gone
 
     def _add(self, file_id: int, span: ParsedSpan) -> None:
@@ -199,7 +271,10 @@ class Store(Reader):
                 (span.span_hash,),
             )
             self._db.execute("DELETE FROM llmc_archive WHERE span_hash = ?", (span.span_hash,))
-            self._shift_evidence(span.span_hash, span.start_line - row[0])
+            self._shift_evidence(span.span_hash, lines_apart(span.start_line, row[0]))
+        else:
+            self._db.execute(_MOVE_FAILURE.format(_FAILED, _FAILED_ONCE), (span.span_hash,))
+        self._db.execute(_END_FAILURE.format(_FAILED_ONCE), (span.span_hash,))
 
     def _add_twin(self, file_id: int, span: ParsedSpan) -> None:
         self._db.execute(
@@ -208,40 +283,41 @@ class Store(Reader):
             (file_id, *_place(span), span.span_hash, span.doc_hint),
         )
 
-    def _move(self, span: ParsedSpan, file_id: int, old_start: int) -> None:
+    def _move(self, span: ParsedSpan, file_id: int, old_start: object) -> None:
         self._db.execute(
             f"UPDATE spans SET file_id = ?, {_PLACE}, doc_hint = ? WHERE span_hash = ?",
             (file_id, *_place(span), span.doc_hint, span.span_hash),
         )
-        self._shift_evidence(span.span_hash, span.start_line - old_start)
+        self._shift_evidence(span.span_hash, lines_apart(span.start_line, old_start))
 
-    def _drop_spans(self, hashes: Iterable[str]) -> tuple[int, int]:
-        """Remove spans: each goes to one of its twins, else its enrichment to the archive.
+    def _drop_spans(self, ids: Iterable[int]) -> tuple[int, int]:
+        """Remove spans: each goes to one of its twins, else what is known of it to the archive.
 
         Returns how many spans and enrichments are no longer there.
         """
         spans = enrichments = 0
-        for span_hash in hashes:
+        for span_id in ids:
+            span_hash, start = self._db.execute(
+                "SELECT span_hash, start_line FROM spans WHERE id = ?", (span_id,)
+            ).fetchone()
             twin = self._db.execute(
                 "SELECT rowid, file_id, symbol, kind, start_line, end_line, byte_start, byte_end, "
                 "span_hash, doc_hint FROM llmc_twins WHERE span_hash = ? LIMIT 1",
                 (span_hash,),
             ).fetchone()
-            start = self._db.execute(
-                "SELECT start_line FROM spans WHERE span_hash = ?", (span_hash,)
-            ).fetchone()[0]
             if twin:
                 self._db.execute("DELETE FROM llmc_twins WHERE rowid = ?", (twin[0],))
                 self._move(ParsedSpan(*twin[2:]), twin[1], start)
-            else:
-                enrichments += self._db.execute(
-                    "INSERT OR REPLACE INTO llmc_archive "
-                    f"(span_hash, start_line, {RESULT_COLUMNS}) "
-                    f"SELECT span_hash, ?, {RESULT_COLUMNS} FROM enrichments WHERE span_hash = ?",
-                    (start, span_hash),
-                ).rowcount
-                self._db.execute("DELETE FROM spans WHERE span_hash = ?", (span_hash,))
-                spans += 1
+                continue
+            enrichments += self._db.execute(
+                "INSERT OR REPLACE INTO llmc_archive "
+                f"(span_hash, start_line, {RESULT_COLUMNS}) "
+                f"SELECT span_hash, ?, {RESULT_COLUMNS} FROM enrichments WHERE span_hash = ?",
+                (start if is_whole(start) else 0, span_hash),
+            ).rowcount
+            self._db.execute(_MOVE_FAILURE.format(_FAILED_ONCE, _FAILED), (span_hash,))
+            self._db.execute("DELETE FROM spans WHERE id = ?", (span_id,))
+            spans += 1
         return spans, enrichments
 
     def _shift_evidence(self, span_hash: str, by: int) -> None:
@@ -261,15 +337,20 @@ class Store(Reader):
     def pending(self, after_id: int, limit: int, newest_mtime: float | None = None) -> list[Span]:
         """Return up to `limit` spans without an enrichment whose id is above `after_id`, by id.
 
-        Files changed after `newest_mtime` (epoch seconds) are left out.
+        Files changed after `newest_mtime` (epoch seconds) are left out. Raises StoreError.
         """
-        rows = self._rows(
-            f"SELECT {SPAN_COLUMNS} FROM spans s JOIN files f ON f.id = s.file_id "
-            "WHERE s.id > ? AND (? IS NULL OR f.mtime <= ?) AND NOT EXISTS "
-            "(SELECT 1 FROM enrichments e WHERE e.span_hash = s.span_hash) ORDER BY s.id LIMIT ?",
-            (after_id, newest_mtime, newest_mtime, limit),
-        )
-        return [Span(*row) for row in rows]
+        spans: list[Span] = []
+        while not spans:
+            rows = self._rows(
+                f"SELECT {SPAN_COLUMNS} FROM spans s JOIN files f ON f.id = s.file_id "
+                "WHERE s.id > ? AND (? IS NULL OR f.mtime <= ?) AND NOT EXISTS (SELECT 1 "
+                "FROM enrichments e WHERE e.span_hash = s.span_hash) ORDER BY s.id LIMIT ?",
+                (after_id, newest_mtime, newest_mtime, limit),
+            )
+            if not rows:
+                break
+            spans, after_id = spans_of(rows), rows[-1][0]
+        return spans
 
     def claim(
         self,
@@ -287,12 +368,26 @@ class Store(Reader):
         """
         return self._claims.take(after_id, limit, lease_sec, Wanted(newest_mtime, signature))
 
-    def take_over(self, *, lease_sec: float) -> list[Span]:
+    def take_over(
+        self,
+        *,
+        lease_sec: float,
+        newest_mtime: float | None = None,
+        signature: str | None = None,
+    ) -> list[Span]:
         """Claim what dead owners had claimed or others let expire; return what still is pending.
 
+        Left out, and free for everybody, are files changed lately and what rests, as in `claim`.
         Raises StoreError.
         """
-        return self._claims.take_over(lease_sec)
+        return self._claims.take_over(lease_sec, Wanted(newest_mtime, signature))
+
+    def owns(self, span_hash: str) -> bool:
+        """Tell whether a claim of ours on a span still counts. Raises StoreError.
+
+        To be asked after a `renew` that came late: what had expired may be another's by then.
+        """
+        return self._claims.owns(span_hash)
 
     def renew(self, lease_sec: float) -> int:
         """Let every claim count for `lease_sec` from now; return how many there are still."""
@@ -307,65 +402,83 @@ class Store(Reader):
     ) -> bool:
         """Store a result and how it came about, and end the claim, in one transaction.
 
-        Returns False if the span has meanwhile left the index; the result is then archived.
+        Returns True if the index has one enrichment more by that: False if it replaced another,
+        or if the span has meanwhile left the index; the result is then archived.
         Raises StoreError; in a `transaction` the whole of that is then lost.
         """
         row = _row(result, outcome.model, schema_version, outcome.updated_at)
         with self._writing():
-            there = self._put_outcome(span.span_hash, outcome)
-            if there:
+            more = not self._is_enriched(span.span_hash)
+            if self._put_outcome(span.span_hash, outcome):
                 self._db.execute(_PUT_ENRICHMENT, (span.span_hash, *row))
-                self._db.execute(_END_FAILURE, (span.span_hash,))
+                self._db.execute(_END_FAILURE.format(_FAILED), (span.span_hash,))
             else:
+                more = False
                 self._db.execute(_PUT_ARCHIVED, (span.span_hash, span.start_line, *row))
             self._db.execute(_END_CLAIM, (span.span_hash, self.owner))
-        return there
+        return more
 
     def save_failure(
         self, span: Span, outcome: Outcome, *, signature: str = "", excerpt: str | None = None
     ) -> None:
-        """Remember how a span failed, if it is still in the index, and end the claim.
+        """Remember how a span failed, and end the claim; one that is enriched stays as it is.
 
         Until a pause that grows from run to run is over, the span rests for the same `signature`;
         `excerpt` is the start of the reply that was refused. Raises StoreError.
         """
         with self._writing():
-            if self._put_outcome(span.span_hash, outcome):
-                before = self._db.execute(_FAILURES, (span.span_hash, signature)).fetchone()
-                count = before[0] + 1 if before else 1
-                failed_at = outcome.updated_at
-                self._db.execute(
-                    _PUT_FAILURE,
-                    (
-                        span.span_hash,
-                        count,
-                        outcome.reason,
-                        _storable(outcome.detail),
-                        _storable(excerpt and excerpt[:EXCERPT_CHARS]),
-                        failed_at,
-                        failed_at + retry_pause(outcome.reason, count),
-                        signature,
-                    ),
-                )
+            if self._is_enriched(span.span_hash):
+                tokens = map(_storable, (outcome.prompt_tokens, outcome.completion_tokens))
+                self._db.execute(_ADD_TOKENS, (*tokens, span.span_hash))
+            else:
+                there = self._put_outcome(span.span_hash, outcome)
+                place = _FAILED if there else _FAILED_ONCE
+                self._put_failure(place, span.span_hash, outcome, signature, excerpt)
             self._db.execute(_END_CLAIM, (span.span_hash, self.owner))
 
-    def salvage(self, aside: Path) -> int:
-        """Archive every enrichment that can be read from a damaged index; return how many."""
-        columns = ", ".join(f"e.{name}" for name in RESULT_COLUMNS.split(", "))
-        archived = f"SELECT e.span_hash, e.start_line, {columns} FROM llmc_archive e"
-        stored = (
-            f"SELECT e.span_hash, coalesce(s.start_line, 1), {columns} "
-            "FROM enrichments e LEFT JOIN spans s ON s.span_hash = e.span_hash"
+    def _is_enriched(self, span_hash: str) -> bool:
+        return self._db.execute(_IS_ENRICHED, (span_hash,)).fetchone() is not None
+
+    def _put_failure(
+        self, place: str, span_hash: str, outcome: Outcome, signature: str, excerpt: str | None
+    ) -> None:
+        query = _FAILURES.format(place)
+        before = self._db.execute(query, (span_hash, signature)).fetchone()
+        count = runs(before[0], 0) + 1 if before else 1
+        failed_at = outcome.updated_at
+        self._db.execute(
+            _PUT_FAILURE.format(place),
+            (
+                span_hash,
+                count,
+                outcome.reason,
+                _storable(outcome.detail),
+                _storable(excerpt and excerpt[:EXCERPT_CHARS]),
+                failed_at,
+                failed_at + retry_pause(outcome.reason, count),
+                signature,
+            ),
         )
+
+    def salvage(self, aside: Path) -> int:
+        """Archive the enrichments and failures that can be read from a damaged index.
+
+        What is readable on either side of a damaged page is found. Returns how many enrichments
+        were saved.
+        """
         saved = 0
-        with closing(sqlite3.connect(aside)) as damaged:
-            damaged.text_factory = lambda text: text.decode("utf-8", "replace")
-            for query in (archived, stored):
-                with self._writing():
-                    for row in _sound(damaged, query):
-                        self._db.execute(_PUT_ARCHIVED, row)
-                        saved += 1
+        for found in read_rows(aside):
+            with self._writing():
+                saved += self._keep(found)
         return saved
+
+    def _keep(self, found: Found) -> int:
+        rows = [row for row in found.rows if is_hash(row[0])]
+        if found.failures:
+            self._db.executemany(_PUT_FAILURE.format(_FAILED_ONCE), rows)
+            return 0
+        self._db.executemany(_PUT_ARCHIVED, rows)
+        return len(rows)
 
     def _put_outcome(self, span_hash: str, outcome: Outcome) -> bool:
         """Store how a span was left; False if it isn't in the index."""
@@ -374,10 +487,10 @@ class Store(Reader):
         return self._db.execute(_PUT_OUTCOME, (*values, failed, span_hash)).rowcount > 0
 
 
-def _sound(damaged: sqlite3.Connection, query: str) -> Iterator[Any]:
-    """Yield the rows up to the damage; one by one, as those before it are whole."""
-    with suppress(sqlite3.DatabaseError):
-        yield from damaged.execute(query)
+def _state(file_hash: Any, size: Any, mtime: Any, lang: Any) -> FileState:
+    if not (is_name(file_hash) and is_name(lang) and isinstance(size, int)):
+        return FileState("", -1, 0.0, "")
+    return FileState(file_hash, size, mtime, lang)
 
 
 def _place(span: ParsedSpan) -> tuple[str, str, int, int, int, int]:
@@ -392,10 +505,10 @@ def _place(span: ParsedSpan) -> tuple[str, str, int, int, int, int]:
 
 
 def _row(result: Enrichment, model: str, schema_version: str, now: float) -> tuple[Any, ...]:
-    """Return the values of `_RESULT`; what the reply names itself beats what the run knows."""
+    """Return the values of RESULT_COLUMNS; what the reply names itself beats what the run knows."""
     given = result.model_fields_set
     return (
-        result.summary_120w,
+        _storable(result.summary_120w),
         _storable(",".join(result.tags)) or None,
         json.dumps([{"field": entry.field, "lines": entry.lines} for entry in result.evidence]),
         _storable(result.model if "model" in given else model),
@@ -405,12 +518,14 @@ def _row(result: Enrichment, model: str, schema_version: str, now: float) -> tup
         json.dumps(result.outputs),
         json.dumps(result.side_effects),
         json.dumps(result.pitfalls),
-        result.usage_snippet,
+        _storable(result.usage_snippet),
     )
 
 
 def _storable(value: Any) -> Any:
-    """Replace what a database can't hold: half a surrogate pair, which JSON can spell."""
+    """Replace what a database can't hold: half a surrogate pair, or a number beyond 64 bits."""
+    if isinstance(value, int):
+        return max(-MAX_WHOLE, min(value, MAX_WHOLE))
     if not isinstance(value, str) or value.isascii():
         return value
     return value.encode("utf-8", "replace").decode()

@@ -63,10 +63,14 @@ CREATE TABLE IF NOT EXISTS llmc_failures (
     count INTEGER NOT NULL, kind TEXT NOT NULL, detail TEXT, excerpt TEXT,
     failed_at REAL NOT NULL, retry_at REAL NOT NULL, signature TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS llmc_idx_failures_retry ON llmc_failures(signature, retry_at);
+CREATE TABLE IF NOT EXISTS llmc_failures_archive (
+    span_hash TEXT PRIMARY KEY, count INTEGER NOT NULL, kind TEXT NOT NULL, detail TEXT,
+    excerpt TEXT, failed_at REAL NOT NULL, retry_at REAL NOT NULL, signature TEXT NOT NULL);
 """
 
 OUR_TABLES = frozenset(
     {"llmc_twins", "llmc_outcomes", "llmc_archive", "llmc_claims", "llmc_failures"}
+    | {"llmc_failures_archive"}
 )
 
 EARLIER_FAILURES = """
@@ -79,6 +83,15 @@ AND NOT EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = o.span_hash);
 """
 """Fills llmc_failures in an index that had none; those spans may be tried again at once."""
 
+RESTS = (
+    "x.signature = :signature AND x.retry_at > :now "
+    "AND x.failed_at <= :now + 86400 AND x.retry_at <= :now + 691200"
+)
+"""Whether the failure `x` keeps its span at rest: a clock that was ahead must not, for years.
+
+No pause is longer than seven days; a day more is left for clocks.
+"""
+
 SPAN_COLUMNS = (
     "s.id, f.path, f.lang, s.symbol, s.kind, s.start_line, s.end_line, "
     "s.byte_start, s.byte_end, s.span_hash, s.doc_hint"
@@ -87,3 +100,4 @@ RESULT_COLUMNS = (
     "summary, tags, evidence, model, created_at, schema_ver, "
     "inputs, outputs, side_effects, pitfalls, usage_snippet"
 )
+FAILURE_COLUMNS = "count, kind, detail, excerpt, failed_at, retry_at, signature"

@@ -6,9 +6,10 @@ from contextlib import closing
 
 import pytest
 
-from llmc.errors import StoreError
+from llmc.database import connect
+from llmc.errors import CorruptIndexError, StoreError
 from llmc.models import Enrichment, ParsedFile, ParsedSpan
-from llmc.owners import folder_of
+from llmc.owners import folder_of, survey
 from llmc.reader import Outcome
 from llmc.store import Store
 
@@ -148,6 +149,29 @@ def test_what_was_taken_over_is_not_renewed(store, other):
     assert store.renew(600) == 3
 
 
+def test_a_claim_is_owned_until_it_expires_or_is_settled(store, other):
+    first, second = store.claim(0, 2, **LEASE)
+    assert (store.owns(first.span_hash), other.owns(first.span_hash)) == (True, False)
+    enrich(store, first)
+    assert (store.owns(first.span_hash), store.owns(second.span_hash)) == (False, True)
+    store.renew(-1.0)
+    assert not store.owns(second.span_hash)
+
+
+def test_who_overslept_owns_only_what_nobody_has_taken(store, other):
+    first, second = store.claim(0, 2, **EXPIRED)
+    other.claim(0, 1, **LEASE)
+    store.renew(600)
+    assert (store.owns(first.span_hash), store.owns(second.span_hash)) == (False, True)
+
+
+def test_what_another_has_settled_meanwhile_is_not_owned(store, other):
+    [span] = store.claim(0, 1, **EXPIRED)
+    enrich(other, *other.claim(0, 1, **LEASE))
+    store.renew(600)
+    assert not store.owns(span.span_hash)
+
+
 def test_a_claim_of_a_dead_run_does_not_count(store, dead):
     assert ids(store.claim(0, 5, **LEASE)) == [1, 2, 3, 4, 5]
 
@@ -172,6 +196,17 @@ def test_only_what_is_still_pending_is_taken_over(store, dead):
 def test_expired_claims_of_a_living_run_are_taken_over(store, other):
     other.claim(0, 3, **EXPIRED)
     assert ids(store.take_over(**LEASE)) == [1, 2, 3]
+
+
+def test_what_rests_is_not_taken_over_and_free_for_others(store, other, dead):
+    fail(other, store.pending(0, 1)[0], signature="m")
+    assert ids(store.take_over(signature="m", **LEASE)) == [2, 3]
+    assert ids(other.claim(0, 1, **LEASE)) == [1]
+
+
+def test_files_changed_lately_are_not_taken_over(store, dead):
+    assert store.take_over(newest_mtime=999.0, **LEASE) == []
+    assert ids(store.claim(0, 3, newest_mtime=1000.0, **LEASE)) == [1, 2, 3]
 
 
 def test_living_claims_and_ones_own_are_not_taken_over(store, other):
@@ -333,3 +368,47 @@ def test_a_span_without_a_file_is_never_claimed(path, store):
         raw.execute("DELETE FROM files")
         raw.commit()
     assert store.claim(0, 5, **LEASE) == []
+
+
+# Through a link
+
+
+@pytest.fixture
+def link(path):
+    link = path.parent / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    return link
+
+
+def test_who_opens_the_index_through_a_link_meets_the_claims_of_the_others(store, link):
+    store.claim(0, 3, **LEASE)
+    with Store.open(link) as other:
+        assert ids(other.claim(0, 2, **LEASE)) == [4, 5]
+        assert folder_of(store.path) == folder_of(other.path)
+    assert store.renew(600) == 3
+
+
+def test_an_owner_that_came_through_a_link_is_one_of_the_index(path, link):
+    connection, owner = connect(link)
+    with closing(connection):
+        assert survey(path)[0] == {owner.name}
+    owner.release()
+
+
+def test_claims_are_counted_through_a_link(store, link):
+    store.claim(0, 3, **LEASE)
+    with Store.open_readonly(link) as reader:
+        assert reader.totals().claimed == 3
+
+
+def test_what_a_link_leads_to_is_not_moved_aside(tmp_path):
+    treasure = tmp_path / "treasure"
+    treasure.write_text("gold" * 1000)
+    link = tmp_path / "link.db"
+    link.symlink_to(treasure)
+    with pytest.raises(CorruptIndexError) as found:
+        Store.open(link)
+    with pytest.raises(StoreError, match="is a link to"):
+        Store.rescue(link, found.value)
+    assert treasure.read_text() == "gold" * 1000

@@ -348,12 +348,12 @@ def test_garbage_in_the_middle_is_a_store_error_or_harmless(index, place):
         assert used(index)[0] == 500
 
 
-def test_text_that_is_no_utf8_is_damage(index):
+def test_text_that_is_no_utf8_is_read_as_well_as_it_goes(index):
     with closing(sqlite3.connect(index)) as raw:
-        raw.execute("UPDATE files SET lang = CAST(x'ff20fe' AS TEXT)")
+        raw.execute("UPDATE files SET lang = CAST(x'61ff62' AS TEXT)")
         raw.commit()
-    with Store.open(index) as store, pytest.raises(CorruptIndexError, match="decode"):
-        store.pending(0, 1)
+    with Store.open(index) as store:
+        assert store.pending(0, 1)[0].lang == "a\ufffdb"
 
 
 def test_a_damaged_index_is_not_moved_away_from_under_a_living_run(index):
@@ -393,3 +393,40 @@ def test_a_rescue_goes_on_behind_text_that_is_no_utf8(index):
         raw.execute("UPDATE enrichments SET tags = CAST(x'ff20fe' AS TEXT) WHERE rowid = 5")
         raw.commit()
     assert Store.rescue(index, CorruptIndexError("as if"))[1] == 250
+
+
+def leaves(index, text):
+    """Return the numbers of an index's pages that hold rows with this text, in order."""
+    data = index.read_bytes()
+    pages = range(0, len(data), 4096)
+    return [at // 4096 for at in pages if data[at] == 13 and text in data[at : at + 4096]]
+
+
+def overwrite(index, *pages):
+    data = bytearray(index.read_bytes())
+    for page in pages:
+        data[page * 4096 : (page + 1) * 4096] = b"\xff" * 4096
+    index.write_bytes(data)
+
+
+@pytest.mark.parametrize("parts", [(1,), (10,), (1, 10, 11, 19)])
+def test_a_rescue_saves_what_lies_behind_a_damaged_page(index, parts):
+    with Store.open(index) as store:
+        save_all(store, store.pending(0, 500))
+    pages = leaves(index, b"x" * 500)
+    bad = [pages[len(pages) * part // 20] for part in parts]
+    overwrite(index, *bad)
+    _, saved = Store.rescue(index, CorruptIndexError("as if"))
+    lost = 500 - saved
+    assert 0 < lost <= 40 * len(bad)
+
+
+def test_a_rescue_saves_failures_too(index):
+    with Store.open(index) as store:
+        span = store.pending(0, 1)[0]
+        failed = Outcome("fail", "parse", None, "7b", "ollama", "m", 1, 9, 9, 9, time.time())
+        store.save_failure(span, failed, signature="m")
+    Store.rescue(index, CorruptIndexError("as if"))
+    with Store.open(index) as store:
+        store.put_file(file(500))
+        assert (store.totals().failed, store.resting("m")) == ({"parse": 1}, 1)

@@ -1,10 +1,14 @@
 """The engine indexes, plans, enriches and accounts, with fakes where a model would be."""
 
 import json
+import os
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -128,6 +132,48 @@ def test_an_empty_repository_has_no_spans(settings):
     (settings.repo / "small.py").unlink()
     report = engine.index(settings.repo, settings)
     assert (report.files, report.spans) == (0, 0)
+
+
+class Watched(type(Path())):
+    """A repository that looks, whenever one of its files is asked for, if the index is locked."""
+
+    index: Path
+    looks: list[str]
+
+    def __truediv__(self, name):
+        path = super().__truediv__(name)
+        if path.suffix == ".py" and self.index.exists():
+            with closing(sqlite3.connect(self.index, timeout=0, isolation_level=None)) as raw:
+                raw.execute("BEGIN IMMEDIATE")
+            self.looks.append(name)
+        return path
+
+
+def test_others_may_write_while_files_are_parsed(settings):
+    for number in range(450):
+        (settings.repo / f"m{number}.py").write_text(f"def f{number}():\n    pass\n")
+    watched = type("WatchedIndex", (Watched,), {"index": settings.index_path, "looks": []})
+    report = engine.index(settings.repo, replace(settings, repo=watched(settings.repo)))
+    assert (report.files, report.changed, report.spans) == (451, 451, 455)
+    assert len(watched.looks) >= 451
+
+
+def test_nobody_else_may_write_to_what_indexing_makes_whatever_the_umask(settings):
+    before = os.umask(0)
+    try:
+        engine.index(settings.repo, settings)
+    finally:
+        os.umask(before)
+    rag = settings.index_path.parent
+    modes = [path.stat().st_mode & 0o777 for path in (rag, rag / ".gitignore")]
+    assert modes == [0o755, 0o644]
+
+
+def test_a_gitignore_that_is_there_stays_as_it_is(settings):
+    settings.index_path.parent.mkdir()
+    (settings.index_path.parent / ".gitignore").write_text("mine\n")
+    engine.index(settings.repo, settings)
+    assert (settings.index_path.parent / ".gitignore").read_text() == "mine\n"
 
 
 def test_git_overlooks_what_a_run_leaves_in_the_repository(settings):

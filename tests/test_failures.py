@@ -23,10 +23,15 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def store(path):
-    cut = tuple(ParsedSpan(f"s{n}", "function", 1, 2, n, n + 1, f"sha256:{n}") for n in range(1, 6))
+def cut():
+    spans = (ParsedSpan(f"s{n}", "function", 1, 2, n, n + 1, f"sha256:{n}") for n in range(1, 6))
+    return ParsedFile("a.py", "python", "x", 1, 1.0, tuple(spans))
+
+
+@pytest.fixture
+def store(path, cut):
     with Store.open(path, create=True) as opened:
-        opened.put_file(ParsedFile("a.py", "python", "x", 1, 1.0, cut))
+        opened.put_file(cut)
         yield opened
 
 
@@ -119,22 +124,11 @@ def test_resting_spans_are_counted_until_their_time_has_come(store):
     assert store.resting("unknown", now=1001.0) == 0
 
 
-def test_the_next_retry_is_the_first_one_still_to_come(store):
-    now = time.time()
-    long_ago, soon, late, *_ = store.pending(0, 5)
-    assert store.next_retry("m") is None
-    store.save_failure(long_ago, outcome(at=1000.0), signature="m")
-    store.save_failure(soon, outcome(reason="runtime", at=now), signature="m")
-    store.save_failure(late, outcome(at=now), signature="m")
-    assert store.next_retry("m") == now + 60
-    assert store.resting("m") == 2
-
-
 def test_an_enriched_span_no_longer_counts_as_failed(store, path, span):
     store.save_failure(span, outcome(at=time.time()), signature="m")
     assert (store.totals().failed, store.resting("m")) == ({"parse": 1}, 1)
     enrich(store, span)
-    assert (store.totals().failed, store.resting("m"), store.next_retry("m")) == ({}, 0, None)
+    assert (store.totals().failed, store.resting("m")) == ({}, 0)
     with closing(sqlite3.connect(path)) as raw:
         assert raw.execute("SELECT count(*) FROM llmc_failures").fetchone() == (0,)
 
@@ -144,7 +138,7 @@ def test_a_span_that_another_program_enriched_does_not_rest(store, path, span):
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("INSERT INTO enrichments (span_hash) VALUES (?)", (span.span_hash,))
         raw.commit()
-    assert (store.resting("m"), store.next_retry("m"), store.totals().failed) == (0, None, {})
+    assert (store.resting("m"), store.totals().failed) == (0, {})
 
 
 def test_a_failure_leaves_with_its_span(store, path, span):
@@ -153,6 +147,84 @@ def test_a_failure_leaves_with_its_span(store, path, span):
     assert (store.totals().failed, store.totals().spans) == ({}, 0)
     store.save_failure(span, outcome())
     assert store.totals().failed == {}
+
+
+@pytest.mark.parametrize("ahead", [40 * 365 * 86400.0, 2 * 86400.0])
+def test_a_clock_that_was_ahead_does_not_make_a_span_rest_for_long(store, span, ahead):
+    store.save_failure(span, outcome(at=time.time() + ahead), signature="m")
+    assert store.resting("m") == 0
+    assert len(store.claim(0, 9, lease_sec=60, signature="m")) == 5
+    assert store.spans_of("a.py")[0].failure.retry_at <= time.time()
+
+
+def test_a_pause_longer_than_any_of_ours_does_not_count(store, path, span):
+    store.save_failure(span, outcome(at=time.time()), signature="m")
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("UPDATE llmc_failures SET retry_at = 9e999")
+        raw.commit()
+    assert store.resting("m") == 0
+
+
+def test_a_clock_that_was_a_little_ahead_does_no_harm(store, span):
+    store.save_failure(span, outcome(at=time.time() + HOUR), signature="m")
+    assert (store.resting("m"), len(store.claim(0, 9, lease_sec=60, signature="m"))) == (1, 4)
+
+
+def moved_away_and_back(store, cut):
+    """As when another branch is checked out, and then the first one again."""
+    store.remove_file("a.py")
+    store.put_file(cut)
+
+
+def test_a_failure_comes_back_with_its_text(store, path, span, cut):
+    store.save_failure(span, outcome(at=1000.0), signature="m", excerpt="Sure!")
+    before = row(path)
+    moved_away_and_back(store, cut)
+    assert row(path) == before
+    store.save_failure(span, outcome(at=1000.0), signature="m")
+    assert row(path)["count"] == 2
+
+
+def test_a_failure_of_text_that_has_left_is_there_when_it_returns(store, path, span, cut):
+    store.remove_file("a.py")
+    store.save_failure(span, outcome(at=1000.0), signature="m")
+    store.save_failure(span, outcome(at=1000.0), signature="m")
+    store.put_file(cut)
+    assert row(path)["count"] == 2
+
+
+def test_a_result_of_text_that_has_left_ends_its_failure(store, span, cut):
+    store.save_failure(span, outcome(), signature="m")
+    store.remove_file("a.py")
+    enrich(store, span)
+    store.put_file(cut)
+    assert (store.totals().failed, store.totals().enriched) == ({}, 1)
+
+
+def test_a_late_failure_leaves_an_enriched_span_as_it_is(store, path, span):
+    enrich(store, span)
+    late = outcome(reason="runtime", at=9.0)
+    store.save_failure(span, late, signature="m")
+    kept = store.spans_of("a.py")[0].outcome
+    assert (kept.result, kept.reason, kept.updated_at > 9.0) == ("pass", "success", True)
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT count(*) FROM llmc_failures").fetchone() == (0,)
+
+
+def test_the_tokens_of_a_late_failure_are_counted(store, span):
+    enrich(store, span)
+    store.save_failure(span, outcome())
+    assert store.totals().prompt_tokens == 18
+
+
+def test_a_failure_of_a_span_without_a_file_is_not_counted(store, path, span):
+    """As another program leaves it that has foreign keys off."""
+    store.save_failure(span, outcome())
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("DELETE FROM files")
+        raw.commit()
+    totals = store.totals()
+    assert (totals.spans, totals.pending, totals.failed) == (0, 0, {})
 
 
 def test_totals_add_up_after_every_commit(store):
@@ -190,7 +262,7 @@ def test_an_older_index_is_read_with_the_failures_it_knows(store, path, span):
     with Store.open_readonly(path) as reader:
         totals = reader.totals()
         assert (totals.failed, totals.pending, totals.claimed) == ({"parse": 1}, 4, 0)
-        assert (reader.resting("m"), reader.next_retry("m")) == (0, None)
+        assert reader.resting("m") == 0
 
 
 def test_an_older_index_gets_its_failures_carried_over_and_they_may_be_tried(store, path, span):

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from llmc.owners import Owner, alone, folder_of, locked, survey
+from llmc.owners import Owner, alone, folder_of, locked, survey, sweep
 
 HOLD = """
 import sys, time
@@ -60,15 +60,22 @@ def test_two_owners_in_one_process_are_two(index):
     assert survey(index) == ({second.name}, set())
 
 
-def test_a_killed_owner_is_dead_and_its_file_is_removed(index, killed):
+def test_a_killed_owner_is_dead_until_its_file_is_swept_away(index, killed):
     assert survey(index) == (set(), {killed})
+    sweep(index, {killed})
     assert names(index) == set()
     assert survey(index) == (set(), set())
 
 
-def test_looking_without_sweeping_leaves_the_file(index, killed):
-    assert survey(index, sweep=False) == (set(), {killed})
+def test_looking_leaves_the_file(index, killed):
+    assert survey(index) == (set(), {killed})
     assert names(index) == {killed}
+
+
+def test_a_living_owner_is_not_swept_away(index):
+    owner = Owner.register(index)
+    sweep(index, {owner.name})
+    assert survey(index) == ({owner.name}, set())
 
 
 def test_two_who_look_at_a_dead_owner_at_once_both_see_it_dead(index, killed):
@@ -143,7 +150,7 @@ def test_owners_that_come_and_go_in_many_threads_never_pass_for_dead(index):
 
     def look():
         while not done.is_set():
-            survey(index)
+            sweep(index, survey(index)[1])
 
     def come_and_go():
         for _ in range(150):

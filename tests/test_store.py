@@ -16,6 +16,7 @@ import pytest
 from llmc.engine import open_store
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.models import Enrichment, Evidence, ParsedFile, ParsedSpan
+from llmc.owners import folder_of
 from llmc.reader import Outcome
 from llmc.store import Store
 
@@ -250,6 +251,15 @@ def test_a_row_is_stored_as_the_format_says(store, path):
     }
 
 
+def test_an_index_in_new_folders_keeps_others_from_writing_to_them(tmp_path):
+    before = os.umask(0)
+    try:
+        Store.open(tmp_path / "a/b/c.db", create=True).close()
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o755] * 2
+
+
 @pytest.mark.parametrize(("given", "stored"), [({"model": None}, None), ({"model": "x"}, "x")])
 def test_a_model_named_by_the_reply_beats_the_one_that_was_asked(store, given, stored):
     store.put_file(file("a.py", span("one")))
@@ -368,8 +378,9 @@ def test_a_damaged_page_is_found_after_an_unclean_end(path):
     damaged[8192:16384] = os.urandom(8192)
     path.write_bytes(damaged)
     (path.parent / f"{path.name}-wal").write_bytes(bytes(32))
-    with pytest.raises(CorruptIndexError):
-        Store.open(path)
+    for _ in range(2):  # the first look takes the journal away
+        with pytest.raises(CorruptIndexError):
+            Store.open(path)
 
 
 @pytest.fixture
@@ -384,11 +395,38 @@ def damaged(path):
     return path
 
 
-def test_a_damaged_page_is_found_after_somebody_was_killed(damaged):
-    register = f"from llmc.owners import Owner; Owner.register({str(damaged)!r}); os._exit(1)"
+def leave_as_killed(path):
+    register = f"from llmc.owners import Owner; Owner.register({str(path)!r}); os._exit(1)"
     subprocess.run([sys.executable, "-c", f"import os; {register}"], check=False)
+
+
+def test_a_damaged_page_is_found_after_somebody_was_killed(damaged):
+    leave_as_killed(damaged)
     with pytest.raises(CorruptIndexError, match="is damaged"):
         Store.open(damaged)
+
+
+def test_who_was_killed_is_remembered_until_all_was_looked_through(damaged):
+    leave_as_killed(damaged)
+    for _ in range(2):
+        with pytest.raises(CorruptIndexError, match="is damaged"):
+            Store.open(damaged)
+
+
+def test_who_was_killed_is_forgotten_once_all_was_looked_through(path, store):
+    store.close()
+    leave_as_killed(path)
+    Store.open(path).close()
+    assert not folder_of(path).exists()
+
+
+def test_a_run_that_meets_the_claims_of_a_dead_one_leaves_its_mark(path, store):
+    store.put_file(file("a.py", span("one")))
+    claim = f"Store.open(Path({str(path)!r})).claim(0, 1, lease_sec=600); os._exit(1)"
+    command = f"import os; from pathlib import Path; from llmc.store import Store; {claim}"
+    subprocess.run([sys.executable, "-c", command], check=False)
+    assert len(store.claim(0, 1, lease_sec=60)) == 1
+    assert len(list(folder_of(path).iterdir())) == 2
 
 
 def test_an_index_that_was_only_read_is_not_looked_through(damaged):
@@ -490,6 +528,35 @@ def test_totals_are_of_one_moment_while_another_writes(store, path):
     for totals in seen:
         assert sum(totals.by_model.values()) == totals.enriched
         assert totals.prompt_tokens == 100 * totals.enriched
+
+
+def test_only_a_result_that_is_one_more_counts_as_stored(store):
+    store.put_file(file("a.py", span("one")))
+    [found] = store.pending(0, 1)
+    result, words = Enrichment(summary_120w="s"), {"schema_version": "v", "outcome": outcome()}
+    stored = [store.save_enrichment(found, result, **words) for _ in range(2)]
+    store.remove_file("a.py")
+    assert [*stored, store.save_enrichment(found, result, **words)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("statement", "counts"),
+    [
+        ("INSERT INTO enrichments (span_hash) VALUES ('a'), ('b'), ('c')", (2, 1)),
+        ("DELETE FROM files WHERE path = 'a.py'", (1, 0)),
+        ("DELETE FROM spans WHERE symbol = 'one'", (1, 0)),
+    ],
+)
+def test_counts_are_those_of_the_totals(store, path, statement, counts):
+    """Also where another program has left rows that belong to nothing."""
+    store.put_file(file("a.py", span("one")))
+    store.put_file(file("b.py", span("two")))
+    enrich(store, "one")
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute(statement)
+        raw.commit()
+    totals = store.totals()
+    assert store.counts() == (totals.spans, totals.enriched) == counts
 
 
 def test_enrichments_without_a_span_do_not_spoil_the_sum(store, path):

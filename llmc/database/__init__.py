@@ -10,6 +10,7 @@ from llmc.database.opening import (
     connect_readonly,
     connect_untouched,
     damage,
+    located,
     move_aside,
 )
 from llmc.database.reserve import Reserve
@@ -23,6 +24,7 @@ __all__ = [
     "connect_readonly",
     "connect_untouched",
     "damage",
+    "located",
     "mapped",
     "move_aside",
     "transaction",

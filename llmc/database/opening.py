@@ -11,11 +11,18 @@ from urllib.parse import quote
 from llmc.database.trouble import corrupt, files_of, inode_of, mapped, without_files
 from llmc.database.writing import BUSY_TIMEOUT_SEC, patiently, transaction
 from llmc.errors import CorruptIndexError, StoreError
-from llmc.owners import Owner, alone, survey
+from llmc.folders import make_folder
+from llmc.owners import Owner, alone, survey, sweep
+from llmc.rows import as_text
 from llmc.tables import COLUMNS, EARLIER_FAILURES, ESTABLISHED, OUR_TABLES, OURS
 
 OPENING_PATIENCE_SEC = 600.0
 """How long others may be opening an index, which after a crash includes a look at all of it."""
+
+
+def located(path: Path) -> Path:
+    """Return where an index really is: who opens it through a link must meet the same owners."""
+    return Path(os.path.realpath(path))
 
 
 def connect(path: Path, *, create: bool = False) -> tuple[sqlite3.Connection, Owner]:
@@ -24,22 +31,26 @@ def connect(path: Path, *, create: bool = False) -> tuple[sqlite3.Connection, Ow
     All of it is looked through for damage where its last end was unclean. `create` makes a missing
     file. Raises StoreError; CorruptIndexError if the file isn't a usable database.
     """
+    path = located(path)
     with files_of(path):
         _refuse_folder(path)
         if not create and not path.exists():
             raise StoreError(f"there is no index at {path}; make one with: llmc index")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
         except OSError as error:
             raise without_files(path, error, f"cannot create {path.parent}") from error
         with alone(path, OPENING_PATIENCE_SEC):
-            owner = Owner.register(path)
+            owner, unclean = Owner.register(path), False
             try:
                 alive, dead = survey(path, owner.name)
                 unclean = bool(dead) or (_has_journal(path) and not alive)
-                return _connected(path, unclean=unclean, shared=bool(alive)), owner
+                connection = _connected(path, unclean=unclean, shared=bool(alive))
+                sweep(path, dead)
+                return connection, owner
             except BaseException:
-                owner.release()
+                # A look that broke off must be made by the next one: the marks stay.
+                owner.release(cleanly=not unclean)
                 raise
 
 
@@ -52,6 +63,7 @@ def _has_journal(path: Path) -> bool:
 def _connected(path: Path, *, unclean: bool, shared: bool) -> sqlite3.Connection:
     with mapped(path):
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SEC, isolation_level=None)
+        connection.text_factory = as_text
         try:
             patiently(
                 lambda: _prepare(connection, path, unclean=unclean, shared=shared), BUSY_TIMEOUT_SEC
@@ -67,6 +79,7 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
 
     Raises StoreError.
     """
+    path = located(path)
     with files_of(path):
         _refuse_folder(path)
         if not path.exists():
@@ -87,6 +100,7 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
 def _opened_readonly(path: Path, options: str) -> sqlite3.Connection:
     address = f"file:{quote(os.fsencode(path))}?{options}"
     connection = sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_SEC, isolation_level=None)
+    connection.text_factory = as_text
     try:
         _check_columns(connection, path)
     except BaseException:
@@ -100,6 +114,7 @@ def connect_untouched(path: Path) -> sqlite3.Connection:
 
     Only for a short look: what another program writes meanwhile may not be seen. Raises StoreError.
     """
+    path = located(path)
     if not path.is_file() or Path(f"{path}-wal").exists():
         return connect_readonly(path)
     with mapped(path):
@@ -129,12 +144,19 @@ def move_aside(path: Path, found: CorruptIndexError | None = None) -> Path:
     """Rename an unusable index, with its journal files, and return its new place.
 
     Given the error that told of the damage, only the file that it was about is moved. Raises
-    StoreError, also while other processes are at work on the index.
+    StoreError, also while other processes are at work on the index, and for a link: whose file it
+    leads to isn't known here.
     """
+    if path.is_symlink():
+        raise StoreError(
+            f"{path} is a link to {located(path)}, which is no usable index; remove the link, or "
+            "move that file away yourself"
+        )
+    path = located(path)
     with files_of(path, f"cannot move {path} aside"), alone(path, OPENING_PATIENCE_SEC):
         if found is not None and found.inode not in (None, inode_of(path)):
             raise StoreError(f"{path} has just been replaced by another process; start again")
-        others, _ = survey(path)
+        others, dead = survey(path)
         if others:
             raise StoreError(
                 f"{path} is damaged, and others are at work on it (process "
@@ -152,6 +174,7 @@ def move_aside(path: Path, found: CorruptIndexError | None = None) -> Path:
             companion = Path(f"{path}{suffix}")
             if companion.exists():
                 companion.rename(f"{aside}{suffix}")
+        sweep(path, dead)
     return aside
 
 

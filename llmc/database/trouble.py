@@ -54,7 +54,7 @@ def without_files(path: Path, error: OSError, failing: str) -> StoreError:
 
 def _translated(path: Path, error: sqlite3.DatabaseError) -> StoreError:
     text, code = str(error), code_of(error)
-    if code.startswith(_DAMAGED) or "Could not decode" in text:
+    if code.startswith(_DAMAGED):
         return corrupt(
             path,
             f"{path} is not a usable SQLite database: {text}; "

@@ -1,0 +1,85 @@
+"""What can still be read from a damaged index, on either side of its bad pages.
+
+Rows are asked for by their number: an index over a table may be damaged where the table is not.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmc.database.trouble import code_of
+from llmc.rows import as_text, is_whole
+from llmc.tables import FAILURE_COLUMNS, RESULT_COLUMNS
+
+_PAGE = 500
+_SMALL_STEPS = 20_000
+"""Row numbers tried one by one in a damaged stretch; after that the steps double."""
+
+_LAST = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows that were read: (span_hash, ...) as for llmc_archive or llmc_failures_archive."""
+
+    failures: bool
+    rows: list[tuple[Any, ...]]
+
+
+def read_rows(damaged: Path) -> Iterator[Found]:
+    """Yield what is readable of a damaged index, some rows at a time; the newest come last."""
+    with closing(sqlite3.connect(damaged)) as database:
+        database.text_factory = as_text
+        for table in ("llmc_archive", "enrichments"):
+            start = "start_line" if table == "llmc_archive" else "NULL"
+            for page in _pages(database, table, f"span_hash, {start}, {RESULT_COLUMNS}"):
+                if table == "enrichments":
+                    page = [(row[0], _start(database, row[0]), *row[2:]) for row in page]
+                yield Found(False, [(row[0], _line(row[1]), *row[2:]) for row in page])
+        for table in ("llmc_failures_archive", "llmc_failures"):
+            for page in _pages(database, table, f"span_hash, {FAILURE_COLUMNS}"):
+                yield Found(True, [row for row in page if None not in (row[1], row[2], *row[5:])])
+
+
+def _start(database: sqlite3.Connection, span_hash: object) -> object:
+    with suppress(sqlite3.Error):
+        query = "SELECT start_line FROM spans WHERE span_hash = ?"
+        found = database.execute(query, (span_hash,)).fetchone()
+        return found[0] if found else None
+    return None
+
+
+def _line(value: object) -> object:
+    """Return a line, or 0 for one that isn't known."""
+    return value if is_whole(value) else 0
+
+
+def _pages(
+    database: sqlite3.Connection, table: str, columns: str
+) -> Iterator[list[tuple[Any, ...]]]:
+    query = f"SELECT rowid, {columns} FROM {table} NOT INDEXED WHERE rowid > ? ORDER BY rowid"
+    after, misses = -_LAST - 1, 0
+    while after < _LAST:
+        page: list[tuple[Any, ...]] = []
+        try:
+            for row in database.execute(f"{query} LIMIT {_PAGE}", (after,)):
+                page.append(row[1:])
+                after, misses = row[0], 0
+            if not page:
+                return
+        except sqlite3.DatabaseError as error:
+            if not code_of(error).startswith(("SQLITE_CORRUPT", "SQLITE_IOERR")):
+                return  # there is no such table, or no database at all
+            misses += 1
+            after = min(max(after, 0) + _step(misses), _LAST)
+        if page:
+            yield page
+
+
+def _step(misses: int) -> int:
+    return 1 if misses <= _SMALL_STEPS else 1 << min(62, misses - _SMALL_STEPS)
