@@ -296,7 +296,7 @@ def _enrich(args: argparse.Namespace) -> int:
     console = _console(quiet=args.quiet or args.json)
     for warning in settings.warnings:
         _complain(warning)
-    indexed = engine.index(settings.repo, settings, hooks=(_warn,))
+    indexed = engine.index(settings.repo, settings, hooks=(_warn,), mend=False)
     if not (args.quiet or args.json):
         _say_skipped(indexed)
         line = f"index     {_index_line(indexed, settings.index_path)}"

@@ -66,27 +66,32 @@ def make_folder(path: Path, *, ignored_by_git: bool = False) -> None:
 
 
 def index(
-    repo: Path, settings: Settings | None = None, *, hooks: Sequence[EventHook] = ()
+    repo: Path,
+    settings: Settings | None = None,
+    *,
+    hooks: Sequence[EventHook] = (),
+    mend: bool = True,
 ) -> IndexReport:
     """Bring a repository's index up to date; only changed files are read.
 
-    A file that can't be read or parsed is reported, and its earlier spans stay.
+    A file that can't be read or parsed is reported, and its earlier spans stay. `mend` looks for
+    rows that can't be used, which takes a second per million spans, and removes them.
     Raises ConfigError if `repo` is not a git repository, StoreError.
     """
     settings = settings or load_settings(repo)
     paths = list(source_files(settings.repo, settings.exclude))
     try:
-        return _index_into(settings, paths, hooks)
+        return _index_into(settings, paths, hooks, mend=mend)
     except CorruptIndexError as error:
         _replace_corrupt(settings.index_path, error, hooks)
-        return _index_into(settings, paths, hooks)
+        return _index_into(settings, paths, hooks, mend=mend)
 
 
 def _index_into(
-    settings: Settings, paths: Sequence[str], hooks: Sequence[EventHook]
+    settings: Settings, paths: Sequence[str], hooks: Sequence[EventHook], *, mend: bool
 ) -> IndexReport:
     with open_store(settings.index_path, hooks) as store:
-        if mended := store.mend():
+        if mend and (mended := store.mend()):
             message = f"{settings.index_path}: {mended} rows could not be used and were removed"
             _tell(hooks, Warned(f"{message}; their files are read anew"))
         known = store.files()
@@ -106,7 +111,7 @@ def _index_into(
             with store.transaction():
                 for path in gone[start : start + FILES_PER_WRITE]:
                     store.remove_file(path)
-        spans, _ = store.counts()
+        spans = store.span_count()
     return IndexReport(len(paths) - len(skipped), changed, len(gone), spans, tuple(skipped))
 
 
@@ -114,7 +119,7 @@ def _hidden(path: Path) -> str | None:
     """Say why a file that git did not list may still be there, None if it is gone or unwanted."""
     try:
         path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:

@@ -150,6 +150,10 @@ class Reader:
             enrichments = self._rows(_COUNT_RESULTS if spans == every else _COUNT_RESULTS_SLOWLY)
         return spans, enrichments[0][0]
 
+    def span_count(self) -> int:
+        """Return how many spans the index has."""
+        return int(self._rows(_COUNT_SPANS)[0][1])
+
     def changed_elsewhere(self) -> bool:
         """Tell whether another connection has changed the index since this was last asked."""
         before, self._version = self._version, self._data_version()
