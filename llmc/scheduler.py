@@ -247,6 +247,7 @@ class Spread(Scheduler[T]):
         self._own: defaultdict[tuple[int, str], deque[T]] = defaultdict(deque)
         self._waiting_at_hosts = 0
         self._routes = [_routes(lanes, index) for index in range(len(lanes.lanes))]
+        self._seekers = [self._serves_first(index) for index in range(len(lanes.lanes))]
         self._most_fresh = BLOCK * len(lanes.lanes)
         slots = sum(lane.slots for lane in lanes.lanes)
         self._most_open = slots + 2 * BLOCK * len(lanes.lanes)
@@ -381,9 +382,12 @@ class Spread(Scheduler[T]):
             return True
         return self._is_cut_off(c for c in self.lanes.choices[tier] if not c.fallback)
 
+    def _serves_first(self, lane: int) -> bool:
+        return any(lane in self._ring(tier) for tier in LOCAL_TIERS if tier in self.lanes.choices)
+
     def _seeks(self, lane: int) -> bool:
         """Tell whether the work list is searched for something to do for this lane."""
-        return any(
+        return self._seekers[lane] or any(
             tier in LOCAL_TIERS and self._may_begin(tier, choice)
             for routes in self._routes[lane].values()
             for tier, choice in routes

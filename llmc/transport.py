@@ -19,7 +19,7 @@ import threading
 import time
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -197,6 +197,7 @@ class Exchange:
         self._connection: http.client.HTTPConnection | None = None
         self._sock: socket.socket | None = None
         self._response: http.client.HTTPResponse | None = None
+        self._body: Callable[[int], bytes] | None = None
         self._aborted = False
         self._finished = False
         self._lock = threading.Lock()
@@ -299,10 +300,13 @@ class Exchange:
     def chunks(self) -> Iterator[bytes]:
         """Yield the body as it comes in. Raises RequestError when it breaks off."""
         total = 0
+        if self._body is None:
+            answer = self._answer
+            self._body = _Chunks(answer.fp.read1).read if answer.chunked else answer.read1
         while True:
             try:
-                chunk = self._answer.read1(65536)
-            except (OSError, http.client.HTTPException, ValueError) as error:
+                chunk = self._body(65536)
+            except (OSError, EOFError, http.client.HTTPException, ValueError) as error:
                 raise self._failed(error) from error
             if not chunk:
                 if self._answer.length:
@@ -387,6 +391,64 @@ class Exchange:
             what = f"{_address(self._place)} did not answer in full by the deadline"
             return DeadlineError(what, silent=self._response is None)
         return RequestError(f"{_address(self._place)}: {str(error) or type(error).__name__}")
+
+
+class _Chunks:
+    """Takes the framing off a chunked body (RFC 9112, section 7.1), all that has come in at a time.
+
+    `read1` gives what has come in, at most so many bytes, and nothing at the end of the stream.
+    """
+
+    def __init__(self, read1: Callable[[int], bytes]) -> None:
+        self._read1 = read1
+        self._raw = b""
+        self._left = 0
+        self._ends_chunk = self._ends_body = self._done = False
+
+    def read(self, size: int) -> bytes:
+        """Return the next piece, nothing at the end. Raises EOFError, ValueError, OSError."""
+        while not self._done:
+            pieces = self._taken()
+            if pieces:
+                return b"".join(pieces)
+            if not self._done:
+                more = self._read1(size)
+                if not more:
+                    raise EOFError("the body breaks off")
+                self._raw += more
+        return b""
+
+    def _taken(self) -> list[bytes]:
+        """Take the data out of what has come in."""
+        raw, at, pieces = self._raw, 0, []
+        while not self._done:
+            if self._left:
+                piece = raw[at : at + self._left]
+                pieces.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                if self._left:
+                    break
+                self._ends_chunk = True
+            end = raw.find(b"\n", at)
+            if end < 0:
+                if len(raw) - at > MAX_HEADER_BYTES:
+                    raise ValueError("a chunk has no size")
+                break
+            line, at = raw[at:end].strip(), end + 1
+            if self._ends_chunk:
+                self._ends_chunk = False
+                if line:
+                    raise ValueError("a chunk is longer than it says")
+            elif self._ends_body:
+                self._done = not line
+            else:
+                self._left = int(line.partition(b";")[0], 16)
+                self._ends_body = not self._left
+                if self._left < 0:
+                    raise ValueError("a chunk has a negative size")
+        self._raw = raw[at:]
+        return [piece for piece in pieces if piece]
 
 
 class _Reader(io.BufferedReader):
