@@ -141,8 +141,7 @@ class World:
                 takeable = [
                     task
                     for task in waiting
-                    if lane not in task.been
-                    and state.has_room(self.slots(lane, MODELS[task.tier]))
+                    if lane not in task.been and state.has_room(self.slots(lane, MODELS[task.tier]))
                 ]
                 assert not takeable, f"host {lane} is idle"
 
