@@ -48,10 +48,7 @@ def repo_of(root: Path, *names: str) -> Repo:
 def serving(labels: str, script: Script = None, **settings: Any) -> Iterator[dict[str, FakeOllama]]:
     """Run a fake host for each letter, all with the same script."""
     with ExitStack() as stack:
-        yield {
-            label: stack.enter_context(FakeOllama(script, **settings))  # type: ignore[arg-type]
-            for label in labels
-        }
+        yield {label: stack.enter_context(FakeOllama(script, **settings)) for label in labels}
 
 
 def configured(

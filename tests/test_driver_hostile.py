@@ -13,6 +13,7 @@ import pytest
 from llmc.testing import faults
 from llmc.testing.gateway import gateway_calls, write_gateway
 from llmc.testing.ollama import FakeOllama, Reply
+from llmc.testing.script import Scripted
 from tests.driver import NO_HOST, Piece, Replies, Repo, drive, make_repo, plain
 
 RED = "\x1b[31m"
@@ -41,7 +42,9 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("answer", ERRORS.values(), ids=ERRORS.keys())
-def test_what_a_server_says_of_a_failure_is_printed_as_text(tmp_path: Path, answer: object) -> None:
+def test_what_a_server_says_of_a_failure_is_printed_as_text(
+    tmp_path: Path, answer: Scripted
+) -> None:
     repo = make_repo(tmp_path / "repo", plain("one"), plain("two"))
     with FakeOllama(lambda call: answer) as fake:
         run = drive(repo, "--retries", 1, hosts={"a": fake})

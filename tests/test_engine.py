@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 import pytest
 
@@ -134,7 +134,7 @@ def test_an_empty_repository_has_no_spans(settings):
     assert (report.files, report.spans) == (0, 0)
 
 
-class Watched(type(Path())):
+class Watched(PosixPath):
     """A repository that looks, whenever one of its files is asked for, if the index is locked."""
 
     index: Path
