@@ -80,6 +80,9 @@ def _contents(path: Path) -> Finding:
         connection = connect_untouched(path)
         with Store(path, connection) as store:
             broken = damage(connection, path, CHECK_SECONDS)
+            if broken:
+                advice = f"make a copy, then: sqlite3 {path} .recover; or move it away"
+                return Finding("index", "index", "fail", f"{path} is damaged: {broken}", advice)
             totals = store.totals()
     except CorruptIndexError as error:
         advice = "a run moves it aside, makes a new one and carries over what can still be read"
@@ -88,9 +91,6 @@ def _contents(path: Path) -> Finding:
         return Finding("index", "index", "fail", str(error))
     except TimeoutError as error:
         return Finding("index", "index", "info", f"{error}; the rest was not looked at")
-    if broken:
-        advice = f"make a copy, then: sqlite3 {path} .recover; or move it away and index anew"
-        return Finding("index", "index", "fail", f"{path} is damaged: {broken}", advice)
     failed = sum(totals.failed.values())
     detail = f"{path}: sound; {totals.files:,} files, {totals.spans:,} spans, "
     detail += f"{totals.enriched:,} enriched, {totals.pending:,} pending, {failed:,} failed"

@@ -34,7 +34,8 @@ class Index:
     def lost(self, outcomes: Sequence[Enrichment | BackendError]) -> Iterator[int]:
         """Store a batch in one transaction; yield the positions of those not read back equal.
 
-        A span that failed loses no earlier result: it is its outcome that is compared.
+        A span that failed loses no earlier result, nor what is known of it; where there is none,
+        it is the outcome of the failure that is compared.
         """
         with self._store.transaction():
             for span, outcome in zip(self._spans, outcomes, strict=False):
@@ -46,7 +47,8 @@ class Index:
         found = self._store.spans_of("a.py")
         for position, (outcome, stored) in enumerate(zip(outcomes, found, strict=False)):
             if isinstance(outcome, BackendError):
-                same = stored.outcome == told(outcome)
+                earlier = stored.enrichment is not None
+                same = stored.outcome == told(outcome) or earlier
             else:
                 same = stored.enrichment is not None and kept(stored.enrichment) == kept(
                     wanted(outcome)
