@@ -213,7 +213,10 @@ def enrich(
 def plan(
     repo: Path, settings: Settings | None = None, *, rules: Rules | None = None
 ) -> Iterator[tuple[Span, str, prompts.Prompt]]:
-    """Yield each span that `enrich` would try, with its start tier and prompt; sends nothing."""
+    """Yield each pending span with its start tier and prompt; sends nothing.
+
+    Those that rest after a failure are among them, though `enrich` would leave them alone.
+    """
     settings = settings or load_settings(repo)
     rules = rules or Rules()
     opened = Store.open if rules.maintain else Store.open_readonly
