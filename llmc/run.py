@@ -44,7 +44,7 @@ from llmc.events import (
 from llmc.gpu import LoadWatch
 from llmc.job import Job
 from llmc.journal import Journal
-from llmc.lanes import Choice, Lanes
+from llmc.lanes import CALL_TIMEOUT_SEC, Choice, Lanes
 from llmc.ledger import Ledger
 from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
 from llmc.stopping import Stop
@@ -544,7 +544,7 @@ def signature(settings: Settings, lanes: Lanes) -> str:
 def _lanes(settings: Settings, rules: Rules) -> Lanes:
     if rules.side_by_side:
         return Lanes.of(settings)
-    tries = max(1, settings.retries) * (180.0 + settings.retry_wait)
+    tries = max(1, settings.retries) * (CALL_TIMEOUT_SEC + settings.retry_wait)
     return Lanes.one(settings, max(tries, settings.gateway.timeout))
 
 

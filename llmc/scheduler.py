@@ -222,7 +222,6 @@ class InOrder(Scheduler[T]):
             choice = self._choice(task)
             if choice:
                 del self._ready[position]
-                self.states[choice.lane].block = choice.steps[0].model
                 return task, choice
         return None
 
