@@ -1,0 +1,63 @@
+"""The `llmc` command: parse, call, show.
+
+Exit status: 0 the command did what it was asked; 1 it ran, but some spans failed; 2 it could not
+run, or not go on (a wrong setting, no model, an unusable index, a full disk, hosts that stay away);
+130 interrupted, 143 asked to end by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from llmc import __version__
+from llmc.cli import doctor, enriching, indexing, ledger, reading
+from llmc.cli.common import complain
+from llmc.cli.streams import OutputError, accept_any_text, watched
+from llmc.errors import LlmcError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    accept_any_text()
+    args = _parser().parse_args(argv)
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = watched(sys.stdout), watched(sys.stderr)
+    try:
+        status = args.run(args)
+        if sys.stdout:
+            sys.stdout.flush()
+        return int(status)
+    except LlmcError as error:
+        complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        complain("interrupted; what was stored is safe")
+        return 130
+    except OutputError as error:
+        # A second flush at exit would complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error.__cause__, BrokenPipeError):
+            return 141  # whoever read it has left
+        complain(f"cannot write the output: {error.strerror}")
+        return 2
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="llmc",
+        description="Turn a code base into knowledge: index it into spans, have language models "
+        "write a validated, cited summary of each.",
+        epilog="exit status: 0 done, 1 some spans failed, 2 could not run or go on, "
+        "130 interrupted, 143 ended by SIGTERM",
+    )
+    parser.add_argument("--version", action="version", version=f"llmc {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    for command in (indexing, enriching, reading, ledger, doctor):
+        command.add(commands)
+    return parser

@@ -1,0 +1,109 @@
+"""What the commands share: their words, where they work, how they speak."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from llmc.events import Event
+    from llmc.models import IndexReport
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+MAX_SLOTS = 256
+
+
+def common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "repo", nargs="?", default=".", metavar="REPO", help="a git repository (default: this one)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def count(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or above")
+    return int(text)
+
+
+def attempts(text: str) -> int:
+    if not count(text):
+        raise argparse.ArgumentTypeError("a span needs at least 1 attempt")
+    return int(text)
+
+
+def slots(text: str) -> int:
+    if not 1 <= count(text) <= MAX_SLOTS:
+        raise argparse.ArgumentTypeError(f"a host has 1 to {MAX_SLOTS} slots, not {text}")
+    return int(text)
+
+
+def repository(text: str) -> Path:
+    """Return the root of the git repository at or above a path. Raises ConfigError."""
+    try:
+        start = Path(text).resolve(strict=True)
+        if not start.is_dir():
+            raise ConfigError(f"{text!r} is not a folder")
+        for folder in (start, *start.parents):
+            if (folder / ".git").exists():
+                return folder
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"{text!r} cannot be entered: {error}") from error
+    raise ConfigError(f"{start} is not a git repository; make it one with: git init")
+
+
+def index_path(repo: str) -> Path:
+    from llmc.config import index_path
+
+    return index_path(repository(repo))
+
+
+def index_line(report: IndexReport, path: Path) -> str:
+    from llmc.text import unbroken
+
+    text = f"{report.spans} spans in {report.files} files"
+    changes = [f"{report.changed} changed"] if report.changed else []
+    changes += [f"{report.removed} removed"] if report.removed else []
+    changes += [f"{len(report.skipped)} skipped"] if report.skipped else []
+    return f"{text} ({', '.join(changes) or 'nothing changed'}), {unbroken(str(path))}"
+
+
+def say_skipped(report: IndexReport, most: int = 10) -> None:
+    from llmc.text import unbroken
+
+    for _, reason in report.skipped[:most]:
+        print(f"skipped   {unbroken(reason)}", file=sys.stderr)
+    if len(report.skipped) > most:
+        more = len(report.skipped) - most
+        print(f"skipped   {more} more files; llmc index names them all", file=sys.stderr)
+
+
+def console(*, stderr: bool = True, quiet: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, quiet=quiet, highlight=False)
+
+
+def warn(event: Event) -> None:
+    from llmc.events import Warned
+
+    if isinstance(event, Warned):
+        complain(event.message)
+
+
+def complain(text: str) -> None:
+    from llmc.text import unbroken
+
+    print(f"llmc: {unbroken(text)}", file=sys.stderr)
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))

@@ -1,0 +1,54 @@
+"""`llmc doctor`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmc.cli.common import common, console, print_json, repository
+from llmc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from llmc.cli.common import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("doctor", help="say whether a run would work, and if not, why")
+    common(parser)
+    parser.set_defaults(run=_doctor)
+    parser.epilog = (
+        "exit status: 0 a run would work, 1 it would not, 2 the configuration cannot be read"
+    )
+    parser.add_argument("--backend", choices=("auto", "ollama", "gateway", "embedded"))
+    parser.add_argument("--chain", metavar="NAME", help="the chain of llmc.toml to use")
+    parser.add_argument("--gateway-path", metavar="PROGRAM", help="a program as the gateway")
+    parser.add_argument("--no-trial", action="store_true", help="ask no model for a trial reply")
+    parser.add_argument(
+        "--trial-cloud",
+        action="store_true",
+        help="ask gateways for a trial reply too: it may cost money, and sends a small example",
+    )
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from llmc import doctor
+    from llmc.config import Flags
+    from llmc.display import doctor_record, doctor_view
+
+    flags = Flags(backend=args.backend, chain=args.chain, gateway_path=args.gateway_path)
+    trials = doctor.Trials(local=not args.no_trial, cloud=args.trial_cloud)
+    try:
+        repo = repository(args.repo)
+    except ConfigError:
+        repo = Path(args.repo)
+        if not repo.is_dir():
+            raise
+    with console(quiet=args.json).status("looking; a trial reply can take a minute or two"):
+        report = doctor.examine(repo, flags, trials=trials)
+    if args.json:
+        print_json(doctor_record(report))
+    else:
+        console(stderr=False).print(doctor_view(report))
+    return report.exit_status

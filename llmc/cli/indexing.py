@@ -1,0 +1,40 @@
+"""`llmc index`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from llmc.cli.common import common, index_line, print_json, repository, say_skipped, warn
+
+if TYPE_CHECKING:
+    from llmc.cli.common import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("index", help="cut the repository's files into spans")
+    common(parser)
+    parser.set_defaults(run=_index)
+
+
+def _index(args: argparse.Namespace) -> int:
+    from llmc import engine
+    from llmc.config import load_settings
+
+    settings = load_settings(repository(args.repo))
+    report = engine.index(settings.repo, settings, hooks=(warn,))
+    if args.json:
+        print_json(
+            {
+                "files": report.files,
+                "changed": report.changed,
+                "removed": report.removed,
+                "spans": report.spans,
+                "skipped": [{"path": path, "reason": why} for path, why in report.skipped],
+            }
+        )
+    else:
+        say_skipped(report, most=len(report.skipped))
+        print(index_line(report, settings.index_path))
+    return 0

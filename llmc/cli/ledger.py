@@ -1,0 +1,55 @@
+"""`llmc ledger check`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from llmc.cli.common import common, print_json, repository
+
+if TYPE_CHECKING:
+    from llmc.cli.common import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("ledger", help="compare the logs of runs with the index")
+    check = parser.add_subparsers(title="commands", metavar="COMMAND", required=True).add_parser(
+        "check",
+        help="say whether each result has its lines, and each line its result",
+        description="Compare logs/run_ledger.log and the metrics log with the index. Rotated files "
+        "beside them (NAME.1, NAME-20260131, also .gz) are read too.",
+        epilog="exit status: 0 they agree, or do now; 1 lines are missing or results are lost; 2 "
+        "could not run. Damaged lines, double passes, and passes whose result may be in another "
+        "index of the repository, are only told.",
+    )
+    common(check)
+    check.add_argument("--rebuild", action="store_true", help="write the missing lines")
+    check.add_argument(
+        "--log",
+        metavar="FILE",
+        help="the metrics log of runs that had --log; the usual one is read too, and a line that "
+        "neither has goes to this one",
+    )
+    check.set_defaults(run=_check)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from llmc.audit import examine
+    from llmc.audit_view import audit_lines, audit_record
+    from llmc.config import Flags, load_settings
+    from llmc.reader import Reader
+    from llmc.rebuild import rebuild
+
+    settings = load_settings(repository(args.repo), Flags(log=args.log))
+    with Reader.open_readonly(settings.index_path) as reader:
+        if args.rebuild:
+            fields = settings.router.policy.log_fields
+            audit = rebuild(reader, settings.repo, settings.metrics_log, log_fields=fields)
+        else:
+            audit = examine(reader, settings.repo, settings.metrics_log)
+    if args.json:
+        print_json(audit_record(audit))
+    else:
+        print(*audit_lines(audit), sep="\n")
+    return 0 if audit.agrees else 1
