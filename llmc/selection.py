@@ -7,16 +7,15 @@ to a cloud only if the user asked for that: a key in the environment alone is no
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 from llmc.backends.llamacpp import THREE_WAYS, packaged_model
 from llmc.chains import ChainEntry
 from llmc.config import Settings
 from llmc.errors import ConfigError
 from llmc.hosts import Host, reachable
+from llmc.places import is_this_machine
 from llmc.presets import RouterPolicy, TierPreset
 from llmc.transport import address
 
@@ -51,20 +50,6 @@ def select(settings: Settings) -> Selection:
             f"of {names}"
         )
     return _ollama(settings)
-
-
-def is_this_machine(url: str) -> bool:
-    """Tell whether a URL points at this machine; one that can't be read doesn't."""
-    try:
-        name = (urlsplit(url).hostname or "").lower()
-    except ValueError:
-        return False
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _embedded(settings: Settings, why: str) -> Selection:

@@ -32,6 +32,15 @@ class Counter:
 OURS = ("ENRICH_", "OLLAMA_", "ATHENA_", "ROUTER_", "AZURE_", "GEMINI_", "OPENAI_", "LLM", "RAG_")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def user_folder(tmp_path_factory):
+    """A home for what llmc keeps about its user, so that no test writes into the real one."""
+    folder = tmp_path_factory.mktemp("config")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(folder))
+        yield folder / "llmc"
+
+
 @pytest.fixture
 def clean_environ():
     """An environment in which nothing is configured."""

@@ -317,6 +317,7 @@ def environment(
 ) -> dict[str, str]:
     """Return an environment with nothing in it but the host chain and what a test wants."""
     environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    environ["XDG_CONFIG_HOME"] = os.environ["XDG_CONFIG_HOME"]  # as tests.conftest sets it
     if hosts:
         environ["ENRICH_OLLAMA_HOSTS"] = ",".join(
             f"{label}={host if isinstance(host, str) else host.url}"

@@ -522,7 +522,7 @@ def test_a_broken_llmc_toml_is_status_2_with_all_else_looked_at(repo, clean_envi
     (repo / "llmc.toml").write_text(text)
     result = llmc("doctor", repo, env=clean_environ)
     assert result.returncode == 2
-    assert "llmc.toml" in result.stdout
+    assert "llmc.toml" in "".join(map(str.strip, result.stdout.splitlines()))
     assert "source files" in result.stdout
     assert "Traceback" not in result.stderr
 

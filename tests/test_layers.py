@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
     "models": 0,
     "errors": 1,
+    "home": 2,
     "owners": 1,
+    "places": 1,
     "folders": 1,
     "rows": 1,
     "salvage": 3,

@@ -11,7 +11,7 @@ from llmc.doctor.findings import Examined, Finding, Note, State, shown_seconds
 from llmc.doctor.lookup import Answer, ask
 from llmc.doctor.targets import Target
 from llmc.doctor.trial import tried
-from llmc.selection import is_this_machine
+from llmc.places import is_this_machine
 from llmc.transport import Client, address
 
 FIRST_WITH_SCHEMA = (0, 5, 0)

@@ -1,0 +1,106 @@
+"""The user's own folder: what llmc keeps about its user, outside of every repository.
+
+`$XDG_CONFIG_HOME/llmc`, else `~/.config/llmc`. What stands there is believed (which repositories
+are trusted, which results were made here), so it must be the user's: a file that belongs to
+somebody else, or that others may write to, is refused rather than read.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from llmc.errors import ConfigError
+
+
+def folder_of(environ: Mapping[str, str]) -> Path:
+    """Return the user's folder for llmc; it need not be there.
+
+    A relative $XDG_CONFIG_HOME is passed over, as its specification says. Raises ConfigError where
+    the environment names no home at all.
+    """
+    for name, below in (("XDG_CONFIG_HOME", "llmc"), ("HOME", ".config/llmc")):
+        named = environ.get(name, "")
+        if named and Path(named).is_absolute():
+            return Path(named) / below
+    raise ConfigError(
+        "neither $XDG_CONFIG_HOME nor $HOME is an absolute path, so there is no place for what "
+        "llmc keeps about its user; set one of them"
+    )
+
+
+def read(path: Path, most: int) -> bytes | None:
+    """Return what a file of the user's holds, None if it is not there.
+
+    Raises ConfigError if it isn't a plain file of at most `most` bytes, belongs to another user, or
+    may be written to by others.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise ConfigError(f"{path} is no regular file; move it away")
+        if state.st_uid != os.geteuid():
+            raise ConfigError(f"{path} belongs to another user; move it away, or own it")
+        if state.st_mode & 0o022:
+            raise ConfigError(f"{path} may be written to by others; run: chmod 600 {path}")
+        if state.st_size > most:
+            raise ConfigError(f"{path} has more than {most} bytes; move it away")
+        return file.read(most)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file that only the user may read, whole or not at all. Raises ConfigError."""
+    try:
+        make(path.parent)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(name, path)  # noqa: PTH105 - text in, text out
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name)  # noqa: PTH108 - likewise
+            raise
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Run a block while no other process is in such a block for the same folder.
+
+    Raises ConfigError if the folder can't be made.
+    """
+    try:
+        make(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be used: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+                raise ConfigError(f"{folder} cannot be locked: {error.strerror}") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def make(folder: Path) -> None:
+    """Make a folder that only the user may enter, unless it is there. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
