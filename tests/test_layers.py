@@ -26,6 +26,8 @@ LAYERS = {
     "text": 1,
     "transport": 1,
     "redaction": 1,
+    "instructions": 1,
+    "parroting": 2,
     "languages": 2,
     "events": 2,
     "reply": 2,
