@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmc.cli.common import common, console, print_json, repository
+from llmc.cli.trust import allowed
 from llmc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def add(commands: Commands) -> None:
 
 def _doctor(args: argparse.Namespace) -> int:
     from llmc import doctor
-    from llmc.config import Flags
+    from llmc.config import Flags, load_settings
     from llmc.display import doctor_record, doctor_view
 
     flags = Flags(backend=args.backend, chain=args.chain, gateway_path=args.gateway_path)
@@ -45,6 +47,8 @@ def _doctor(args: argparse.Namespace) -> int:
         repo = Path(args.repo)
         if not repo.is_dir():
             raise
+    with suppress(ConfigError):  # which is a finding too
+        allowed(load_settings(repo, flags), flags, as_json=args.json)
     with console(quiet=args.json).status("looking; a trial reply can take a minute or two"):
         report = doctor.examine(repo, flags, trials=trials)
     if args.json:

@@ -19,6 +19,7 @@ from llmc.cli.common import (
     slots,
     warn,
 )
+from llmc.cli.trust import allowed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,6 +105,8 @@ def _enrich(args: argparse.Namespace) -> int:
         retry_failed=args.retry_failed,
     )
     settings = load_settings(repository(args.repo), flags)
+    if not args.dry_run:
+        settings = allowed(settings, flags, as_json=args.json)
     screen = console(quiet=args.quiet or args.json)
     for warning in settings.warnings:
         complain(warning)
