@@ -8,13 +8,13 @@ not do is refused, so that a hole found is a hole told and no harm done. What C 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import ipaddress
 import json
 import multiprocessing
 import os
 import runpy
+import stat
 import sys
 import tempfile
 import traceback
@@ -228,9 +228,9 @@ def fingerprint(folder: Path, leave_out: Sequence[Path] = ()) -> dict[str, str]:
         if any(path.is_relative_to(left) for left in leave_out):
             continue
         state = path.lstat()
-        content = ""
-        with contextlib.suppress(OSError):
-            if path.is_file() and not path.is_symlink():
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
-        found[str(path)] = f"{state.st_mode:o} {state.st_size} {state.st_mtime_ns} {content}"
+        if stat.S_ISREG(state.st_mode):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(path)] = f"{state.st_mode:o} {state.st_mtime_ns} {content}"
+        else:
+            found[str(path)] = f"{state.st_mode:o}"
     return found

@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -260,13 +260,51 @@ def toml(value: Any) -> str:
     return json.dumps(value)
 
 
+LINKED = (
+    ".rag",
+    ".rag/index_v2.db",
+    ".rag/index_v2.db-wal",
+    ".rag/index_v2.db-journal",
+    ".rag/index_v2.db-shm",
+    ".rag/index_v2.db.reserve",
+    ".rag/index_v2.db.runs",
+    ".rag/.gitignore",
+    "logs",
+    "logs/.gitignore",
+    "logs/run_ledger.log",
+    "logs/enrichment_metrics.jsonl",
+    "logs/egress.jsonl",
+    "logs/failed_enrichments",
+    "llmc.toml",
+    "presets",
+    "router",
+    ".ragignore",
+    ".gitignore",
+    ".llmc-local",
+    "a.py",
+)
+TARGETS = (
+    "../../.ssh",
+    "../../.ssh/authorized_keys",
+    "../../.ssh/new",
+    "../../new",
+    "../../.bashrc",
+    "..",
+    "/proc/self/fd/1",
+    "/dev/null",
+    "a.py",
+    "nowhere",
+)
+
+
 @dataclass(frozen=True)
 class Repository:
-    """The settings that a repository brings along; texts as they stand in its files."""
+    """What a repository brings along: texts of its settings files, and links by their places."""
 
     toml: str | None = None
     presets: str | None = None
     policy: str | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def files(self, urls: Mapping[str, str]) -> dict[str, str]:
         """Return the settings files, with real addresses for the places that stand for them."""
@@ -295,6 +333,10 @@ REPOSITORIES = st.builds(
     ),
     presets=written(PRESETS, json.dumps),
     policy=written(POLICIES, json.dumps),
+    links=st.one_of(
+        st.just({}),
+        st.dictionaries(st.sampled_from(LINKED), st.sampled_from(TARGETS), max_size=2),
+    ),
 )
 
 
@@ -317,13 +359,21 @@ class World:
     def repo(self) -> Path:
         return self.root / "home/work/repo"
 
-    def fresh(self, files: Mapping[str, str]) -> None:
-        """Make the repository anew with these settings."""
+    def fresh(self, files: Mapping[str, str], links: Mapping[str, str]) -> None:
+        """Make the repository anew with these settings; a link takes the place of what is there."""
         shutil.rmtree(self.repo, ignore_errors=True)
         shutil.copytree(self.root / "template", self.repo, symlinks=True)
         for name, text in files.items():
             (self.repo / name).parent.mkdir(exist_ok=True)
             (self.repo / name).write_bytes(text.encode("utf-8", "surrogatepass"))
+        for name, target in links.items():
+            place = self.repo / name
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
+            if not place.parent.is_symlink():
+                place.parent.mkdir(exist_ok=True)
+                place.unlink(missing_ok=True)
+                place.symlink_to(target)
 
     def environ(self, **more: str) -> dict[str, str]:
         return {
@@ -372,14 +422,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def faults(world: World, repository: Repository) -> list[str]:
     """Run every command in an untrusted repository, and return what it may not do but did."""
     files = repository.files({MINE: world.mine.url, DECOY: world.decoy.url})
-    world.fresh(files)
+    world.fresh(files, repository.links)
     requests = {"mine": len(world.mine.requests), "decoy": len(world.decoy.requests)}
     outside = (world.repo, world.home / ".config/llmc")
     before = fingerprint(world.home, outside)
     done = world.run(*COMMANDS)
     found = list(done.breaches)
-    if fingerprint(world.home, outside) != before:
-        found.append("a file of the user was changed")
+    after = fingerprint(world.home, outside)
+    changed = sorted({name for name, _ in before.items() ^ after.items()})
+    found += [f"{name} of the user was changed" for name in changed]
     if (world.repo / "pwned").exists():
         found.append("the repository's program ran")
     told = world.told(requests)
@@ -391,7 +442,8 @@ def faults(world: World, repository: Repository) -> list[str]:
     if any(status not in (0, 1, 2) for status in done.statuses):
         found.append(f"exit statuses {done.statuses}")
     if found:
-        found += [f"{name}:\n{text}" for name, text in files.items()] + [done.printed]
+        found += [f"{name}:\n{text}" for name, text in files.items()]
+        found += [f"links: {dict(repository.links)}", done.printed]
     return found
 
 
@@ -402,6 +454,8 @@ def faults(world: World, repository: Repository) -> list[str]:
 )
 @given(repository=REPOSITORIES)
 @example(Repository())
+@example(Repository(links={"logs": "../../.ssh"}))
+@example(Repository(links={".rag": "../../.ssh"}))
 def test_an_untrusted_repository_stays_within_its_bounds(
     world: World, repository: Repository
 ) -> None:
