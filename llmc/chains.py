@@ -8,6 +8,7 @@ the entry, the key and what is allowed: a mistyped key must not quietly send cod
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,13 +30,20 @@ Provider = Annotated[
 ]
 
 
+_BEFORE_HOST = re.compile(r"[^/]*@")
+"""The user and password in a URL, however broken it is."""
+
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
+
+
 class ChainEntry(BaseModel):
     """One entry of a chain.
 
     `model` is a model name, or for llamacpp the path of a GGUF file (none: the packaged one).
     `api_key_env` names the environment variable that holds the key; keys are never in a file.
-    `command` is the program of a command entry. `timeout_seconds` bounds one attempt. `slots` is
-    how many requests its host takes at once; None: what the run says.
+    `command` is the program of a command entry, `env` names the variables that it gets besides what
+    every program needs. `timeout_seconds` bounds one attempt. `slots` is how many requests its host
+    takes at once; None: what the run says.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -53,6 +61,7 @@ class ChainEntry(BaseModel):
     options: dict[str, JsonValue] = {}
     api_key_env: Annotated[str | None, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] = None
     command: str | None = None
+    env: Annotated[list[VariableName], Field(max_length=100)] = []
 
 
 def peers(entries: Sequence[ChainEntry]) -> int:
@@ -158,6 +167,8 @@ def _entry(raw: object, source: str, key: str) -> ChainEntry:
         raise ConfigError(f"{source}: {label}: {_problem(error, raw)}") from None
     if entry.provider == "command" and not entry.command:
         raise ConfigError(f'{source}: {label}: provider command needs command = "PROGRAM"')
+    if entry.provider != "command" and entry.env:
+        raise ConfigError(f"{source}: {label}: env is for provider command; drop it")
     return entry
 
 
@@ -182,7 +193,12 @@ def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
     if where == "api_key_env" and isinstance(raw[where], str):
         # Somebody may have put the key itself there.
         return f"{where} must be the name of an environment variable, in capitals, not a key"
-    return f"{where} is {raw.get(where)!r}; {allowed}"
+    if where == "env":  # likewise
+        return f"{where} must be a list of names of environment variables, without their values"
+    value = raw.get(where)
+    if where == "url" and isinstance(value, str):
+        value = _BEFORE_HOST.sub("***@", value)
+    return f"{where} is {value!r}; {allowed}"
 
 
 def _overridden(entries: tuple[ChainEntry, ...], text: str) -> tuple[ChainEntry, ...]:

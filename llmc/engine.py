@@ -79,7 +79,7 @@ def index(
     Raises ConfigError if `repo` is not a git repository, StoreError.
     """
     settings = settings or load_settings(repo)
-    paths = list(source_files(settings.repo, settings.exclude))
+    paths = list(source_files(settings.repo, settings.exclude, settings.environ))
     try:
         return _index_into(settings, paths, hooks, mend=mend)
     except CorruptIndexError as error:

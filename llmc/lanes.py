@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from llmc.chains import ChainEntry, begun_at, peers
-from llmc.config import Endpoint, Settings
+from llmc.config import Settings
+from llmc.gateways import Endpoint
 from llmc.presets import TIERS, preset_for
 from llmc.transport import MAX_TIMEOUT_SEC, address
 

@@ -25,14 +25,16 @@ from llmc.backends.command import CommandBackend
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
 from llmc.chains import ChainEntry
-from llmc.config import Endpoint, Flags, GatewaySettings, Settings, load_settings
+from llmc.config import Flags, Settings, load_settings
 from llmc.errors import ConfigError, LlmcError, classify_failure
 from llmc.events import Event, FileGone, RunFinished, SpanEnriched, SpanFailed, Warned
+from llmc.gateways import Endpoint, GatewaySettings
 from llmc.gpu import GpuSampler, is_local
 from llmc.hosts import DEFAULT_URL, Host, reachable
 from llmc.ledger import save_refused_reply
 from llmc.models import Attempt, Enrichment
 from llmc.presets import TierPreset, preset_for, read_policy
+from llmc.programs import SearchPath
 from llmc.reply import read
 from llmc.text import place, plain, unbroken
 from llmc.transport import Client, address
@@ -78,11 +80,13 @@ class _GatewayBackendAdapter:
         gateway: GatewaySettings,
         *,
         cwd: Path,
+        search: SearchPath,
         client: Client,
     ) -> None:
         self._config = config
         self._gateway = gateway
         self._cwd = cwd
+        self._search = search
         self._client = client
 
     @property
@@ -99,25 +103,24 @@ class _GatewayBackendAdapter:
         """Make one attempt: one process, or one HTTP call."""
         backend: CommandBackend | OpenAIBackend
         policy = CallPolicy(timeout=self._gateway.timeout, require_summary=False)
-        if self._gateway.program:
+        if program := self._gateway.program:
+            if program.is_file() and not (self._cwd / program).is_file():
+                program = program.absolute()  # it is only where the caller stands
             backend = CommandBackend(
                 self._config,
-                str(self._gateway.program),
+                str(program),
                 self._gateway,
                 cwd=self._cwd,
+                search=self._search,
                 policy=policy,
                 cancellation=self._client.cancellation,
             )
-        elif self._gateway.endpoint:
-            backend = OpenAIBackend(
-                self._config, self._gateway.endpoint, policy=policy, client=self._client
-            )
         else:
-            raise BackendError(
-                "no gateway is configured; use --gateway-path, or set GEMINI_API_KEY, "
-                "OPENAI_BASE_URL or AZURE_OPENAI_ENDPOINT, _KEY and _DEPLOYMENT",
-                failure_type="runtime",
-            )
+            try:
+                server = self._gateway.server()
+            except ConfigError as error:
+                raise BackendError(str(error), failure_type="runtime") from None
+            backend = OpenAIBackend(self._config, server, policy=policy, client=self._client)
         return backend.generate(prompt, item=item)
 
 
@@ -198,11 +201,13 @@ def _gateway_adapter(
             entry.model or gateway.label,
             gateway.label,
             settings.key(entry),
+            key_name=entry.api_key_env or "",
         )
         gateway = replace(gateway, endpoint=endpoint)
-    elif entry and gateway.endpoint and (key := settings.key(entry)):
-        gateway = replace(gateway, endpoint=replace(gateway.endpoint, key=key))
-    return _GatewayBackendAdapter(config, gateway, cwd=repo, client=client)
+    elif entry and gateway.endpoint:
+        key = settings.key(entry)
+        gateway = replace(gateway, endpoint=gateway.signed(entry.api_key_env, key))
+    return _GatewayBackendAdapter(config, gateway, cwd=repo, search=settings.search, client=client)
 
 
 class _DriverBuilder:
@@ -341,6 +346,7 @@ def _flags(args: argparse.Namespace) -> Flags:
         fallback_model=getattr(args, "fallback_model", None),
         gateway_path=getattr(args, "gateway_path", None),
         gateway_timeout=getattr(args, "gateway_timeout", 300.0),
+        whole_environ=True,
         schema_version=getattr(args, "schema_version", "enrichment.v1"),
         log=getattr(args, "log", None),
         verbose=getattr(args, "verbose", False),
