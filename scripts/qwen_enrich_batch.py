@@ -26,14 +26,24 @@ from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
 from llmc.chains import ChainEntry
 from llmc.config import Flags, Settings, load_settings
+from llmc.destinations import cloud_models, exposed, lines
 from llmc.errors import ConfigError, LlmcError, classify_failure
-from llmc.events import Event, FileGone, RunFinished, SpanEnriched, SpanFailed, Warned
+from llmc.events import (
+    Destinations,
+    Event,
+    FileGone,
+    RunFinished,
+    SpanEnriched,
+    SpanFailed,
+    SpanStarted,
+    Warned,
+)
 from llmc.gateways import Endpoint, GatewaySettings
 from llmc.gpu import GpuSampler, is_local
 from llmc.hosts import DEFAULT_URL, Host, reachable
 from llmc.ledger import save_refused_reply
 from llmc.models import Attempt, Enrichment
-from llmc.presets import TierPreset, preset_for, read_policy
+from llmc.presets import TIERS, TierPreset, preset_for, read_policy
 from llmc.programs import SearchPath
 from llmc.reply import read
 from llmc.text import place, plain, unbroken
@@ -287,13 +297,59 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
             _say(f"--- {place(span)} [{tier}]")
             print(plain(prompt.replace("\r\n", "\n")))
         return 0
-    report = engine.enrich(
-        repo, settings, hooks=(_print_event,), builder=_DriverBuilder(settings, args), rules=rules
-    )
+    hooks = (_Announcement(_destinations(settings)), _print_event)
+    builder = _DriverBuilder(settings, args)
+    report = engine.enrich(repo, settings, hooks=hooks, builder=builder, rules=rules)
     if report.stopped:
         _complain(report.stopped)
         return 2
     return 130 if report.interrupted else 0
+
+
+def _destinations(settings: Settings) -> Destinations:
+    """Return where a run may take code, by the entries that its adapters go by.
+
+    Raises ConfigError if it may need the built-in gateway, and the variables name several.
+    """
+    policy, gateway = settings.router.policy, settings.gateway
+    urls: list[str] = []
+    models: list[str | None] = []
+    programs: list[str] = []
+    for tier in dict.fromkeys((*TIERS, policy.default_tier, policy.fallback_tier)):
+        entry = next(iter(settings.entries(tier)), None)
+        if settings.backend == "gateway" or (settings.backend == "auto" and tier == "nano"):
+            if settings.backend == "auto" and not settings.router.reaches_cloud:
+                continue
+            if gateway.program:
+                programs.append(str(gateway.program))
+            elif entry and entry.url:
+                urls.append(entry.url)
+            elif gateway.endpoint or gateway.trouble:
+                urls.append(gateway.server().url)
+        else:
+            urls += [entry.url] if entry and entry.url else [host.url for host in settings.hosts]
+            preset = preset_for(settings.presets, tier).model
+            models.append((entry and entry.model) or preset or settings.ollama_model)
+    hosts = tuple(dict.fromkeys(map(address, urls)))
+    return Destinations(
+        hosts,
+        tuple(dict.fromkeys(programs)),
+        cloud_models=cloud_models(models),
+        exposed=exposed(settings, hosts),
+    )
+
+
+class _Announcement:
+    """Says on standard error where code goes, once, before the first call."""
+
+    def __init__(self, where: Destinations) -> None:
+        self._where: Destinations | None = where
+
+    def __call__(self, event: Event) -> None:
+        if self._where and isinstance(event, SpanStarted):
+            for line in lines(self._where):
+                _complain(line)
+            self._where = None
 
 
 def _print_event(event: Event) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -25,6 +27,9 @@ from llmc.programs import GIT_OPTIONS, SearchPath, for_git
 RAGIGNORE = ".ragignore"
 
 _GIT_SECONDS = 120
+_GIT_BYTES = 2 * 1024**3
+"""The most that one git may take: enough for an index of several million files."""
+
 _RAGIGNORE_BYTES = 1024 * 1024
 _SLOW = re.compile(r"(?:\*[^/*]+){3}\*|(?:\*\*.*){3}")
 """Four * in a name, or three ** in a line: each takes a long name's length times as long."""
@@ -208,20 +213,31 @@ class _Git:
                 " the PATH (where relative folders and those of the repository don't count);"
                 " install it"
             )
-        try:
-            return subprocess.run(
-                [self._program, "-C", str(self._repo), *GIT_OPTIONS, *words],
-                env=self._environ,
-                input=stdin,
-                capture_output=True,
-                check=False,
-                timeout=_GIT_SECONDS,
-            )
-        except subprocess.TimeoutExpired as exc:
-            raise ConfigError(
-                f"git gave no answer about {str(self._repo)!r} within {_GIT_SECONDS} s; try"
-                " `git status`"
-            ) from exc
+        with subprocess.Popen(
+            [self._program, "-C", str(self._repo), *GIT_OPTIONS, *words],
+            env=self._environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            _bound(process)
+            try:
+                output, errors = process.communicate(stdin, _GIT_SECONDS)
+            except subprocess.TimeoutExpired as exc:
+                raise ConfigError(
+                    f"git gave no answer about {str(self._repo)!r} within {_GIT_SECONDS} s; try"
+                    " `git status`"
+                ) from exc
+            finally:
+                process.kill()
+        return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+
+def _bound(process: subprocess.Popen[bytes]) -> None:
+    """Keep a process from eating all memory, where the system can: .git may link to /dev/zero."""
+    if hasattr(resource, "prlimit"):
+        with suppress(OSError):  # it is gone already
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (_GIT_BYTES, _GIT_BYTES))
 
 
 def _complaint(result: subprocess.CompletedProcess[bytes]) -> str:
