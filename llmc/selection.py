@@ -35,8 +35,9 @@ class Selection:
 def select(settings: Settings) -> Selection:
     """Settle what a run uses; asks each Ollama host once whether it is there.
 
-    Raises ConfigError if there is nothing to use.
+    Raises UntrustedError before any is asked, ConfigError if there is nothing to use.
     """
+    settings.require_trust()
     if settings.backend == "embedded":
         return _embedded(settings, "as asked")
     if settings.backend == "gateway":
@@ -140,6 +141,7 @@ def _chain(settings: Settings) -> Selection:
             f"backend   {tiers}Ollama {host.label} ({address(host.url)})"
             + ("" if host in there else ": does not answer now")
         )
+    lines += [f"          {sentence}" for sentence in settings.passed_over]
     return _settled(_noting_down(settings, (*hosts, *shared), there), lines)
 
 

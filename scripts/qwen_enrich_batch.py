@@ -27,6 +27,7 @@ from llmc.backends.openai import OpenAIBackend
 from llmc.chains import ChainEntry
 from llmc.config import Flags, Settings, load_settings
 from llmc.destinations import cloud_models, exposed, lines
+from llmc.documents import POLICY_FILE
 from llmc.errors import ConfigError, LlmcError, classify_failure
 from llmc.events import (
     Destinations,
@@ -46,6 +47,7 @@ from llmc.models import Attempt, Enrichment
 from llmc.presets import TIERS, TierPreset, preset_for, read_policy
 from llmc.programs import SearchPath
 from llmc.reply import read
+from llmc.settings_files import read_file
 from llmc.text import place, plain, unbroken
 from llmc.transport import Client, address
 from llmc.work import EXCERPT_CHARS, Rules
@@ -150,6 +152,7 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
     the tier configures the adapter: model, options, keep_alive and, if it has one, the url.
     """
     settings: Settings = getattr(args, "settings", None) or load_settings(repo_root, _flags(args))
+    settings.require_trust(driver=True)
     client: Client = getattr(args, "client", None) or Client()
     presets = PRESET_CACHE.setdefault(Path(repo_root), settings.presets)
     preset = preset_for(presets, tier_for_attempt)
@@ -257,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(f"{repo} is not a git repository: it has no .git")
         return 1
     try:
-        read_policy(repo, args.retries)
+        read_policy(read_file(repo, POLICY_FILE), args.retries)
     except ConfigError as error:
         _complain(str(error))
         return 1
@@ -277,6 +280,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(repo: Path, args: argparse.Namespace) -> int:
     PRESET_CACHE.clear()
     settings = replace(load_settings(repo, _flags(args)), concurrency=1)
+    if not args.dry_run:
+        settings.require_trust(driver=True)
+    for sentence in settings.passed_over:
+        _complain(sentence)
     args.settings, args.client = settings, Client()
     if settings.health_check and not reachable(settings.hosts, settings.health_timeout):
         tried = ", ".join(f"{host.label} ({address(host.url)})" for host in settings.hosts)
@@ -406,6 +413,7 @@ def _flags(args: argparse.Namespace) -> Flags:
         schema_version=getattr(args, "schema_version", "enrichment.v1"),
         log=getattr(args, "log", None),
         verbose=getattr(args, "verbose", False),
+        trust=getattr(args, "trust", False),
     )
 
 
@@ -440,6 +448,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("auto", "7b", "14b", "nano"),
         help="default: $ROUTER_DEFAULT_TIER, else auto",
     )
+    add("--trust", action="store_true", help="take the repository's settings as your own word")
     add("--max-tokens-headroom", type=int, help="default: $ROUTER_MAX_TOKENS_HEADROOM, else 4000")
     return parser
 

@@ -28,9 +28,13 @@ CONNECT_TIMEOUT_SEC = 10.0
 
 
 class CascadeBuilder:
-    """Builds the cascade of each attempt from the settings; shares what is costly to make."""
+    """Builds the cascade of each attempt from the settings; shares what is costly to make.
+
+    Raises UntrustedError for settings with anything in them that the user has not allowed.
+    """
 
     def __init__(self, settings: Settings, policy: CallPolicy) -> None:
+        settings.require_trust()
         self.settings = settings
         self.policy = policy
         self._client = Client(connect_timeout=CONNECT_TIMEOUT_SEC)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmc.documents import MAX_SLOTS
 from llmc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from llmc.models import IndexReport
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-MAX_SLOTS = 256
 
 
 def common(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from llmc.cli.common import (
     print_json,
     repository,
 )
+from llmc.cli.trust import allowed
 from llmc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def add(commands: Commands) -> None:
 
 def _doctor(args: argparse.Namespace) -> int:
     from llmc import doctor
-    from llmc.config import Flags
+    from llmc.config import Flags, load_settings
     from llmc.display import doctor_record, doctor_view
 
     trials = doctor.Trials(local=not args.no_trial, cloud=args.trial_cloud)
@@ -58,6 +60,8 @@ def _doctor(args: argparse.Namespace) -> int:
         gateway=args.gateway,
         gateway_env=tuple(args.gateway_env),
     )
+    with suppress(ConfigError):  # which is a finding too
+        allowed(load_settings(repo, flags), flags, as_json=args.json)
     with console(quiet=args.json).status("looking; a trial reply can take a minute or two"):
         report = doctor.examine(repo, flags, trials=trials)
     if args.json:

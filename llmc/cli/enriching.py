@@ -24,6 +24,7 @@ from llmc.cli.common import (
     slots,
     warn,
 )
+from llmc.cli.trust import allowed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,7 +98,10 @@ def _enrich(args: argparse.Namespace) -> int:
     from llmc.stopping import Stop
 
     repo = repository(args.repo)
-    settings = load_settings(repo, _settings_flags(args, repo))
+    flags = _settings_flags(args, repo)
+    settings = load_settings(repo, flags)
+    if not args.dry_run:
+        settings = allowed(settings, flags, as_json=args.json)
     screen = console(quiet=args.quiet or args.json)
     for warning in settings.warnings:
         complain(warning)

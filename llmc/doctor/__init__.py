@@ -51,6 +51,7 @@ def examine(
     flags, repo = flags or Flags(), repo.resolve()
     try:
         settings = load_settings(repo, flags, environ)
+        settings.require_trust()
     except ConfigError as error:
         broken = Finding("configuration", "settings", "fail", str(error))
         looked = examine_repository(repo, "", environment(environ))

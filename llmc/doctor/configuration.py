@@ -11,13 +11,14 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from llmc.chains import CONFIG_FILE, EnrichmentTable, read_table
+from llmc.chains import EnrichmentTable, UserEntry, read_table
 from llmc.config import Flags, Settings
 from llmc.doctor.findings import Finding
 from llmc.doctor.targets import Target
+from llmc.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
 from llmc.gateways import CHOICE
 from llmc.hosts import DEFAULT_URL
-from llmc.presets import ALL_LAYERS, POLICY_FILE, PRESET_FILE, RouterSettings, preset_words
+from llmc.presets import ALL_LAYERS, RouterSettings, preset_words
 from llmc.transport import address
 
 SECTION = "configuration"
@@ -77,7 +78,7 @@ _Row = tuple[str, str, str]
 
 def _rows(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterator[_Row]:
     env = settings.environ
-    table = read_table(settings.repo, env.get("ENRICH_CHAIN_JSON", ""))
+    table = read_table(settings.files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
     ollama = [target for target in targets if target.provider == "ollama"]
     yield "backend", settings.backend, _origin((flags.backend, "--backend"))
     if settings.chain:
@@ -122,8 +123,7 @@ def _variables(env: Mapping[str, str], *names: str) -> list[tuple[object, str]]:
 
 
 def _chain(settings: Settings, flags: Flags, table: EnrichmentTable) -> _Row:
-    in_file = read_table(settings.repo).entries
-    from_file = all(entry in in_file for entry in settings.chain)
+    from_file = not any(isinstance(entry, UserEntry) for entry in settings.chain)
     origin = f"{CONFIG_FILE} enrichment.chain" if from_file else "$ENRICH_CHAIN_JSON"
     chosen = _origin(
         (flags.chain, "--chain"),
@@ -152,7 +152,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _presets(settings: Settings, used: Collection[str]) -> Iterator[_Row]:
-    words, env = preset_words(settings.repo), settings.environ
+    words, env = preset_words(settings.files.get(PRESET_FILE)), settings.environ
     for tier, key in (("7b", "model"), ("14b", "fallback_model")):
         preset = settings.presets[tier]
         if preset.model is None:
@@ -204,8 +204,7 @@ def _policy(settings: Settings) -> Iterator[_Row]:
         f"{policy.max_retries_per_span} attempts per span, promote to {policy.fallback_tier} "
         f"after {policy.schema_failures_gte} refused replies"
     )
-    there = (settings.repo / POLICY_FILE).exists()
-    yield "policy", value, _origin((there, str(POLICY_FILE)))
+    yield "policy", value, _origin((POLICY_FILE in settings.files, POLICY_FILE))
 
 
 def _gateway(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterator[_Row]:
