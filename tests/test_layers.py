@@ -40,6 +40,7 @@ LAYERS = {
     "variables": 2,
     "settings_files": 2,
     "needs": 3,
+    "starter": 4,
     "trust": 3,
     "prompts": 3,
     "indexer": 3,
