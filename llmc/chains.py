@@ -8,6 +8,7 @@ the entry, the key and what is allowed: a mistyped key must not quietly send cod
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -52,13 +53,20 @@ Provider = Annotated[
 ]
 
 
+_BEFORE_HOST = re.compile(r"[^/]*@")
+"""The user and password in a URL, however broken it is."""
+
+VariableName = Annotated[str, Field(max_length=MAX_NAME, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
 class ChainEntry(BaseModel):
     """One entry of a chain.
 
     `model` is a model name, or for llamacpp the path of a GGUF file (none: the packaged one).
     `api_key_env` names the environment variable that holds the key; keys are never in a file.
-    `command` is the program of a command entry. `timeout_seconds` bounds one attempt. `slots` is
-    how many requests its host takes at once; None: what the run says.
+    `command` is the program of a command entry, `env` names the variables that it gets besides what
+    every program needs. `timeout_seconds` bounds one attempt. `slots` is how many requests its host
+    takes at once; None: what the run says.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -82,6 +90,7 @@ class ChainEntry(BaseModel):
         Annotated[str, Field(max_length=MAX_NAME, pattern=r"^[A-Z_][A-Z0-9_]*$")] | None
     ) = None
     command: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+    env: Annotated[list[VariableName], Field(max_length=MAX_FIELDS)] = []
 
     @field_validator("options")
     @classmethod
@@ -201,6 +210,8 @@ def _entry(raw: object, source: str, key: str, kind: type[ChainEntry]) -> ChainE
         raise ConfigError(f"{source}: {label}: {_problem(error, raw)}") from None
     if entry.provider == "command" and not entry.command:
         raise ConfigError(f'{source}: {label}: provider command needs command = "PROGRAM"')
+    if entry.provider != "command" and entry.env:
+        raise ConfigError(f"{source}: {label}: env is for provider command; drop it")
     return entry
 
 
@@ -220,7 +231,12 @@ def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
     if where == "api_key_env" and isinstance(raw[where], str):
         # Somebody may have put the key itself there.
         return f"{where} must be the name of an environment variable, in capitals, not a key"
-    return f"{where} is {shown(raw.get(where))}; {allowed}"
+    if where == "env":  # likewise
+        return f"{where} must be a list of names of environment variables, without their values"
+    value = raw.get(where)
+    if where == "url" and isinstance(value, str):
+        value = _BEFORE_HOST.sub("***@", value)
+    return f"{where} is {shown(value)}; {allowed}"
 
 
 def _overridden(entries: tuple[ChainEntry, ...], text: str) -> tuple[ChainEntry, ...]:

@@ -7,15 +7,16 @@ reads the environment. Keys are held as SecretStr, which never shows its value i
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import SecretStr
 
-from llmc import home, needs, trust
+from llmc import gateways, home, needs, trust
 from llmc.chains import ChainEntry, read_table
 from llmc.documents import (
     CONFIG_FILE,
@@ -26,6 +27,7 @@ from llmc.documents import (
     shown,
 )
 from llmc.errors import ConfigError, UntrustedError
+from llmc.gateways import GatewaySettings
 from llmc.hosts import Host, parse_hosts
 from llmc.presets import (
     DEFAULT_FALLBACK_MODEL,
@@ -34,6 +36,7 @@ from llmc.presets import (
     read_policy,
     read_presets,
 )
+from llmc.programs import SearchPath, listed, minimal
 from llmc.settings_files import read_all
 from llmc.variables import health, integer, thresholds, whole
 
@@ -47,10 +50,6 @@ HOST_PATIENCE_SEC = 900.0
 DEFAULT_INDEX = ".rag/index_v2.db"
 DEFAULT_SCHEMA_VERSION = "enrichment.v1"
 EST_TOKENS_PER_SPAN = 350
-OPENAI_BASE_URL = "https://api.openai.com/v1"
-GEMINI_BASE_URL = "https://generativelanguage.googleapis.com/v1beta/openai"
-AZURE_API_VERSION = "2024-10-21"
-"""The GA version of the Azure OpenAI data plane that has json_schema response formats."""
 
 _HOST_VARIABLES = ("ENRICH_OLLAMA_HOSTS", "ATHENA_OLLAMA_URL", "OLLAMA_URL")
 _GATEWAY_DEFAULTS = {
@@ -58,11 +57,16 @@ _GATEWAY_DEFAULTS = {
     "NEXT_PUBLIC_LLM_DISABLED": "false",
     "LLM_GATEWAY_DISABLE_RAG": "1",
 }
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What the command line said; None where it said nothing."""
+    """What the command line said; None where it said nothing.
+
+    `gateway_env` are variables that the gateway program gets besides what every program needs;
+    with `whole_environ` it gets all.
+    """
 
     backend: str | None = None
     chain: str | None = None
@@ -77,6 +81,9 @@ class Flags:
     fallback_model: str | None = None
     gateway_path: str | None = None
     gateway_timeout: float = 300.0
+    gateway: str | None = None
+    gateway_env: tuple[str, ...] = ()
+    whole_environ: bool = False
     schema_version: str = DEFAULT_SCHEMA_VERSION
     log: str | None = None
     verbose: bool = False
@@ -85,44 +92,6 @@ class Flags:
     host_patience: float | None = None
     retry_failed: bool = False
     trust: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An OpenAI-compatible server: the chat completions URL, the model and how to sign in."""
-
-    url: str
-    model: str
-    label: str
-    key: SecretStr | None = None
-    key_header: str = "authorization"
-
-
-@dataclass(frozen=True, slots=True)
-class GatewaySettings:
-    """The cloud gateway: a program if `program` is set, else `endpoint`, else none.
-
-    `environ` is what the program gets; `label` is its model in the records.
-    """
-
-    program: Path | None = None
-    timeout: float = 300.0
-    debug: bool = False
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    endpoint: Endpoint | None = None
-    label: str = "gemini"
-
-    @property
-    def configured(self) -> bool:
-        return self.program is not None or self.endpoint is not None
-
-    def for_model(self, model: str | None) -> GatewaySettings:
-        """Return the gateway as if GEMINI_MODEL were `model`, itself if that is None or empty."""
-        if not model:
-            return self
-        environ = {**self.environ, "GEMINI_MODEL": model}
-        known = gateway_settings(Flags(), {**environ, "OPENAI_MODEL": model})
-        return replace(self, environ=environ, endpoint=known.endpoint, label=known.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +191,21 @@ class Settings:
                 f"chain entry {entry.name!r}: api_key_env is {entry.api_key_env!r}, "
                 "but that variable is not set; export it, or drop api_key_env"
             )
-        return _secret(value)
+        return gateways.secret(value)
+
+    @property
+    def search(self) -> SearchPath:
+        """Where programs are looked for."""
+        return SearchPath.of(self.environ, self.repo)
+
+    def gateway_of(self, entry: ChainEntry) -> GatewaySettings:
+        """Return the gateway that a command entry's program is."""
+        return replace(self.gateway, environ=_program_environ(self.environ, self.search, entry.env))
+
+
+def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a copy of `environ`, of the process's own environment if that is None."""
+    return dict(os.environ if environ is None else environ)
 
 
 def load_settings(
@@ -233,7 +216,7 @@ def load_settings(
     `environ` stands for the process's environment. Raises ConfigError.
     """
     flags = flags or Flags()
-    env = dict(os.environ if environ is None else environ)
+    env = environment(environ)
     repo = repo.resolve()
     files = read_all(repo)
     table = read_table(files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
@@ -259,7 +242,7 @@ def load_settings(
         hosts=parse_hosts(env),
         hosts_configured=hosts_named,
         presets=presets,
-        gateway=gateway_settings(flags, env),
+        gateway=gateway_settings(flags, env, SearchPath.of(env, repo)),
         ollama_model=env.get("OLLAMA_MODEL", presets["7b"].model),
         chain=chain,
         chains_elsewhere=tuple(sorted({e.chain for e in table.entries if e.enabled} - {wanted})),
@@ -334,43 +317,41 @@ def _router(policy: SettingsFile | None, flags: Flags, env: Mapping[str, str]) -
     )
 
 
-def gateway_settings(flags: Flags, env: Mapping[str, str]) -> GatewaySettings:
-    """Return the gateway that the flags and the environment name."""
-    azure = all(env.get(f"AZURE_OPENAI_{part}") for part in ("ENDPOINT", "KEY", "DEPLOYMENT"))
-    label = env["AZURE_OPENAI_DEPLOYMENT"] if azure else env.get("GEMINI_MODEL", "gemini")
+def gateway_settings(flags: Flags, env: Mapping[str, str], search: SearchPath) -> GatewaySettings:
+    """Return the gateway that the flags and the environment name. Raises ConfigError."""
+    endpoint, trouble = gateways.choose(env, flags.gateway or env.get(gateways.CHOICE))
+    azure = gateways.is_azure(env)
+    names = (*flags.gateway_env, *filter(None, map(str.strip, _listed_names(env))))
     return GatewaySettings(
         program=Path(flags.gateway_path) if flags.gateway_path else None,
         timeout=flags.gateway_timeout,
         debug=flags.verbose,
-        environ={**_GATEWAY_DEFAULTS, **env},
-        endpoint=_cloud_endpoint(env, label, azure=azure),
-        label=label,
+        environ={**_GATEWAY_DEFAULTS, **env}
+        if flags.whole_environ
+        else _program_environ(env, search, names),
+        endpoint=endpoint,
+        trouble=trouble,
+        label=env["AZURE_OPENAI_DEPLOYMENT"] if azure else gateways.label_of(env),
+        is_azure=azure,
     )
 
 
-def _cloud_endpoint(env: Mapping[str, str], label: str, *, azure: bool) -> Endpoint | None:
-    """Return the server that the environment's cloud variables name, None if they name none."""
-    if azure:
-        base = env["AZURE_OPENAI_ENDPOINT"].rstrip("/")
-        version = env.get("AZURE_OPENAI_API_VERSION") or AZURE_API_VERSION
-        url = f"{base}/openai/deployments/{label}/chat/completions?api-version={version}"
-        return Endpoint(url, label, label, _secret(env["AZURE_OPENAI_KEY"]), "api-key")
-    if key := env.get("GEMINI_API_KEY"):
-        model = env.get("GEMINI_MODEL") or "gemini-2.5-flash-lite"
-        return Endpoint(f"{GEMINI_BASE_URL}/chat/completions", model, label, _secret(key))
-    base = env.get("OPENAI_BASE_URL", "").rstrip("/")
-    if base or env.get("OPENAI_API_KEY"):
-        base = base or OPENAI_BASE_URL
-        model = env.get("OPENAI_MODEL") or env.get("GEMINI_MODEL") or "default"
-        key = env.get("OPENAI_API_KEY")
-        secret = _secret(key) if key else None
-        return Endpoint(f"{base}/chat/completions", model, label, secret)
-    return None
+def _listed_names(env: Mapping[str, str]) -> list[str]:
+    return env.get("LLMC_GATEWAY_ENV", "").split(",")
 
 
-def _secret(value: str) -> SecretStr:
-    """Return a key without the line end that one read from a file often has."""
-    return SecretStr(value.strip())
+def _program_environ(
+    env: Mapping[str, str], search: SearchPath, names: Iterable[str]
+) -> dict[str, str]:
+    """Return what a program gets: what every program needs, our own words for it, `names`."""
+    wanted = ("GEMINI_MODEL", *_GATEWAY_DEFAULTS, *names)
+    if wrong := next((name for name in wanted if not _VARIABLE.fullmatch(name)), None):
+        # Somebody may have put a value behind the name.
+        raise ConfigError(
+            f"--gateway-env and $LLMC_GATEWAY_ENV take names of variables, without their values; "
+            f"{wrong.partition('=')[0]!r} is none, or has one"
+        )
+    return {**_GATEWAY_DEFAULTS, **minimal(env, search), **listed(env, wanted)}
 
 
 def _first(*values: _T | None) -> _T | None:

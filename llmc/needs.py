@@ -156,6 +156,9 @@ def of_entry(entry: ChainEntry, *, to_gateway: bool = False) -> Iterator[Need]:
         place = address(entry.url) if entry.url else "your gateway"
         text = f"send the value of ${entry.api_key_env} to {place}"
         yield Need("key", entry.api_key_env, where("api_key_env"), text)
+    for name in entry.env:
+        text = f"give the value of ${name} to the program {entry.command!r}"
+        yield Need("key", name, where("env"), text)
     for name, value in entry.options.items():
         if not is_plain(name, value):
             said = json.dumps(value, ensure_ascii=False)
@@ -163,9 +166,14 @@ def of_entry(entry: ChainEntry, *, to_gateway: bool = False) -> Iterator[Need]:
             yield Need("option", name, where("options"), text)
 
 
+def is_bare(url: str) -> bool:
+    """Tell whether a URL hides nothing: it has no user, no query, no escape."""
+    return _BARE_URL.fullmatch(url) is not None
+
+
 def is_loopback(url: str) -> bool:
     """Tell whether a URL leads to this machine and hides nothing."""
-    return bool(_BARE_URL.fullmatch(url)) and is_this_machine(url)
+    return is_bare(url) and is_this_machine(url)
 
 
 def is_plain(option: str, value: object) -> bool:
@@ -179,7 +187,7 @@ def _host(url: str, where: str) -> Need:
     place = address(url)
     if is_loopback(url):
         return Need("here", place, where, f"send your code to {place}, on this machine")
-    odd = "" if _BARE_URL.fullmatch(url) else ", by an address with more in it than a path"
+    odd = "" if is_bare(url) else ", by an address with more in it than a path"
     return Need("host", place, where, f"send your code to {place}{odd}")
 
 

@@ -24,6 +24,9 @@ DEFAULT_KEEP_ALIVE = "15m"
 ALL_LAYERS = 999
 """num_gpu that means every layer, whatever the model."""
 
+NO_LIMIT = 2**62
+"""A limit that no span exceeds."""
+
 
 @dataclass(frozen=True, slots=True)
 class TierPreset:
@@ -59,6 +62,14 @@ class RouterSettings:
     depth_limit: int = 6
     nesting_limit: int = 3
     line_thresholds: tuple[int, int] = (60, 100)
+
+    @property
+    def reaches_cloud(self) -> bool:
+        """Tell whether a span can get to tier nano: by name, or because it is too big."""
+        named = (self.start_tier, self.policy.default_tier, self.policy.fallback_tier)
+        limits = (self.token_limit, self.node_limit, self.depth_limit)
+        sized = self.enabled and self.start_tier == "auto" and min(limits) < NO_LIMIT
+        return "nano" in named or sized
 
 
 MAX_OPTION = {"num_ctx": 1 << 24, "num_batch": 1 << 20, "num_gpu": 9999, "num_thread": 4096}

@@ -59,6 +59,40 @@ def repository(text: str) -> Path:
     raise ConfigError(f"{start} is not a git repository; make it one with: git init")
 
 
+def gateway_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which gateway there is, and what its program gets."""
+    parser.add_argument("--gateway-path", metavar="PROGRAM", help="a program as the gateway")
+    parser.add_argument(
+        "--gateway-env",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a variable that the gateway program gets besides HOME, PATH and their like; may be "
+        "given more than once (also: $LLMC_GATEWAY_ENV, with commas)",
+    )
+    parser.add_argument(
+        "--gateway",
+        choices=("azure", "gemini", "openai"),
+        help="which cloud is the gateway, if variables of several are set (also: $LLMC_GATEWAY)",
+    )
+
+
+def gateway_program(named: str | None, repo: Path) -> str | None:
+    """Return the program that a flag names: one where the user stands goes before the repository's.
+
+    A bare name is looked for on the PATH first.
+    """
+    from llmc.config import environment
+    from llmc.programs import SearchPath
+
+    if named is None or not Path(named).is_file():
+        return named
+    is_bare = "/" not in named and not named.endswith(".js")
+    if is_bare and SearchPath.of(environment(), repo).find(named):
+        return named
+    return str(Path(named).absolute())
+
+
 def index_path(repo: str) -> Path:
     from llmc.config import index_path
 

@@ -16,6 +16,7 @@ from llmc.config import Flags, Settings
 from llmc.doctor.findings import Finding
 from llmc.doctor.targets import Target
 from llmc.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
+from llmc.gateways import CHOICE
 from llmc.hosts import DEFAULT_URL
 from llmc.presets import ALL_LAYERS, RouterSettings, preset_words
 from llmc.transport import address
@@ -49,7 +50,13 @@ KNOWN = frozenset(
 )
 """Every variable of the two families that are llmc's own."""
 
-_CLOUD_KEYS = ("AZURE_OPENAI_KEY", "GEMINI_API_KEY", "OPENAI_API_KEY")
+_CLOUDS = {
+    "AZURE_OPENAI_KEY": (("AZURE_OPENAI_ENDPOINT",), ("AZURE_OPENAI_DEPLOYMENT",)),
+    "GEMINI_API_KEY": (("GEMINI_API_KEY",), ("GEMINI_MODEL",)),
+    "OPENAI_API_KEY": (("OPENAI_BASE_URL", "OPENAI_API_KEY"), ("OPENAI_MODEL", "GEMINI_MODEL")),
+}
+"""By the variable of its key, what a cloud's address and its model are named by."""
+
 _NUMBER = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*")
 
 
@@ -103,7 +110,7 @@ def _rows(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterat
         yield "excluded", settings.exclude, "$LLMC_RAG_EXCLUDE"
     index = ("LLMC_RAG_INDEX_PATH", "EMBEDDING_INDEX_PATH", "EMBEDDING_INDEX_NAME")
     yield "index", str(settings.index_path), _origin(*_variables(env, *index))
-    yield from _gateway(settings, targets)
+    yield from _gateway(settings, flags, targets)
     yield from _keys(settings, targets)
 
 
@@ -200,7 +207,7 @@ def _policy(settings: Settings) -> Iterator[_Row]:
     yield "policy", value, _origin((POLICY_FILE in settings.files, POLICY_FILE))
 
 
-def _gateway(settings: Settings, targets: Sequence[Target]) -> Iterator[_Row]:
+def _gateway(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterator[_Row]:
     gateway, env = settings.gateway, settings.environ
     if gateway.program:
         yield "gateway", f"program {gateway.program}", "--gateway-path"
@@ -208,20 +215,17 @@ def _gateway(settings: Settings, targets: Sequence[Target]) -> Iterator[_Row]:
     asked = [target for target in targets if target.provider == "openai"]
     if gateway.endpoint is None or all(t.endpoint != gateway.endpoint for t in asked):
         return
-    azure = gateway.endpoint.key_header == "api-key"
-    names = ("AZURE_OPENAI_ENDPOINT",) if azure else ("GEMINI_API_KEY", "OPENAI_BASE_URL")
-    origin = _origin(*_variables(env, *names, "OPENAI_API_KEY"))
+    chosen = _origin((flags.gateway, ", --gateway"), (env.get(CHOICE), f", ${CHOICE}"))
+    named, models = _CLOUDS[gateway.endpoint.key_name]
+    origin = _origin(*_variables(env, *named)) + ("" if chosen == DEFAULT else chosen)
     yield "gateway", address(gateway.endpoint.url), origin
-    models = ("AZURE_OPENAI_DEPLOYMENT",) if azure else ("OPENAI_MODEL", "GEMINI_MODEL")
-    if env.get("GEMINI_API_KEY"):
-        models = ("AZURE_OPENAI_DEPLOYMENT",) if azure else ("GEMINI_MODEL",)
     yield "gateway model", gateway.endpoint.model, _origin(*_variables(env, *models))
 
 
 def _keys(settings: Settings, targets: Sequence[Target]) -> Iterator[_Row]:
     used = [target.key_name for target in targets if target.key_name]
     used += [entry.api_key_env for entry in settings.chain if entry.api_key_env]
-    named = [name for name in _CLOUD_KEYS if settings.environ.get(name)]
+    named = [name for name in _CLOUDS if settings.environ.get(name)]
     for name in dict.fromkeys((*used, *named)):
         state = "set" if settings.environ.get(name) else "not set"
         yield name, state, "environment" if name in used else "environment; not used by a run"
