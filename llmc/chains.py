@@ -142,6 +142,16 @@ class EnrichmentTable:
     entries: tuple[ChainEntry, ...] = ()
     unknown: tuple[str, ...] = ()
 
+    @property
+    def users_chain(self) -> str | None:
+        """The chain that a run takes if only the user's word counts, None if that names no chain.
+
+        A file that isn't trusted may choose among the chains of $ENRICH_CHAIN_JSON, and no other.
+        """
+        named = [entry.chain for entry in self.entries if isinstance(entry, UserEntry)]
+        choice = (self.default_chain, "default", *named[:1])
+        return next((chain for chain in choice if chain in named), None)
+
     def selected(self, chain: str | None = None) -> tuple[ChainEntry, ...]:
         """Return the enabled entries of a chain, the default one if none is named."""
         wanted = chain or self.default_chain

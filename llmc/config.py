@@ -221,7 +221,8 @@ def load_settings(
     files = read_all(repo)
     table = read_table(files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
     trusted, trust_problem = (True, "") if flags.trust else trust.standing(env, repo, files)
-    wanted = flags.chain or table.default_chain
+    users = None if trusted else table.users_chain
+    wanted = flags.chain or users or table.default_chain
     chain, passed_over = table.selected(wanted), tuple[str, ...]()
     hosts_named = any(env.get(name) for name in _HOST_VARIABLES)
     if hosts_named and not trusted:

@@ -141,23 +141,23 @@ def of_entry(entry: ChainEntry, *, to_gateway: bool = False) -> Iterator[Need]:
     where = partial(_where, entry)
     provider = "openai" if to_gateway else entry.provider
     if entry.command and provider == "command":
-        text = f"run the program {entry.command!r}"
+        text = f"run the program {entry.command!a}"
         yield Need("program", entry.command, where("command"), text)
     if entry.url:
         yield _host(entry.url, where("url"))
     elif provider == "openai":
-        text = f"use your own gateway, with the model {entry.model!r} if it takes that"
+        text = f"use your own gateway, with the model {entry.model!a} if it takes that"
         yield Need("gateway", entry.model or "", where("provider"), text)
     if is_cloud_model(entry.model):
         yield _cloud_model(str(entry.model), where("model"))
     if entry.model and provider == "llamacpp":
         yield _model_file(entry.model, where("model"))
     if entry.api_key_env:
-        place = address(entry.url) if entry.url else "your gateway"
+        place = _spelt(address(entry.url)) if entry.url else "your gateway"
         text = f"send the value of ${entry.api_key_env} to {place}"
         yield Need("key", entry.api_key_env, where("api_key_env"), text)
     for name in entry.env:
-        text = f"give the value of ${name} to the program {entry.command!r}"
+        text = f"give the value of ${name} to the program {entry.command!a}"
         yield Need("key", name, where("env"), text)
     for name, value in entry.options.items():
         if not is_plain(name, value):
@@ -184,21 +184,26 @@ def is_plain(option: str, value: object) -> bool:
 
 
 def _host(url: str, where: str) -> Need:
-    place = address(url)
+    place = _spelt(address(url))
     if is_loopback(url):
         return Need("here", place, where, f"send your code to {place}, on this machine")
     odd = "" if is_bare(url) else ", by an address with more in it than a path"
     return Need("host", place, where, f"send your code to {place}{odd}")
 
 
+def _spelt(place: str) -> str:
+    """Return an address in which no letter looks like another one of some other script."""
+    return place.encode("ascii", "backslashreplace").decode()
+
+
 def _cloud_model(model: str, where: str) -> Need:
-    text = f"send your code to the cloud that hosts the model {model!r}"
+    text = f"send your code to the cloud that hosts the model {model!a}"
     return Need("cloud model", model, where, text)
 
 
 def _model_file(model: str, where: str) -> Need:
     inside = not os.path.normpath(model).startswith(("..", "~", "/"))
-    text = f"load the model file {model!r}, {'inside' if inside else 'outside'} the repository"
+    text = f"load the model file {model!a}, {'inside' if inside else 'outside'} the repository"
     return Need("model file", model, where, text)
 
 

@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import stat
 import sys
 import tempfile
@@ -82,6 +83,9 @@ class Watch:
         self.breaches: list[str] = []
         self.command = ""
         self._writable = [os.path.realpath(path) for path in writable]
+        path = os.pathsep.join(filter(os.path.isabs, os.environ["PATH"].split(os.pathsep)))
+        found = (shutil.which(name, path=path) for name in PROGRAMS)
+        self._programs = {*PROGRAMS, *filter(None, found)}
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         trouble = self._trouble(event, args)
@@ -127,10 +131,9 @@ class Watch:
             return None
         return f"{text!r}, which is {real!r}"
 
-    @staticmethod
-    def _of_program(program: object, words: Sequence[object]) -> str | None:
+    def _of_program(self, program: object, words: Sequence[object]) -> str | None:
         first = os.fsdecode(words[0]) if words else ""  # type: ignore[arg-type]
-        asked = first in PROGRAMS and "--api" not in words
+        asked = first in self._programs and "--api" not in words
         return None if asked else f"{program!r} {words!r}"
 
     @staticmethod

@@ -15,27 +15,17 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from llmc.testing.ollama import CallRecord, FakeOllama
-from tests import audited
-from tests.audited import Done, Job, fingerprint
+from tests.audited import fingerprint
+from tests.siege import CODE, SECRETS, World, machine
 
 LONG = os.environ.get("LLMC_LONG") == "1" or os.environ.get("LLMC_CHAOS") == "1"
 
-CODE = "def add(left, right):\n    return left + right\n"
-
-SECRETS = {
-    "AWS_SECRET_ACCESS_KEY": "canary-aws",
-    "GITHUB_TOKEN": "canary-github",
-    "CANARY": "canary-other",
-    "SSH_AUTH_SOCK": "/nowhere/canary-agent",
-}
 COMMANDS = (
     ("index", "."),
     ("trust", "."),
@@ -261,14 +251,6 @@ def toml(value: Any) -> str:
 
 
 LINKED = (
-    ".rag",
-    ".rag/index_v2.db",
-    ".rag/index_v2.db-wal",
-    ".rag/index_v2.db-journal",
-    ".rag/index_v2.db-shm",
-    ".rag/index_v2.db.reserve",
-    ".rag/index_v2.db.runs",
-    ".rag/.gitignore",
     "logs",
     "logs/.gitignore",
     "logs/run_ledger.log",
@@ -340,93 +322,61 @@ REPOSITORIES = st.builds(
 )
 
 
+OTHER_CHAIN = f"""
+[enrichment]
+default_chain = "other"
+[[enrichment.chain]]
+name = "x"
+chain = "other"
+model = "m"
+url = "{DECOY}"
+"""
+"""Would have the run take another chain than the one that the user named."""
+
+
 # -- what happens ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class World:
-    """A user's machine: their home, their host, another server, and a repository to fill."""
-
-    root: Path
-    mine: FakeOllama
-    decoy: FakeOllama
-
-    @property
-    def home(self) -> Path:
-        return self.root / "home"
-
-    @property
-    def repo(self) -> Path:
-        return self.root / "home/work/repo"
-
-    def fresh(self, files: Mapping[str, str], links: Mapping[str, str]) -> None:
-        """Make the repository anew with these settings; a link takes the place of what is there."""
-        shutil.rmtree(self.repo, ignore_errors=True)
-        shutil.copytree(self.root / "template", self.repo, symlinks=True)
-        for name, text in files.items():
-            (self.repo / name).parent.mkdir(exist_ok=True)
-            (self.repo / name).write_bytes(text.encode("utf-8", "surrogatepass"))
-        for name, target in links.items():
-            place = self.repo / name
-            if place.is_dir() and not place.is_symlink():
-                shutil.rmtree(place)
-            if not place.parent.is_symlink():
-                place.parent.mkdir(exist_ok=True)
-                place.unlink(missing_ok=True)
-                place.symlink_to(target)
-
-    def environ(self, **more: str) -> dict[str, str]:
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.home),
-            "XDG_CONFIG_HOME": str(self.home / ".config"),
-            "TMPDIR": str(self.root / "scratch"),
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "ENRICH_HEALTHCHECK_TIMEOUT_SECONDS": "1",
-            "ENRICH_OLLAMA_HOSTS": f"mine={self.mine.url}",
-            **SECRETS,
-            **more,
-        }
-
-    def run(self, *commands: tuple[str, ...], **more: str) -> Done:
-        """Run commands in the repository, under the hook."""
-        writable = [self.repo, self.home / ".config/llmc", self.root / "scratch"]
-        return audited.run(Job(commands, self.repo, self.environ(**more), writable))
-
-    def told(self, before: Mapping[str, int]) -> dict[str, list[CallRecord]]:
-        """Return what each server was asked since so many requests."""
-        servers = {"mine": self.mine, "decoy": self.decoy}
-        return {name: list(host.requests[before[name] :]) for name, host in servers.items()}
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A machine with a small repository; made once, as each example fills it anew."""
-    root = tmp_path_factory.mktemp("world")
-    template = root / "template"
-    (template / "tools").mkdir(parents=True)
-    (template / "a.py").write_text(CODE)
-    (template / "tools/x.sh").write_text("#!/bin/sh\ntouch pwned\n")
-    (template / "tools/x.sh").chmod(0o755)
-    (template / "link.gguf").symlink_to(root / "home/.bashrc")
-    subprocess.run(["git", "init", "-q", template], check=True)
-    for folder in ("home/.ssh", "home/.config", "home/work", "scratch"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    (root / "home/.ssh/authorized_keys").write_text("none\n")
-    (root / "home/.bashrc").write_text("true\n")
-    (root / "home/work/outside.gguf").write_text("GGUF")
-    with FakeOllama() as mine, FakeOllama() as decoy:
-        yield World(root, mine, decoy)
+    with machine(tmp_path_factory.mktemp("world")) as made:
+        template = made.root / "template"
+        (template / "tools").mkdir(parents=True)
+        (template / "a.py").write_text(CODE)
+        (template / "tools/x.sh").write_text("#!/bin/sh\ntouch pwned\n")
+        (template / "tools/x.sh").chmod(0o755)
+        (template / "link.gguf").symlink_to(made.home / ".bashrc")
+        subprocess.run(["git", "init", "-q", template], check=True)
+        yield made
 
 
-def faults(world: World, repository: Repository) -> list[str]:
-    """Run every command in an untrusted repository, and return what it may not do but did."""
+def fill(world: World, repository: Repository) -> dict[str, str]:
+    """Make the repository anew; a link takes the place of what is there. Return its settings."""
     files = repository.files({MINE: world.mine.url, DECOY: world.decoy.url})
-    world.fresh(files, repository.links)
+    shutil.rmtree(world.repo, ignore_errors=True)
+    shutil.copytree(world.root / "template", world.repo, symlinks=True)
+    for name, text in files.items():
+        (world.repo / name).parent.mkdir(exist_ok=True)
+        (world.repo / name).write_bytes(text.encode("utf-8", "surrogatepass"))
+    for name, target in repository.links.items():
+        place = world.repo / name
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        if not place.parent.is_symlink():
+            place.parent.mkdir(exist_ok=True)
+            place.unlink(missing_ok=True)
+            place.symlink_to(target)
+    return files
+
+
+def faults(world: World, repository: Repository, hosts: str = "hosts") -> list[str]:
+    """Run every command in an untrusted repository, and return what it may not do but did."""
+    files = fill(world, repository)
     requests = {"mine": len(world.mine.requests), "decoy": len(world.decoy.requests)}
     outside = (world.repo, world.home / ".config/llmc")
     before = fingerprint(world.home, outside)
-    done = world.run(*COMMANDS)
+    done = world.run(*COMMANDS, env=world.named(hosts))
     found = list(done.breaches)
     after = fingerprint(world.home, outside)
     changed = sorted({name for name, _ in before.items() ^ after.items()})
@@ -452,12 +402,16 @@ def faults(world: World, repository: Repository) -> list[str]:
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@given(repository=REPOSITORIES)
-@example(Repository())
-@example(Repository(links={"logs": "../../.ssh"}))
-@example(Repository(links={".rag": "../../.ssh"}))
+@given(
+    repository=REPOSITORIES,
+    hosts=st.sampled_from(["hosts", "one host", "a chain", "another chain"]),
+)
+@example(Repository(), "hosts")
+@example(Repository(links={"logs": "../../.ssh"}), "hosts")
+@example(Repository(OTHER_CHAIN), "a chain")
+@example(Repository(OTHER_CHAIN), "another chain")
 def test_an_untrusted_repository_stays_within_its_bounds(
-    world: World, repository: Repository
+    world: World, repository: Repository, hosts: str
 ) -> None:
-    found = faults(world, repository)
+    found = faults(world, repository, hosts)
     assert not found, "\n".join(found)
