@@ -12,6 +12,7 @@ from llmc.cascade import BackendAdapter, BackendCascade
 from llmc.errors import BackendError, classify_failure
 from llmc.gpu import GpuSampler, is_local
 from llmc.models import Attempt, AttemptOutcome, AttemptRecord, Enrichment, GpuStats, Span
+from llmc.programs import STANDARD, SearchPath
 
 
 class Builder(Protocol):
@@ -72,9 +73,17 @@ class _Gated:
 
 
 def make(
-    builder: Builder, span: Span, prompt: str, attempt: Attempt, gate: Gate | None = None
+    builder: Builder,
+    span: Span,
+    prompt: str,
+    attempt: Attempt,
+    gate: Gate | None = None,
+    search: SearchPath = STANDARD,
 ) -> AttemptOutcome:
-    """Make one attempt for a span. Raises ConfigError; a failed attempt is an outcome."""
+    """Make one attempt for a span. Raises ConfigError; a failed attempt is an outcome.
+
+    `search` is where the program is looked for that tells the GPU's load.
+    """
     built = builder(attempt)
     if gate:
         gated = [_Gated(backend, gate, n) for n, backend in enumerate(built.cascade.backends)]
@@ -90,7 +99,7 @@ def make(
     }
     sampled = built.selected_backend == "ollama" and is_local(built.host_url)
     started = time.monotonic()
-    with GpuSampler() if sampled else nullcontext() as sampler:
+    with GpuSampler(search) if sampled else nullcontext() as sampler:
         try:
             result, meta, records = built.cascade.generate_for_span(prompt, item=item)
             error = None

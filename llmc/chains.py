@@ -8,20 +8,44 @@ the entry, the key and what is allowed: a mistyped key must not quietly send cod
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+)
 
+from llmc.documents import (
+    CONFIG_FILE,
+    MAX_ENTRIES,
+    MAX_FIELDS,
+    MAX_NAME,
+    MAX_NUMBER,
+    MAX_SLOTS,
+    MAX_TEXT,
+    MAX_WORD,
+    SettingsFile,
+    shown,
+)
 from llmc.errors import ConfigError
 
-CONFIG_FILE = "llmc.toml"
 PROVIDERS = ("ollama", "openai", "command", "llamacpp")
 _SYNONYMS = {"gateway": "openai", "gemini": "openai"}
+
+_OURS = ("model", "messages", "prompt", "stream", "format")
+"""Words of a request that no option replaces: what is asked, of whom, and how it is answered."""
+
+_MAX_UNKNOWN = 20
+"""Keys that are told as unknown."""
 
 Provider = Annotated[
     Literal["ollama", "openai", "command", "llamacpp"],
@@ -29,30 +53,55 @@ Provider = Annotated[
 ]
 
 
+_BEFORE_HOST = re.compile(r"[^/]*@")
+"""The user and password in a URL, however broken it is."""
+
+VariableName = Annotated[str, Field(max_length=MAX_NAME, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
 class ChainEntry(BaseModel):
     """One entry of a chain.
 
     `model` is a model name, or for llamacpp the path of a GGUF file (none: the packaged one).
     `api_key_env` names the environment variable that holds the key; keys are never in a file.
-    `command` is the program of a command entry. `timeout_seconds` bounds one attempt. `slots` is
-    how many requests its host takes at once; None: what the run says.
+    `command` is the program of a command entry, `env` names the variables that it gets besides what
+    every program needs. `timeout_seconds` bounds one attempt. `slots` is how many requests its host
+    takes at once; None: what the run says.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    name: Annotated[str, Field(min_length=1)]
-    chain: str = "default"
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    chain: Annotated[str, Field(max_length=MAX_NAME)] = "default"
     provider: Provider = "ollama"
-    model: str | None = None
-    url: Annotated[str | None, Field(pattern=r"^https?://[^\s/]+")] = None
+    model: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+    url: Annotated[str, Field(max_length=MAX_TEXT, pattern=r"^https?://[^\s/]+")] | None = None
     routing_tier: Literal["7b", "14b", "nano"] = "7b"
-    timeout_seconds: Annotated[float, Field(gt=0)] | None = None
-    keep_alive: str | int | None = None
-    slots: Annotated[int, Field(ge=1)] | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=MAX_NUMBER)] | None = None
+    keep_alive: (
+        Annotated[str, Field(max_length=MAX_WORD)]
+        | Annotated[int, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+        | None
+    ) = None
+    slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)] | None = None
     enabled: bool = True
-    options: dict[str, JsonValue] = {}
-    api_key_env: Annotated[str | None, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] = None
-    command: str | None = None
+    options: Annotated[dict[str, JsonValue], Field(max_length=MAX_FIELDS)] = {}
+    api_key_env: (
+        Annotated[str, Field(max_length=MAX_NAME, pattern=r"^[A-Z_][A-Z0-9_]*$")] | None
+    ) = None
+    command: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+    env: Annotated[list[VariableName], Field(max_length=MAX_FIELDS)] = []
+
+    @field_validator("options")
+    @classmethod
+    def _leave_ours(cls, options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if named := [name for name in _OURS if name in options]:
+            raise ValueError(f"an option can't be {named[0]!r}, which llmc says itself")
+        return options
+
+
+class UserEntry(ChainEntry):
+    """An entry of $ENRICH_CHAIN_JSON: the user's own word, where a file's is the repository's."""
 
 
 def peers(entries: Sequence[ChainEntry]) -> int:
@@ -99,78 +148,78 @@ class EnrichmentTable:
         return tuple(entry for entry in self.entries if entry.enabled and entry.chain == wanted)
 
 
-def read_table(repo: Path, chain_json: str = "") -> EnrichmentTable:
-    """Read `llmc.toml` in `repo`, with $ENRICH_CHAIN_JSON replacing the chains it names.
+def read_table(file: SettingsFile | None, chain_json: str = "") -> EnrichmentTable:
+    """Read `llmc.toml`, with $ENRICH_CHAIN_JSON replacing the chains it names.
 
     Raises ConfigError.
     """
-    path = repo / CONFIG_FILE
-    try:
-        document = tomllib.loads(path.read_bytes().decode("utf-8"))
-    except FileNotFoundError:
-        document = {}
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+    path = str(file.path if file else CONFIG_FILE)
+    document = file.document if file else {}
     table = document.get("enrichment", {})
     if not isinstance(table, dict):
-        raise ConfigError(f"{path}: enrichment is {table!r}; it must be a table: [enrichment]")
-    entries = _entries(table.get("chain", []), str(path), "enrichment.chain")
+        raise ConfigError(f"{path}: enrichment is {shown(table)}; it must be a table: [enrichment]")
+    entries = _entries(table.get("chain", []), path, "enrichment.chain", ChainEntry)
     if chain_json.strip():
         entries = _overridden(entries, chain_json)
     names = ("concurrency", "cooldown_seconds", "est_tokens_per_span")
     numbers = {name: _number(path, table, name) for name in names}
     default = table.get("default_chain", "default")
-    if not isinstance(default, str):
-        raise ConfigError(f"{path}: enrichment.default_chain is {default!r}; it must be a string")
+    if not isinstance(default, str) or len(default) > MAX_NAME:
+        raise ConfigError(
+            f"{path}: enrichment.default_chain is {shown(default)}; it must be a string of at most "
+            f"{MAX_NAME} characters"
+        )
     known = {"chain", "default_chain", *names}
     misspelt = get_close_matches("enrichment", set(document) - {"enrichment"}, cutoff=0.8)
-    unknown = [f"enrichment.{key}" for key in sorted(set(table) - known)] + misspelt
-    return EnrichmentTable(default, entries=entries, unknown=tuple(unknown), **numbers)
+    strange = [f"enrichment.{key[:MAX_NAME]}" for key in sorted(set(table) - known)]
+    unknown = tuple(strange[:_MAX_UNKNOWN] + misspelt)
+    return EnrichmentTable(default, entries=entries, unknown=unknown, **numbers)
 
 
-def _number(path: Path, table: dict[str, Any], key: str) -> int | None:
+def _number(path: str, table: Mapping[str, Any], key: str) -> int | None:
     value = table.get(key)
     least = 0 if key == "cooldown_seconds" else 1
+    most = MAX_SLOTS if key == "concurrency" else MAX_NUMBER
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise ConfigError(
-            f"{path}: enrichment.{key} is {value!r}; it must be a whole number, at least {least}"
+            f"{path}: enrichment.{key} is {shown(value)}; it must be a whole number, "
+            f"{least} to {most}"
         )
     return value
 
 
-def _entries(found: object, source: str, key: str) -> tuple[ChainEntry, ...]:
+def _entries(
+    found: object, source: str, key: str, kind: type[ChainEntry]
+) -> tuple[ChainEntry, ...]:
     if not isinstance(found, list):
-        raise ConfigError(f"{source}: {key} is {_shown(found)}; it must be a list of entries")
-    return tuple(_entry(raw, source, f"{key}[{i}]") for i, raw in enumerate(found))
+        raise ConfigError(f"{source}: {key} is {shown(found)}; it must be a list of entries")
+    if len(found) > MAX_ENTRIES:
+        raise ConfigError(f"{source}: {key} has {len(found)} entries; {MAX_ENTRIES} are the most")
+    return tuple(_entry(raw, source, f"{key}[{i}]", kind) for i, raw in enumerate(found))
 
 
-def _entry(raw: object, source: str, key: str) -> ChainEntry:
+def _entry(raw: object, source: str, key: str, kind: type[ChainEntry]) -> ChainEntry:
     if not isinstance(raw, dict):
-        raise ConfigError(f"{source}: {key} is {_shown(raw)}; it must be a table")
-    label = f"{key} (name = {raw.get('name')!r})"
+        raise ConfigError(f"{source}: {key} is {shown(raw)}; it must be a table")
+    label = f"{key} (name = {shown(raw.get('name'))})"
     try:
-        entry = ChainEntry.model_validate(raw)
+        entry = kind.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{source}: {label}: {_problem(error, raw)}") from None
     if entry.provider == "command" and not entry.command:
         raise ConfigError(f'{source}: {label}: provider command needs command = "PROGRAM"')
+    if entry.provider != "command" and entry.env:
+        raise ConfigError(f"{source}: {label}: env is for provider command; drop it")
     return entry
-
-
-def _shown(value: object) -> str:
-    """Return a value for an error; a container may hold a key, so only its type."""
-    return f"a {type(value).__name__}" if isinstance(value, dict | list) else repr(value)
 
 
 def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
     problem = error.errors(include_url=False)[0]
     where = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {where!r}; allowed: {', '.join(ChainEntry.model_fields)}"
+        return f"unknown key {shown(where)}; allowed: {', '.join(ChainEntry.model_fields)}"
     if problem["type"] == "missing":
         return f"{where} is missing"
     if where == "provider":
@@ -182,7 +231,12 @@ def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
     if where == "api_key_env" and isinstance(raw[where], str):
         # Somebody may have put the key itself there.
         return f"{where} must be the name of an environment variable, in capitals, not a key"
-    return f"{where} is {raw.get(where)!r}; {allowed}"
+    if where == "env":  # likewise
+        return f"{where} must be a list of names of environment variables, without their values"
+    value = raw.get(where)
+    if where == "url" and isinstance(value, str):
+        value = _BEFORE_HOST.sub("***@", value)
+    return f"{where} is {shown(value)}; {allowed}"
 
 
 def _overridden(entries: tuple[ChainEntry, ...], text: str) -> tuple[ChainEntry, ...]:
@@ -199,9 +253,9 @@ def _overridden(entries: tuple[ChainEntry, ...], text: str) -> tuple[ChainEntry,
         fresh = [
             entry.model_copy(update={"chain": name})
             for name, listed in chains.items()
-            for entry in _entries(listed, source, f"chains.{name}")
+            for entry in _entries(listed, source, f"chains.{name}", UserEntry)
         ]
     else:
-        fresh = list(_entries(found, source, "entry"))
+        fresh = list(_entries(found, source, "entry", UserEntry))
         replaced = {entry.chain for entry in fresh}
     return tuple(entry for entry in entries if entry.chain not in replaced) + tuple(fresh)

@@ -7,15 +7,27 @@ reads the environment. Keys are held as SecretStr, which never shows its value i
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import SecretStr
 
+from llmc import gateways, home, needs, trust
 from llmc.chains import ChainEntry, read_table
-from llmc.errors import ConfigError
+from llmc.documents import (
+    CONFIG_FILE,
+    MAX_SLOTS,
+    POLICY_FILE,
+    PRESET_FILE,
+    SettingsFile,
+    shown,
+)
+from llmc.errors import ConfigError, UntrustedError
+from llmc.gateways import GatewaySettings
 from llmc.hosts import Host, parse_hosts
 from llmc.presets import (
     DEFAULT_FALLBACK_MODEL,
@@ -24,6 +36,9 @@ from llmc.presets import (
     read_policy,
     read_presets,
 )
+from llmc.programs import SearchPath, listed, minimal
+from llmc.settings_files import read_all
+from llmc.variables import health, integer, thresholds, whole
 
 _T = TypeVar("_T")
 
@@ -35,21 +50,23 @@ HOST_PATIENCE_SEC = 900.0
 DEFAULT_INDEX = ".rag/index_v2.db"
 DEFAULT_SCHEMA_VERSION = "enrichment.v1"
 EST_TOKENS_PER_SPAN = 350
-OPENAI_BASE_URL = "https://api.openai.com/v1"
-GEMINI_BASE_URL = "https://generativelanguage.googleapis.com/v1beta/openai"
-AZURE_API_VERSION = "2024-10-21"
-"""The GA version of the Azure OpenAI data plane that has json_schema response formats."""
 
+_HOST_VARIABLES = ("ENRICH_OLLAMA_HOSTS", "ATHENA_OLLAMA_URL", "OLLAMA_URL")
 _GATEWAY_DEFAULTS = {
     "LLM_DISABLED": "false",
     "NEXT_PUBLIC_LLM_DISABLED": "false",
     "LLM_GATEWAY_DISABLE_RAG": "1",
 }
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What the command line said; None where it said nothing."""
+    """What the command line said; None where it said nothing.
+
+    `gateway_env` are variables that the gateway program gets besides what every program needs;
+    with `whole_environ` it gets all.
+    """
 
     backend: str | None = None
     chain: str | None = None
@@ -64,6 +81,9 @@ class Flags:
     fallback_model: str | None = None
     gateway_path: str | None = None
     gateway_timeout: float = 300.0
+    gateway: str | None = None
+    gateway_env: tuple[str, ...] = ()
+    whole_environ: bool = False
     schema_version: str = DEFAULT_SCHEMA_VERSION
     log: str | None = None
     verbose: bool = False
@@ -71,44 +91,7 @@ class Flags:
     host_order: str | None = None
     host_patience: float | None = None
     retry_failed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An OpenAI-compatible server: the chat completions URL, the model and how to sign in."""
-
-    url: str
-    model: str
-    label: str
-    key: SecretStr | None = None
-    key_header: str = "authorization"
-
-
-@dataclass(frozen=True, slots=True)
-class GatewaySettings:
-    """The cloud gateway: a program if `program` is set, else `endpoint`, else none.
-
-    `environ` is what the program gets; `label` is its model in the records.
-    """
-
-    program: Path | None = None
-    timeout: float = 300.0
-    debug: bool = False
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    endpoint: Endpoint | None = None
-    label: str = "gemini"
-
-    @property
-    def configured(self) -> bool:
-        return self.program is not None or self.endpoint is not None
-
-    def for_model(self, model: str | None) -> GatewaySettings:
-        """Return the gateway as if GEMINI_MODEL were `model`, itself if that is None or empty."""
-        if not model:
-            return self
-        environ = {**self.environ, "GEMINI_MODEL": model}
-        known = gateway_settings(Flags(), {**environ, "OPENAI_MODEL": model})
-        return replace(self, environ=environ, endpoint=known.endpoint, label=known.label)
+    trust: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +101,10 @@ class Settings:
     `concurrency` is how many requests a host gets at once; an entry's `slots` beats it.
     `hosts_down` are the addresses that did not answer when the run was prepared. Where every host
     rests, a run waits for `host_patience`.
+
+    `files` are the settings files that all this was read from. Unless they are `trusted`, a run may
+    not go by what they ask for beyond what any repository may say: see `unmet`; `trust_problem`
+    says why it can't be told. `passed_over` says which of their addresses gave way to the user's.
     """
 
     repo: Path
@@ -150,6 +137,10 @@ class Settings:
     health_timeout: float = 5.0
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
+    files: Mapping[str, SettingsFile] = field(default_factory=dict, repr=False)
+    trusted: bool = False
+    trust_problem: str = ""
+    passed_over: tuple[str, ...] = ()
 
     @property
     def logs(self) -> Path:
@@ -158,6 +149,34 @@ class Settings:
     def entries(self, tier: str) -> tuple[ChainEntry, ...]:
         """Return the chain's entries for a tier, in the order in which they are asked."""
         return tuple(entry for entry in self.chain if entry.routing_tier == tier)
+
+    def unmet(self, *, driver: bool = False) -> tuple[needs.Need, ...]:
+        """Return what a run would use that the repository's user has not allowed.
+
+        The batch driver goes by the chain's entries whatever its --backend.
+        """
+        if self.trusted:
+            return ()
+        found = needs.of_run(self.chain, self.presets, self.backend, driver=driver)
+        return tuple(need for need in found if need.kind != "here" or self._named_hosts)
+
+    @property
+    def _named_hosts(self) -> bool:
+        """Whether the user said where the code goes, so that no repository may say otherwise."""
+        cloud = any(self.environ.get(n) for n in ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT"))
+        return self.hosts_configured or cloud or self.gateway.program is not None
+
+    def require_trust(self, *, driver: bool = False) -> None:
+        """Raise UntrustedError if a run would use what the user has not allowed."""
+        unmet = self.unmet(driver=driver)
+        if unmet and self.trust_problem:
+            raise ConfigError(self.trust_problem)
+        if unmet:
+            asked = "; ".join(dict.fromkeys(f"{need.text} ({need.where})" for need in unmet))
+            raise UntrustedError(
+                f"{self.repo} is not trusted, and its settings want to: {asked}. If you agree, run "
+                f"llmc trust {shlex.quote(str(self.repo))}"
+            )
 
     def key(self, entry: ChainEntry) -> SecretStr | None:
         """Return the key an entry signs in with, None if it names none.
@@ -172,7 +191,21 @@ class Settings:
                 f"chain entry {entry.name!r}: api_key_env is {entry.api_key_env!r}, "
                 "but that variable is not set; export it, or drop api_key_env"
             )
-        return _secret(value)
+        return gateways.secret(value)
+
+    @property
+    def search(self) -> SearchPath:
+        """Where programs are looked for."""
+        return SearchPath.of(self.environ, self.repo)
+
+    def gateway_of(self, entry: ChainEntry) -> GatewaySettings:
+        """Return the gateway that a command entry's program is."""
+        return replace(self.gateway, environ=_program_environ(self.environ, self.search, entry.env))
+
+
+def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a copy of `environ`, of the process's own environment if that is None."""
+    return dict(os.environ if environ is None else environ)
 
 
 def load_settings(
@@ -183,15 +216,20 @@ def load_settings(
     `environ` stands for the process's environment. Raises ConfigError.
     """
     flags = flags or Flags()
-    env = dict(os.environ if environ is None else environ)
+    env = environment(environ)
     repo = repo.resolve()
-    table = read_table(repo, env.get("ENRICH_CHAIN_JSON", ""))
+    files = read_all(repo)
+    table = read_table(files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
+    trusted, trust_problem = (True, "") if flags.trust else trust.standing(env, repo, files)
     wanted = flags.chain or table.default_chain
-    chain = table.selected(wanted)
+    chain, passed_over = table.selected(wanted), tuple[str, ...]()
+    hosts_named = any(env.get(name) for name in _HOST_VARIABLES)
+    if hosts_named and not trusted:
+        chain, passed_over = needs.at_own_hosts(chain)
     backend = flags.backend or "auto"
-    presets = read_presets(repo, env.get("ENRICH_NUM_GPU", ""))
+    presets = read_presets(files.get(PRESET_FILE), env.get("ENRICH_NUM_GPU", ""))
     cooldown = _first(
-        flags.cooldown, _whole(env, "ENRICH_COOLDOWN_SECONDS", 0), table.cooldown_seconds
+        flags.cooldown, whole(env, "ENRICH_COOLDOWN_SECONDS", 0), table.cooldown_seconds
     )
     settings = Settings(
         repo=repo,
@@ -200,13 +238,11 @@ def load_settings(
         if flags.log
         else repo / "logs/enrichment_metrics.jsonl",
         backend=backend,
-        router=_router(repo, flags, env),
+        router=_router(files.get(POLICY_FILE), flags, env),
         hosts=parse_hosts(env),
-        hosts_configured=any(
-            env.get(name) for name in ("ENRICH_OLLAMA_HOSTS", "ATHENA_OLLAMA_URL", "OLLAMA_URL")
-        ),
+        hosts_configured=hosts_named,
         presets=presets,
-        gateway=gateway_settings(flags, env),
+        gateway=gateway_settings(flags, env, SearchPath.of(env, repo)),
         ollama_model=env.get("OLLAMA_MODEL", presets["7b"].model),
         chain=chain,
         chains_elsewhere=tuple(sorted({e.chain for e in table.entries if e.enabled} - {wanted})),
@@ -214,8 +250,7 @@ def load_settings(
         retries=flags.retries,
         retry_wait=flags.retry_wait,
         cooldown=cooldown or 0,
-        concurrency=_first(flags.slots, _whole(env, "ENRICH_CONCURRENCY", 1), table.concurrency)
-        or 1,
+        concurrency=_slots(flags, env) or table.concurrency or 1,
         host_order=flags.host_order or HOST_ORDERS[0],
         host_patience=_first(flags.host_patience, HOST_PATIENCE_SEC) or 0.0,
         retry_failed=flags.retry_failed,
@@ -228,9 +263,19 @@ def load_settings(
         schema_version=flags.schema_version,
         est_tokens_per_span=table.est_tokens_per_span or EST_TOKENS_PER_SPAN,
         environ=env,
-        **_health(env),
+        files=files,
+        trusted=trusted,
+        trust_problem=trust_problem,
+        passed_over=passed_over,
+        **health(env),
     )
     return replace(settings, warnings=tuple(_warnings(settings, flags.chain, table.unknown)))
+
+
+def _slots(flags: Flags, env: Mapping[str, str]) -> int | None:
+    if flags.slots is not None and not 1 <= flags.slots <= MAX_SLOTS:
+        raise ConfigError(f"slots is {shown(flags.slots)}; it must be 1 to {MAX_SLOTS}")
+    return flags.slots or whole(env, "ENRICH_CONCURRENCY", 1, MAX_SLOTS)
 
 
 def _warnings(settings: Settings, chain: str | None, unknown: tuple[str, ...]) -> list[str]:
@@ -238,6 +283,11 @@ def _warnings(settings: Settings, chain: str | None, unknown: tuple[str, ...]) -
     if chain and not settings.chain:
         raise ConfigError(f"--chain {chain!r}: llmc.toml has no enabled entry with that chain")
     return found
+
+
+def user_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where llmc keeps what it knows of its user. Raises ConfigError."""
+    return home.folder_of(os.environ if environ is None else environ)
 
 
 def index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:
@@ -250,94 +300,58 @@ def index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:
     return repo / (f".rag/{name}" if name else DEFAULT_INDEX)
 
 
-def _router(repo: Path, flags: Flags, env: Mapping[str, str]) -> RouterSettings:
+def _router(policy: SettingsFile | None, flags: Flags, env: Mapping[str, str]) -> RouterSettings:
     standard = RouterSettings()
-    context = _int(env.get("ROUTER_CONTEXT_LIMIT"), 32000)
-    pre_flight = _int(env.get("ROUTER_PRE_FLIGHT_LIMIT"), standard.token_limit)
-    headroom = _int(env.get("ROUTER_MAX_TOKENS_HEADROOM"), _first(flags.headroom, 4000) or 0)
+    context = integer(env.get("ROUTER_CONTEXT_LIMIT"), 32000)
+    pre_flight = integer(env.get("ROUTER_PRE_FLIGHT_LIMIT"), standard.token_limit)
+    headroom = integer(env.get("ROUTER_MAX_TOKENS_HEADROOM"), _first(flags.headroom, 4000) or 0)
     return RouterSettings(
-        policy=read_policy(repo, flags.retries),
+        policy=read_policy(policy, flags.retries),
         enabled=(flags.router or env.get("ROUTER_ENABLED", "on")).lower() != "off",
         start_tier=_first(flags.start_tier, env.get("ROUTER_DEFAULT_TIER"), "auto") or "",
         token_limit=min(pre_flight, max(1, context - headroom)),
-        node_limit=_int(env.get("ROUTER_NODE_LIMIT"), standard.node_limit),
-        depth_limit=_int(env.get("ROUTER_DEPTH_LIMIT"), standard.depth_limit),
-        nesting_limit=_int(env.get("ROUTER_NESTING_LIMIT"), standard.nesting_limit),
-        line_thresholds=_thresholds(env.get("ROUTER_LINE_THRESHOLDS"), standard.line_thresholds),
+        node_limit=integer(env.get("ROUTER_NODE_LIMIT"), standard.node_limit),
+        depth_limit=integer(env.get("ROUTER_DEPTH_LIMIT"), standard.depth_limit),
+        nesting_limit=integer(env.get("ROUTER_NESTING_LIMIT"), standard.nesting_limit),
+        line_thresholds=thresholds(env.get("ROUTER_LINE_THRESHOLDS"), standard.line_thresholds),
     )
 
 
-def gateway_settings(flags: Flags, env: Mapping[str, str]) -> GatewaySettings:
-    """Return the gateway that the flags and the environment name."""
-    azure = all(env.get(f"AZURE_OPENAI_{part}") for part in ("ENDPOINT", "KEY", "DEPLOYMENT"))
-    label = env["AZURE_OPENAI_DEPLOYMENT"] if azure else env.get("GEMINI_MODEL", "gemini")
+def gateway_settings(flags: Flags, env: Mapping[str, str], search: SearchPath) -> GatewaySettings:
+    """Return the gateway that the flags and the environment name. Raises ConfigError."""
+    endpoint, trouble = gateways.choose(env, flags.gateway or env.get(gateways.CHOICE))
+    azure = gateways.is_azure(env)
+    names = (*flags.gateway_env, *filter(None, map(str.strip, _listed_names(env))))
     return GatewaySettings(
         program=Path(flags.gateway_path) if flags.gateway_path else None,
         timeout=flags.gateway_timeout,
         debug=flags.verbose,
-        environ={**_GATEWAY_DEFAULTS, **env},
-        endpoint=_cloud_endpoint(env, label, azure=azure),
-        label=label,
+        environ={**_GATEWAY_DEFAULTS, **env}
+        if flags.whole_environ
+        else _program_environ(env, search, names),
+        endpoint=endpoint,
+        trouble=trouble,
+        label=env["AZURE_OPENAI_DEPLOYMENT"] if azure else gateways.label_of(env),
+        is_azure=azure,
     )
 
 
-def _cloud_endpoint(env: Mapping[str, str], label: str, *, azure: bool) -> Endpoint | None:
-    """Return the server that the environment's cloud variables name, None if they name none."""
-    if azure:
-        base = env["AZURE_OPENAI_ENDPOINT"].rstrip("/")
-        version = env.get("AZURE_OPENAI_API_VERSION") or AZURE_API_VERSION
-        url = f"{base}/openai/deployments/{label}/chat/completions?api-version={version}"
-        return Endpoint(url, label, label, _secret(env["AZURE_OPENAI_KEY"]), "api-key")
-    if key := env.get("GEMINI_API_KEY"):
-        model = env.get("GEMINI_MODEL") or "gemini-2.5-flash-lite"
-        return Endpoint(f"{GEMINI_BASE_URL}/chat/completions", model, label, _secret(key))
-    base = env.get("OPENAI_BASE_URL", "").rstrip("/")
-    if base or env.get("OPENAI_API_KEY"):
-        base = base or OPENAI_BASE_URL
-        model = env.get("OPENAI_MODEL") or env.get("GEMINI_MODEL") or "default"
-        key = env.get("OPENAI_API_KEY")
-        secret = _secret(key) if key else None
-        return Endpoint(f"{base}/chat/completions", model, label, secret)
-    return None
+def _listed_names(env: Mapping[str, str]) -> list[str]:
+    return env.get("LLMC_GATEWAY_ENV", "").split(",")
 
 
-def _secret(value: str) -> SecretStr:
-    """Return a key without the line end that one read from a file often has."""
-    return SecretStr(value.strip())
-
-
-def _health(env: Mapping[str, str]) -> dict[str, Any]:
-    switch = env.get("ENRICH_HEALTHCHECK_ENABLED")
-    try:
-        timeout = float(env.get("ENRICH_HEALTHCHECK_TIMEOUT_SECONDS") or 5.0)
-    except ValueError:
-        timeout = 5.0
-    enabled = switch is None or switch.strip().lower() in ("1", "true", "yes", "on")
-    return {"health_check": enabled, "health_timeout": timeout if timeout > 0 else 5.0}
-
-
-def _int(text: str | None, default: int) -> int:
-    try:
-        return int(text or "")
-    except ValueError:
-        return default
-
-
-def _thresholds(text: str | None, default: tuple[int, int]) -> tuple[int, int]:
-    try:
-        low, high = sorted(int(part) for part in (text or "").split(","))
-    except ValueError:
-        return default
-    return (low, high) if low > 0 else default
-
-
-def _whole(env: Mapping[str, str], name: str, least: int) -> int | None:
-    text = env.get(name, "").strip()
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) < least:
-        raise ConfigError(f"${name} is {text!r}; it must be a whole number, at least {least}")
-    return int(text)
+def _program_environ(
+    env: Mapping[str, str], search: SearchPath, names: Iterable[str]
+) -> dict[str, str]:
+    """Return what a program gets: what every program needs, our own words for it, `names`."""
+    wanted = ("GEMINI_MODEL", *_GATEWAY_DEFAULTS, *names)
+    if wrong := next((name for name in wanted if not _VARIABLE.fullmatch(name)), None):
+        # Somebody may have put a value behind the name.
+        raise ConfigError(
+            f"--gateway-env and $LLMC_GATEWAY_ENV take names of variables, without their values; "
+            f"{wrong.partition('=')[0]!r} is none, or has one"
+        )
+    return {**_GATEWAY_DEFAULTS, **minimal(env, search), **listed(env, wanted)}
 
 
 def _first(*values: _T | None) -> _T | None:

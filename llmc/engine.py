@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from llmc import folders, prompts
+from llmc import destinations, folders, prompts
 from llmc.attempts import Builder
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Settings, load_settings
@@ -79,7 +79,7 @@ def index(
     Raises ConfigError if `repo` is not a git repository, StoreError.
     """
     settings = settings or load_settings(repo)
-    paths = list(source_files(settings.repo, settings.exclude))
+    paths = list(source_files(settings.repo, settings.exclude, settings.environ))
     try:
         return _index_into(settings, paths, hooks, mend=mend)
     except CorruptIndexError as error:
@@ -192,10 +192,13 @@ def enrich(
 
     `settings` should come from `selection.select`, which settles what "auto" means. A first request
     to `stop` lets what is in flight finish; a second one, or a KeyboardInterrupt, ends the run at
-    once with what is stored; the report says so.
+    once with what is stored; the report says so. Hooks are told first where the code may go, unless
+    the caller brings a `builder`, and knows.
     Raises ConfigError, StoreError.
     """
     settings = settings or load_settings(repo)
+    if builder is None:
+        _tell(hooks, destinations.of(settings))
     builder = builder or CascadeBuilder(settings, CallPolicy(retry_wait=settings.retry_wait))
     builder.check()
     make_folder(settings.logs, ignored_by_git=True)

@@ -2,6 +2,7 @@
 
     LlmcError                 raised on purpose; its text is fit to show a user
     ├─ ConfigError            a bad file, flag or environment value
+    │  └─ UntrustedError      a repository asks for what its user has not allowed
     ├─ IndexingError          one file cannot be read or parsed; it is skipped
     ├─ StoreError             schema, lock, disk or corruption; the run stops
     │  ├─ CorruptIndexError   the file is not a usable SQLite database
@@ -33,6 +34,10 @@ class LlmcError(Exception):
 
 class ConfigError(LlmcError):
     """A setting is wrong; the text names the source, the key, the value and what is allowed."""
+
+
+class UntrustedError(ConfigError):
+    """A repository's settings ask for what its user has not allowed; the text names all of it."""
 
 
 class IndexingError(LlmcError):

@@ -10,6 +10,33 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
+from llmc.places import is_this_machine
+
+
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """Where a run may take code, known before any goes there.
+
+    `hosts` are addresses, this machine's own among them. `programs` get the code on their standard
+    input, and are free to send it on. `in_process` are models in this process. `cloud_models` are
+    those that an Ollama server doesn't run, but hands on to their makers. `exposed` are the hosts
+    that get a key without encryption, over a network.
+    """
+
+    hosts: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    in_process: tuple[str, ...] = ()
+    cloud_models: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
+
+    @property
+    def away(self) -> tuple[str, ...]:
+        """The hosts that aren't this machine."""
+        return tuple(host for host in self.hosts if not is_this_machine(host))
+
+    @property
+    def leaves_this_machine(self) -> bool:
+        return bool(self.away or self.programs or self.cloud_models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +162,8 @@ class RunFinished:
 
 
 Event = (
-    RunStarted
+    Destinations
+    | RunStarted
     | SpanStarted
     | CallStarted
     | CallFinished

@@ -8,7 +8,6 @@ to say and nothing is started.
 from __future__ import annotations
 
 import math
-import shutil
 import subprocess
 import threading
 import time
@@ -16,6 +15,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from llmc.models import GpuStats
+from llmc.programs import STANDARD, SearchPath
 
 INTERVAL_SEC = 1.0
 QUERY_TIMEOUT_SEC = 5.0
@@ -50,16 +50,18 @@ def is_local(url: str | None) -> bool:
 class GpuSampler:
     """Samples GPU 0 once a second while it is entered; `stats` is complete afterwards.
 
-    However many attempts run side by side, `nvidia-smi` is asked once a second.
+    However many attempts run side by side, `nvidia-smi` is asked once a second. `search` is where
+    it is looked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, search: SearchPath = STANDARD) -> None:
+        self._search = search
         self._samples: list[Sample] = []
         self._sampled = threading.Event()
         self._is_fed = False
 
     def __enter__(self) -> GpuSampler:
-        self._is_fed = _FEED.join(self)
+        self._is_fed = _FEED.join(self, self._search)
         return self
 
     def __exit__(
@@ -100,15 +102,15 @@ class _Feed:
         self._members: set[GpuSampler] = set()
         self._thread: threading.Thread | None = None
         self._program: str | None = None
-        self._looked_at = -LOOK_AGAIN_SEC
+        self._looked: tuple[float, SearchPath | None] = (0.0, None)
         self._last: tuple[float, Sample | None] = (-INTERVAL_SEC, None)
 
-    def join(self, member: GpuSampler) -> bool:
+    def join(self, member: GpuSampler, search: SearchPath) -> bool:
         """Have samples sent; return False if there is nothing to sample with."""
         with self._changed:
             now = time.monotonic()
-            if now - self._looked_at >= LOOK_AGAIN_SEC:
-                self._program, self._looked_at = shutil.which("nvidia-smi"), now
+            if self._looked[1] != search or now - self._looked[0] >= LOOK_AGAIN_SEC:
+                self._program, self._looked = search.find("nvidia-smi"), (now, search)
             if self._program is None:
                 return False
             if self._members and now - self._last[0] < INTERVAL_SEC:

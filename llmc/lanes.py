@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from llmc.chains import ChainEntry, begun_at, peers
-from llmc.config import Endpoint, Settings
+from llmc.config import Settings
+from llmc.gateways import Endpoint
 from llmc.presets import TIERS, preset_for
 from llmc.transport import MAX_TIMEOUT_SEC, address
 
@@ -27,6 +29,7 @@ class Lane:
     """One host. It takes `slots` requests at once.
 
     `one_model` says that it holds one model at a time, so that asking for another costs a load.
+    `place` is its address, a program, or nothing for a model in this process; `kind` says which.
     `probe` is an address that shows whether it is there; None: only a request shows that. `down`:
     it did not answer when the run was prepared. Without a `name` it stands for no host at all.
     """
@@ -36,6 +39,8 @@ class Lane:
     one_model: bool = False
     probe: str | None = None
     down: bool = False
+    kind: Literal["host", "program", "process"] = "process"
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,21 +194,24 @@ class _Survey:
 
     def _ollama(self, name: str, url: str, slots: int) -> int:
         down = url in self.settings.hosts_down
-        return self._lane(url, Lane(name, slots, True, f"{url}/api/tags", down))
+        return self._lane(
+            url, Lane(name, slots, True, f"{url}/api/tags", down, "host", address(url))
+        )
 
     def _server(self, endpoint: Endpoint, entry: ChainEntry | None) -> Step:
         slots = (entry and entry.slots) or self.settings.concurrency
         timeout = self._timeout(entry)
         place = address(endpoint.url)
         name = entry.name if entry else place.partition("://")[2] or place
-        lane = self._lane(place, Lane(name, slots, probe=f"{place}/"))
+        lane = self._lane(place, Lane(name, slots, probe=f"{place}/", kind="host", place=place))
         return Step(lane, endpoint.model, slots, timeout)
 
     def _program(self, program: str, model: str, entry: ChainEntry | None = None) -> Step:
         slots = (entry and entry.slots) or self.settings.concurrency
         timeout = self._timeout(entry)
         name = entry.name if entry else program.rpartition("/")[2]
-        return Step(self._lane(program, Lane(name, slots)), model, slots, timeout)
+        lane = self._lane(program, Lane(name, slots, kind="program", place=program))
+        return Step(lane, model, slots, timeout)
 
     def _timeout(self, entry: ChainEntry | None) -> float:
         named = entry.timeout_seconds if entry else None

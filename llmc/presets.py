@@ -6,24 +6,26 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llmc.documents import MAX_FIELDS, MAX_NAME, MAX_NUMBER, MAX_WORD, SettingsFile, shown
 from llmc.errors import ConfigError
 
 TIERS = ("7b", "14b", "nano")
-PRESET_FILE = Path("presets/enrich_7b_ollama.yaml")
-POLICY_FILE = Path("router/policy.json")
 
 DEFAULT_MODEL = "qwen2.5:7b-instruct-q4_K_M"
 DEFAULT_FALLBACK_MODEL = "qwen2.5:14b-instruct-q4_K_M"
 DEFAULT_KEEP_ALIVE = "15m"
 ALL_LAYERS = 999
 """num_gpu that means every layer, whatever the model."""
+
+NO_LIMIT = 2**62
+"""A limit that no span exceeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,49 +63,69 @@ class RouterSettings:
     nesting_limit: int = 3
     line_thresholds: tuple[int, int] = (60, 100)
 
+    @property
+    def reaches_cloud(self) -> bool:
+        """Tell whether a span can get to tier nano: by name, or because it is too big."""
+        named = (self.start_tier, self.policy.default_tier, self.policy.fallback_tier)
+        limits = (self.token_limit, self.node_limit, self.depth_limit)
+        sized = self.enabled and self.start_tier == "auto" and min(limits) < NO_LIMIT
+        return "nano" in named or sized
 
-def read_presets(repo: Path, num_gpu: str = "") -> dict[str, TierPreset]:
+
+MAX_OPTION = {"num_ctx": 1 << 24, "num_batch": 1 << 20, "num_gpu": 9999, "num_thread": 4096}
+"""The most that each number of a preset may be; -1, the least, is a server's word for "all"."""
+
+
+def read_presets(file: SettingsFile | None, num_gpu: str = "") -> dict[str, TierPreset]:
     """Return the presets "7b" and "14b" of a repository.
 
     `num_gpu` stands for an `auto_vram` value if it is a number ($ENRICH_NUM_GPU).
-    Raises ConfigError for a file that can't be read as a YAML mapping.
+    Raises ConfigError that names the file and the key.
     """
-    found = _yaml_mapping(repo / PRESET_FILE)
-    options = found.get("options") or found
-    if not isinstance(options, Mapping):
-        raise ConfigError(f"{repo / PRESET_FILE}: options is {options!r}; it must be a mapping")
-    small: dict[str, Any] = {
+    if file is None:
+        return _presets({}, {}, num_gpu)
+    try:
+        options = file.document.get("options") or file.document
+        if not isinstance(options, Mapping):
+            raise ValueError(f"options is {shown(options)}; it must be a mapping")
+        return _presets(file.document, options, num_gpu)
+    except ValueError as error:
+        raise ConfigError(f"{file.path}: {error}") from None
+
+
+def _presets(
+    found: Mapping[str, Any], options: Mapping[str, Any], num_gpu: str
+) -> dict[str, TierPreset]:
+    numbers = {
         "num_ctx": _whole(options.get("num_ctx"), 3072),
         "num_batch": _whole(options.get("num_batch"), 48),
         "num_gpu": _gpu_layers(options.get("num_gpu"), num_gpu),
         "num_thread": _whole(options.get("num_thread"), physical_cores()),
     }
-    if found.get("kv_type"):
-        small["kv_type"] = found["kv_type"]
+    for name, number in numbers.items():
+        if not -1 <= number <= MAX_OPTION[name]:
+            raise ValueError(f"{name} is {number}; it must be -1 to {MAX_OPTION[name]}")
+    small: dict[str, Any] = dict(numbers)
+    if kind := found.get("kv_type"):
+        small["kv_type"] = _scalar("kv_type", kind)
     keep_alive = found.get("keep_alive", DEFAULT_KEEP_ALIVE)
-    if not isinstance(keep_alive, str | int | float | None):
-        raise ConfigError(
-            f"{repo / PRESET_FILE}: keep_alive is {keep_alive!r}; "
-            'it must be seconds, a text such as "15m", or null'
-        )
+    if keep_alive is not None:
+        keep_alive = _scalar("keep_alive", keep_alive)
     large = small | {
-        "num_batch": max(16, small["num_batch"] // 2),
-        "num_gpu": max(32, small["num_gpu"]),
+        "num_batch": max(16, numbers["num_batch"] // 2),
+        "num_gpu": max(32, numbers["num_gpu"]),
     }
-    model = found.get("model", DEFAULT_MODEL)
-    fallback = found.get("fallback_model", DEFAULT_FALLBACK_MODEL)
+    model = _name("model", found.get("model", DEFAULT_MODEL))
+    fallback = _name("fallback_model", found.get("fallback_model", DEFAULT_FALLBACK_MODEL))
     return {
-        "7b": TierPreset("7b", _name(model), keep_alive, small),
-        "14b": TierPreset("14b", _name(fallback), keep_alive, large),
+        "7b": TierPreset("7b", model, keep_alive, small),
+        "14b": TierPreset("14b", fallback, keep_alive, large),
     }
 
 
-def preset_words(repo: Path) -> Mapping[str, Any]:
-    """Return what a repository's preset file says itself, options included; empty without one.
-
-    Raises ConfigError as `read_presets` does.
-    """
-    found = _yaml_mapping(repo / PRESET_FILE)
+def preset_words(file: SettingsFile | None) -> Mapping[str, Any]:
+    """Return what a repository's preset file says itself, options included; empty without one."""
+    found = file.document if file else {}
     options = found.get("options") or found
     named = {key: found[key] for key in ("model", "fallback_model", "keep_alive") if key in found}
     return {**options, **named} if isinstance(options, Mapping) else named
@@ -114,43 +136,59 @@ def preset_for(presets: Mapping[str, TierPreset], tier: str) -> TierPreset:
     return presets["14b" if tier == "14b" else "7b"]
 
 
-def read_policy(repo: Path, retries: int) -> RouterPolicy:
+def read_policy(file: SettingsFile | None, retries: int) -> RouterPolicy:
     """Return the repository's router policy; `retries` is the bound a present file falls back to.
 
-    Raises ConfigError for a file that isn't a JSON object or holds a number that can't be read.
+    Raises ConfigError that names the file and the key.
     """
-    path = repo / POLICY_FILE
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if file is None:
         return RouterPolicy()
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not readable as JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} holds a {type(found).__name__}; it must be a JSON object")
+    try:
+        return _policy(file.document, retries)
+    except ValueError as error:
+        raise ConfigError(f"{file.path}: {error}") from None
+
+
+def _policy(found: Mapping[str, Any], retries: int) -> RouterPolicy:
+    standard = RouterPolicy()
     promote = found.get("promote_if") or {}
     if not isinstance(promote, dict):
-        raise ConfigError(f"{path}: promote_if is {promote!r}; it must be an object")
-
-    def number(source: Mapping[str, Any], key: str, default: int) -> int:
-        try:
-            return int(source.get(key) or default)
-        except (TypeError, ValueError, OverflowError):
-            raise ConfigError(
-                f"{path}: {key} is {source[key]!r}; it must be a whole number"
-            ) from None
-
-    standard = RouterPolicy()
-    log_fields = found.get("log_fields")
+        raise ValueError(f"promote_if is {promote!r:.200}; it must be an object")
     return replace(
         standard,
-        default_tier=str(found.get("default_tier") or standard.default_tier).lower(),
-        fallback_tier=str(found.get("fallback_tier") or standard.fallback_tier).lower(),
-        span_line_count_gte=number(promote, "span_line_count_gte", standard.span_line_count_gte),
-        schema_failures_gte=number(promote, "schema_failures_gte", standard.schema_failures_gte),
-        max_retries_per_span=number(found, "max_retries_per_span", retries),
-        log_fields=tuple(map(str, log_fields)) if isinstance(log_fields, list) else (),
+        default_tier=_tier(found, "default_tier", standard.default_tier),
+        fallback_tier=_tier(found, "fallback_tier", standard.fallback_tier),
+        span_line_count_gte=_count(promote, "span_line_count_gte", standard.span_line_count_gte),
+        schema_failures_gte=_count(promote, "schema_failures_gte", standard.schema_failures_gte),
+        max_retries_per_span=_count(found, "max_retries_per_span", retries),
+        log_fields=_fields(found.get("log_fields")),
     )
+
+
+def _tier(found: Mapping[str, Any], key: str, default: str) -> str:
+    value = str(found.get(key) or default)
+    if len(value) > MAX_WORD:
+        raise ValueError(f"{key} is {shown(value)}; it must have at most {MAX_WORD} characters")
+    return value.lower()
+
+
+def _count(found: Mapping[str, Any], key: str, default: int) -> int:
+    try:
+        number = int(found.get(key) or default)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{key} is {found[key]!r:.200}; it must be a whole number") from None
+    if abs(number) > MAX_NUMBER:
+        raise ValueError(f"{key} is {shown(found[key])}; it must be at most {MAX_NUMBER}")
+    return number
+
+
+def _fields(listed: object) -> tuple[str, ...]:
+    names = tuple(map(str, listed)) if isinstance(listed, list) else ()
+    if len(names) > MAX_FIELDS or any(len(name) > MAX_WORD for name in names):
+        raise ValueError(
+            f"log_fields may be at most {MAX_FIELDS} names of at most {MAX_WORD} characters each"
+        )
+    return names
 
 
 def physical_cores() -> int:
@@ -164,28 +202,20 @@ def physical_cores() -> int:
     return len(siblings) or os.cpu_count() or 1
 
 
-def _yaml_mapping(path: Path) -> Mapping[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    import yaml  # only a repository with a preset file pays for it
-
-    try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if found is None:
-        return {}
-    if not isinstance(found, Mapping):
-        raise ConfigError(f"{path} holds a {type(found).__name__}; it must be a mapping")
-    return found
+def _name(key: str, value: object) -> str | None:
+    name = None if value is None else str(value)
+    if name and len(name) > MAX_NAME:
+        raise ValueError(f"{key} is {shown(name)}; it must have at most {MAX_NAME} characters")
+    return name
 
 
-def _name(value: object) -> str | None:
-    return None if value is None else str(value)
+def _scalar(key: str, value: object) -> str | float:
+    """Return what goes to the server as it is: a short text, or a number that JSON knows."""
+    if isinstance(value, str) and len(value) <= MAX_WORD:
+        return value
+    if isinstance(value, int | float) and math.isfinite(value) and abs(value) <= MAX_NUMBER:
+        return value
+    raise ValueError(f'{key} is {shown(value)}; it must be a number, a text such as "15m", or null')
 
 
 def _whole(value: object, default: int) -> int:
@@ -197,5 +227,6 @@ def _gpu_layers(value: object, num_gpu: str) -> int:
     if word in ("auto", "auto_full"):
         return ALL_LAYERS
     if word.startswith("auto_vram"):
-        return int(num_gpu) if num_gpu.isdecimal() else ALL_LAYERS
+        most = MAX_OPTION["num_gpu"]
+        return min(int(num_gpu[:9]), most) if num_gpu.isdecimal() else ALL_LAYERS
     return _whole(value, 64)

@@ -90,6 +90,7 @@ class Run:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         settings, rules = parts.settings, parts.rules
+        self._search = settings.search
         lanes = _lanes(settings, rules)
         self._slots = max(1, sum(lane.slots for lane in lanes.lanes if lane.name))
         self._signature = signature(settings, lanes)
@@ -374,7 +375,9 @@ class Run:
         """Make one attempt; runs on a worker thread."""
         gate = CallGate(flight, self._inbox.put)
         try:
-            outcome = make(self._parts.builder, flight.job.span, prompt, flight.attempt, gate)
+            outcome = make(
+                self._parts.builder, flight.job.span, prompt, flight.attempt, gate, self._search
+            )
         except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
             self._inbox.put(Crashed(flight, error))
         else:

@@ -10,33 +10,34 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from llmc import destinations
 from llmc.backends.llamacpp import THREE_WAYS, packaged_model
 from llmc.chains import ChainEntry
 from llmc.config import Settings
 from llmc.errors import ConfigError
+from llmc.events import Destinations
 from llmc.hosts import Host, reachable
-from llmc.places import is_this_machine
-from llmc.presets import RouterPolicy, TierPreset
+from llmc.presets import NO_LIMIT, RouterPolicy, TierPreset
 from llmc.transport import address
 
-_UNLIMITED = 2**62
 _LOCAL_TIERS = ("7b", "14b")
-_NOTHING_LEAVES = "privacy   nothing leaves this machine"
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The settings with every "auto" settled, and the lines that say so to the user."""
+    """The settings with every "auto" settled, the lines that say so to the user, and where to."""
 
     settings: Settings
     lines: tuple[str, ...]
+    destinations: Destinations
 
 
 def select(settings: Settings) -> Selection:
     """Settle what a run uses; asks each Ollama host once whether it is there.
 
-    Raises ConfigError if there is nothing to use.
+    Raises UntrustedError before any is asked, ConfigError if there is nothing to use.
     """
+    settings.require_trust()
     if settings.backend == "embedded":
         return _embedded(settings, "as asked")
     if settings.backend == "gateway":
@@ -58,25 +59,18 @@ def _embedded(settings: Settings, why: str) -> Selection:
         f"backend   {path.stem} in this process (llama.cpp): {why}",
         "          a very small model, here so that everything can be tried at once;",
         "          for summaries worth keeping, use a bigger one (see README)",
-        _NOTHING_LEAVES,
     ]
-    return Selection(_local_only(replace(settings, backend="embedded")), tuple(lines))
+    return _settled(_local_only(replace(settings, backend="embedded")), lines)
 
 
 def _gateway(settings: Settings) -> Selection:
     gateway = settings.gateway
     if gateway.program:
-        lines = [f"backend   gateway program {gateway.program}, model {gateway.label}"]
-        lines.append(_privacy([], [str(gateway.program)]))
-    elif gateway.endpoint:
-        lines = [f"backend   gateway {address(gateway.endpoint.url)}, {gateway.endpoint.model}"]
-        lines.append(_privacy([gateway.endpoint.url]))
+        line = f"backend   gateway program {gateway.program}, model {gateway.label}"
     else:
-        raise ConfigError(
-            "--backend gateway: no gateway is configured; set OPENAI_BASE_URL or OPENAI_API_KEY, "
-            "GEMINI_API_KEY, or AZURE_OPENAI_ENDPOINT, _KEY and _DEPLOYMENT, or use --gateway-path"
-        )
-    return Selection(settings, tuple(lines))
+        server = gateway.server()
+        line = f"backend   gateway {address(server.url)}, {server.model}"
+    return _settled(settings, [line])
 
 
 def _ollama(settings: Settings) -> Selection:
@@ -101,21 +95,18 @@ def _ollama_found(settings: Settings, there: list[Host]) -> Selection:
         + ("" if host in there else ": does not answer now")
         for host in settings.hosts
     ]
-    presets, keyed = settings.presets, settings.gateway.configured
+    presets, gateway = settings.presets, settings.gateway
     models = [f"{tier}: {_model(presets[tier], settings)}" for tier in _LOCAL_TIERS]
     lines.append(f"models    {', '.join(models)}")
     settings = without_unasked_cloud(settings)
-    program = settings.gateway.program if settings.backend == "auto" else None
-    if program:
-        lines.append(f"          nano: gateway program {program}, model {settings.gateway.label}")
-    elif keyed:
+    if gateway.program and settings.backend == "auto":
+        lines.append(f"          nano: gateway program {gateway.program}, model {gateway.label}")
+    elif gateway.configured or gateway.trouble:
         lines.append(
             "          no cloud: a key is set, but only --backend gateway or a chain entry "
             "in llmc.toml makes use of it"
         )
-    settings = _noting_down(settings, settings.hosts, there)
-    urls = [host.url for host in settings.hosts]
-    return Selection(settings, (*lines, _privacy(urls, [str(program)] if program else [])))
+    return _settled(_noting_down(settings, settings.hosts, there), lines)
 
 
 def _chain(settings: Settings) -> Selection:
@@ -136,24 +127,27 @@ def _chain(settings: Settings) -> Selection:
     if not there and not others:
         tried = _named((*hosts, *shared))
         raise ConfigError(f"no host of the chain answers; tried {tried}")
-    lines, urls, programs = [], [host.url for host in shared], []
+    lines = []
     for entry in settings.chain:
-        place, url = _place(entry, settings)
         down = entry.provider == "ollama" and entry.url and Host(entry.name, entry.url) not in there
         lines.append(
             f"backend   {entry.routing_tier}: {entry.name} ({entry.provider}, "
-            f"{entry.model or 'default model'}{place})" + (": does not answer now" if down else "")
+            f"{entry.model or 'default model'}{_place(entry, settings)})"
+            + (": does not answer now" if down else "")
         )
-        urls += [url] if url else []
-        programs += [entry.command] if entry.command and entry.provider == "command" else []
     for host in shared:
         tiers = f"{', '.join(uncovered)}: " if uncovered else ""
         lines.append(
             f"backend   {tiers}Ollama {host.label} ({address(host.url)})"
             + ("" if host in there else ": does not answer now")
         )
-    settings = _noting_down(settings, (*hosts, *shared), there)
-    return Selection(settings, (*lines, _privacy(urls, programs)))
+    lines += [f"          {sentence}" for sentence in settings.passed_over]
+    return _settled(_noting_down(settings, (*hosts, *shared), there), lines)
+
+
+def _settled(settings: Settings, lines: Iterable[str]) -> Selection:
+    where = destinations.of(settings)
+    return Selection(settings, (*lines, *destinations.lines(where)), where)
 
 
 def _noting_down(settings: Settings, asked: Iterable[Host], there: list[Host]) -> Settings:
@@ -171,17 +165,15 @@ def _filled(chain: tuple[ChainEntry, ...], uncovered: Iterable[str]) -> tuple[Ch
     )
 
 
-def _place(entry: ChainEntry, settings: Settings) -> tuple[str, str | None]:
+def _place(entry: ChainEntry, settings: Settings) -> str:
+    """Say where an entry's requests go. Raises ConfigError if it needs a gateway and has none."""
     if entry.provider == "llamacpp":
-        return ", in this process", None
+        return ", in this process"
     if entry.provider == "command":
-        return f", program {entry.command}", None
-    if entry.url:
-        return f", {address(entry.url)}", entry.url
-    endpoint = settings.gateway.endpoint
-    if entry.provider == "openai" and endpoint:
-        return f", {address(endpoint.url)}", endpoint.url
-    return "", None
+        return f", program {entry.command}"
+    if entry.provider == "openai":
+        return f", {address(entry.url or settings.gateway.server().url)}"
+    return f", {address(entry.url)}" if entry.url else ""
 
 
 def _answering(settings: Settings, hosts: Iterable[Host]) -> list[Host]:
@@ -213,9 +205,9 @@ def _local_only(settings: Settings) -> Settings:
     router = replace(
         settings.router,
         policy=policy,
-        token_limit=_UNLIMITED,
-        node_limit=_UNLIMITED,
-        depth_limit=_UNLIMITED,
+        token_limit=NO_LIMIT,
+        node_limit=NO_LIMIT,
+        depth_limit=NO_LIMIT,
     )
     return replace(settings, router=router)
 
@@ -226,10 +218,3 @@ def _model(preset: TierPreset, settings: Settings) -> str:
 
 def _named(hosts: Iterable[Host]) -> str:
     return ", ".join(f"{host.label} ({address(host.url)})" for host in hosts)
-
-
-def _privacy(urls: Iterable[str], programs: Iterable[str] = ()) -> str:
-    away = sorted({address(url) for url in urls if not is_this_machine(url)})
-    told = [f"sent to {', '.join(away)}"] if away else []
-    told += [f"given to the program {', '.join(dict.fromkeys(programs))}"] if programs else []
-    return f"privacy   your code is {' and '.join(told)}" if told else _NOTHING_LEAVES

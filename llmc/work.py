@@ -192,7 +192,7 @@ class _IgnoredPaths:
     """Remembers which paths are ignored; git is asked once for each."""
 
     def __init__(self, settings: Settings) -> None:
-        self._ignored = Ignored(settings.repo, settings.exclude)
+        self._ignored = Ignored(settings.repo, settings.exclude, settings.environ)
         self._known: dict[str, bool] = {}
 
     def covers(self, span: Span, page: Sequence[Span]) -> bool:

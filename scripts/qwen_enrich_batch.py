@@ -25,15 +25,29 @@ from llmc.backends.command import CommandBackend
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
 from llmc.chains import ChainEntry
-from llmc.config import Endpoint, Flags, GatewaySettings, Settings, load_settings
+from llmc.config import Flags, Settings, load_settings
+from llmc.destinations import cloud_models, exposed, lines
+from llmc.documents import POLICY_FILE
 from llmc.errors import ConfigError, LlmcError, classify_failure
-from llmc.events import Event, FileGone, RunFinished, SpanEnriched, SpanFailed, Warned
+from llmc.events import (
+    Destinations,
+    Event,
+    FileGone,
+    RunFinished,
+    SpanEnriched,
+    SpanFailed,
+    SpanStarted,
+    Warned,
+)
+from llmc.gateways import Endpoint, GatewaySettings
 from llmc.gpu import GpuSampler, is_local
 from llmc.hosts import DEFAULT_URL, Host, reachable
 from llmc.ledger import save_refused_reply
 from llmc.models import Attempt, Enrichment
-from llmc.presets import TierPreset, preset_for, read_policy
+from llmc.presets import TIERS, TierPreset, preset_for, read_policy
+from llmc.programs import SearchPath
 from llmc.reply import read
+from llmc.settings_files import read_file
 from llmc.text import place, plain, unbroken
 from llmc.transport import Client, address
 from llmc.work import EXCERPT_CHARS, Rules
@@ -78,11 +92,13 @@ class _GatewayBackendAdapter:
         gateway: GatewaySettings,
         *,
         cwd: Path,
+        search: SearchPath,
         client: Client,
     ) -> None:
         self._config = config
         self._gateway = gateway
         self._cwd = cwd
+        self._search = search
         self._client = client
 
     @property
@@ -99,25 +115,24 @@ class _GatewayBackendAdapter:
         """Make one attempt: one process, or one HTTP call."""
         backend: CommandBackend | OpenAIBackend
         policy = CallPolicy(timeout=self._gateway.timeout, require_summary=False)
-        if self._gateway.program:
+        if program := self._gateway.program:
+            if program.is_file() and not (self._cwd / program).is_file():
+                program = program.absolute()  # it is only where the caller stands
             backend = CommandBackend(
                 self._config,
-                str(self._gateway.program),
+                str(program),
                 self._gateway,
                 cwd=self._cwd,
+                search=self._search,
                 policy=policy,
                 cancellation=self._client.cancellation,
             )
-        elif self._gateway.endpoint:
-            backend = OpenAIBackend(
-                self._config, self._gateway.endpoint, policy=policy, client=self._client
-            )
         else:
-            raise BackendError(
-                "no gateway is configured; use --gateway-path, or set GEMINI_API_KEY, "
-                "OPENAI_BASE_URL or AZURE_OPENAI_ENDPOINT, _KEY and _DEPLOYMENT",
-                failure_type="runtime",
-            )
+            try:
+                server = self._gateway.server()
+            except ConfigError as error:
+                raise BackendError(str(error), failure_type="runtime") from None
+            backend = OpenAIBackend(self._config, server, policy=policy, client=self._client)
         return backend.generate(prompt, item=item)
 
 
@@ -137,6 +152,7 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
     the tier configures the adapter: model, options, keep_alive and, if it has one, the url.
     """
     settings: Settings = getattr(args, "settings", None) or load_settings(repo_root, _flags(args))
+    settings.require_trust(driver=True)
     client: Client = getattr(args, "client", None) or Client()
     presets = PRESET_CACHE.setdefault(Path(repo_root), settings.presets)
     preset = preset_for(presets, tier_for_attempt)
@@ -198,11 +214,13 @@ def _gateway_adapter(
             entry.model or gateway.label,
             gateway.label,
             settings.key(entry),
+            key_name=entry.api_key_env or "",
         )
         gateway = replace(gateway, endpoint=endpoint)
-    elif entry and gateway.endpoint and (key := settings.key(entry)):
-        gateway = replace(gateway, endpoint=replace(gateway.endpoint, key=key))
-    return _GatewayBackendAdapter(config, gateway, cwd=repo, client=client)
+    elif entry and gateway.endpoint:
+        key = settings.key(entry)
+        gateway = replace(gateway, endpoint=gateway.signed(entry.api_key_env, key))
+    return _GatewayBackendAdapter(config, gateway, cwd=repo, search=settings.search, client=client)
 
 
 class _DriverBuilder:
@@ -242,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(f"{repo} is not a git repository: it has no .git")
         return 1
     try:
-        read_policy(repo, args.retries)
+        read_policy(read_file(repo, POLICY_FILE), args.retries)
     except ConfigError as error:
         _complain(str(error))
         return 1
@@ -262,6 +280,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(repo: Path, args: argparse.Namespace) -> int:
     PRESET_CACHE.clear()
     settings = replace(load_settings(repo, _flags(args)), concurrency=1)
+    if not args.dry_run:
+        settings.require_trust(driver=True)
+    for sentence in settings.passed_over:
+        _complain(sentence)
     args.settings, args.client = settings, Client()
     if settings.health_check and not reachable(settings.hosts, settings.health_timeout):
         tried = ", ".join(f"{host.label} ({address(host.url)})" for host in settings.hosts)
@@ -282,13 +304,59 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
             _say(f"--- {place(span)} [{tier}]")
             print(plain(prompt.replace("\r\n", "\n")))
         return 0
-    report = engine.enrich(
-        repo, settings, hooks=(_print_event,), builder=_DriverBuilder(settings, args), rules=rules
-    )
+    hooks = (_Announcement(_destinations(settings)), _print_event)
+    builder = _DriverBuilder(settings, args)
+    report = engine.enrich(repo, settings, hooks=hooks, builder=builder, rules=rules)
     if report.stopped:
         _complain(report.stopped)
         return 2
     return 130 if report.interrupted else 0
+
+
+def _destinations(settings: Settings) -> Destinations:
+    """Return where a run may take code, by the entries that its adapters go by.
+
+    Raises ConfigError if it may need the built-in gateway, and the variables name several.
+    """
+    policy, gateway = settings.router.policy, settings.gateway
+    urls: list[str] = []
+    models: list[str | None] = []
+    programs: list[str] = []
+    for tier in dict.fromkeys((*TIERS, policy.default_tier, policy.fallback_tier)):
+        entry = next(iter(settings.entries(tier)), None)
+        if settings.backend == "gateway" or (settings.backend == "auto" and tier == "nano"):
+            if settings.backend == "auto" and not settings.router.reaches_cloud:
+                continue
+            if gateway.program:
+                programs.append(str(gateway.program))
+            elif entry and entry.url:
+                urls.append(entry.url)
+            elif gateway.endpoint or gateway.trouble:
+                urls.append(gateway.server().url)
+        else:
+            urls += [entry.url] if entry and entry.url else [host.url for host in settings.hosts]
+            preset = preset_for(settings.presets, tier).model
+            models.append((entry and entry.model) or preset or settings.ollama_model)
+    hosts = tuple(dict.fromkeys(map(address, urls)))
+    return Destinations(
+        hosts,
+        tuple(dict.fromkeys(programs)),
+        cloud_models=cloud_models(models),
+        exposed=exposed(settings, hosts),
+    )
+
+
+class _Announcement:
+    """Says on standard error where code goes, once, before the first call."""
+
+    def __init__(self, where: Destinations) -> None:
+        self._where: Destinations | None = where
+
+    def __call__(self, event: Event) -> None:
+        if self._where and isinstance(event, SpanStarted):
+            for line in lines(self._where):
+                _complain(line)
+            self._where = None
 
 
 def _print_event(event: Event) -> None:
@@ -341,9 +409,11 @@ def _flags(args: argparse.Namespace) -> Flags:
         fallback_model=getattr(args, "fallback_model", None),
         gateway_path=getattr(args, "gateway_path", None),
         gateway_timeout=getattr(args, "gateway_timeout", 300.0),
+        whole_environ=True,
         schema_version=getattr(args, "schema_version", "enrichment.v1"),
         log=getattr(args, "log", None),
         verbose=getattr(args, "verbose", False),
+        trust=getattr(args, "trust", False),
     )
 
 
@@ -378,6 +448,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("auto", "7b", "14b", "nano"),
         help="default: $ROUTER_DEFAULT_TIER, else auto",
     )
+    add("--trust", action="store_true", help="take the repository's settings as your own word")
     add("--max-tokens-headroom", type=int, help="default: $ROUTER_MAX_TOKENS_HEADROOM, else 4000")
     return parser
 

@@ -15,7 +15,6 @@ from llmc.backends.command import CommandBackend
 from llmc.backends.llamacpp import LlamaCppBackend, packaged_model
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
-from llmc.config import Endpoint, GatewaySettings
 from llmc.errors import (
     BackendError,
     ConfigError,
@@ -23,8 +22,10 @@ from llmc.errors import (
     HostUnreachableError,
     RateLimitedError,
 )
+from llmc.gateways import Endpoint, GatewaySettings
 from llmc.models import Span
 from llmc.presets import TierPreset
+from llmc.programs import SearchPath
 from llmc.reply import schema
 from llmc.testing import faults
 from llmc.testing.gateway import GatewayReply, gateway_calls, write_gateway
@@ -64,8 +65,9 @@ def command(program, tmp_path, *, model=None, timeout=20, environ=None):
     return CommandBackend(
         BackendConfig("gateway", "command", model=model),
         str(program),
-        GatewaySettings(environ={**os.environ, **(environ or {})}),
+        GatewaySettings(environ={**os.environ, **(environ or {})}, label="mine"),
         cwd=tmp_path,
+        search=SearchPath.of(os.environ),
         policy=CallPolicy(timeout=timeout),
         cancellation=Cancellation(),
     )
@@ -292,14 +294,12 @@ def test_a_gateway_without_an_answer_is_a_runtime_failure(fault):
 
 def test_a_program_gets_the_prompt_and_its_answer_is_read(tmp_path):
     program = write_gateway(tmp_path / "gateway")
-    result, meta = command(program, tmp_path, environ={"GEMINI_MODEL": "g"}).generate(
-        PROMPT, item=ITEM
-    )
+    result, meta = command(program, tmp_path).generate(PROMPT, item=ITEM)
     [call] = gateway_calls(program)
     assert result.summary_120w
     assert call.prompt == str(PROMPT)
     assert "--api" in call.argv
-    assert (meta["backend"], meta["model"]) == ("gateway", "g")
+    assert (meta["backend"], meta["model"]) == ("gateway", "mine")
 
 
 def test_a_model_in_the_config_replaces_gemini_model_for_that_call_only(tmp_path):
@@ -336,13 +336,10 @@ def test_a_program_that_hangs_is_ended_by_its_timeout(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["gateway", "bin/gateway"])
-@pytest.mark.parametrize("place", ["repository", "elsewhere"])
-def test_a_relative_program_is_found_in_the_repository_or_where_one_stands(
-    tmp_path, monkeypatch, name, place
-):
+def test_a_relative_program_is_found_in_the_repository(tmp_path, monkeypatch, name):
     for folder in ("repository", "elsewhere"):
         (tmp_path / folder / "bin").mkdir(parents=True)
-    program = write_gateway(tmp_path / place / name)
+    program = write_gateway(tmp_path / "repository" / name)
     monkeypatch.chdir(tmp_path / "elsewhere")
     command(name, tmp_path / "repository").generate(PROMPT, item=ITEM)
     assert len(gateway_calls(program)) == 1

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from llmc.chains import ChainEntry, EnrichmentTable, read_table
+from llmc.documents import CONFIG_FILE
 from llmc.errors import ConfigError
+from llmc.settings_files import read_file
 
 FULL = """
 [enrichment]
@@ -33,6 +35,10 @@ options = { num_ctx = 8192 }
 """
 
 
+def table(repo: Path, chain_json: str = "") -> EnrichmentTable:
+    return read_table(read_file(repo, CONFIG_FILE), chain_json)
+
+
 def toml(repo: Path, text: str) -> Path:
     path = repo / "llmc.toml"
     path.write_text(text, encoding="utf-8")
@@ -49,7 +55,7 @@ def names(entries: tuple[ChainEntry, ...]) -> list[str]:
 
 def refusal(repo: Path, chain_json: str = "") -> str:
     with pytest.raises(ConfigError) as caught:
-        read_table(repo, chain_json)
+        table(repo, chain_json)
     return str(caught.value)
 
 
@@ -60,12 +66,12 @@ def refusal(repo: Path, chain_json: str = "") -> str:
 def test_nothing_configured_means_no_chains(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         toml(tmp_path, text)
-    assert read_table(tmp_path) == EnrichmentTable()
+    assert table(tmp_path) == EnrichmentTable()
 
 
 def test_every_documented_key_of_an_entry_is_read(tmp_path: Path) -> None:
     toml(tmp_path, FULL)
-    assert read_table(tmp_path).entries == (
+    assert table(tmp_path).entries == (
         ChainEntry(
             name="attic-7b",
             chain="default",
@@ -95,7 +101,7 @@ def test_every_documented_key_of_the_table_is_read(
     tmp_path: Path, attribute: str, value: object
 ) -> None:
     toml(tmp_path, FULL)
-    assert getattr(read_table(tmp_path), attribute) == value
+    assert getattr(table(tmp_path), attribute) == value
 
 
 @pytest.mark.parametrize(
@@ -115,7 +121,7 @@ def test_every_documented_key_of_the_table_is_read(
 )
 def test_an_entry_needs_only_its_name(tmp_path: Path, attribute: str, value: object) -> None:
     toml(tmp_path, entry('name = "a"'))
-    assert getattr(read_table(tmp_path).entries[0], attribute) == value
+    assert getattr(table(tmp_path).entries[0], attribute) == value
 
 
 @pytest.mark.parametrize(
@@ -131,13 +137,13 @@ def test_an_entry_needs_only_its_name(tmp_path: Path, attribute: str, value: obj
 )
 def test_each_provider_word_is_accepted(tmp_path: Path, word: str, provider: str) -> None:
     toml(tmp_path, entry('name = "a"', f'provider = "{word}"', 'command = "cat"'))
-    assert read_table(tmp_path).entries[0].provider == provider
+    assert table(tmp_path).entries[0].provider == provider
 
 
 @pytest.mark.parametrize("tier", ["7b", "14b", "nano"])
 def test_each_routing_tier_is_accepted(tmp_path: Path, tier: str) -> None:
     toml(tmp_path, entry('name = "a"', f'routing_tier = "{tier}"'))
-    assert read_table(tmp_path).entries[0].routing_tier == tier
+    assert table(tmp_path).entries[0].routing_tier == tier
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("-1", -1), ('"5m"', "5m")])
@@ -145,19 +151,19 @@ def test_keep_alive_may_be_a_number_or_a_duration(
     tmp_path: Path, text: str, value: int | str
 ) -> None:
     toml(tmp_path, entry('name = "a"', f"keep_alive = {text}"))
-    found = read_table(tmp_path).entries[0].keep_alive
+    found = table(tmp_path).entries[0].keep_alive
     assert found == value
     assert type(found) is type(value)
 
 
 def test_entries_keep_the_order_of_the_file(tmp_path: Path) -> None:
     toml(tmp_path, "".join(entry(f'name = "{name}"') for name in "cab"))
-    assert names(read_table(tmp_path).selected()) == ["c", "a", "b"]
+    assert names(table(tmp_path).selected()) == ["c", "a", "b"]
 
 
 def test_a_disabled_entry_is_not_selected(tmp_path: Path) -> None:
     toml(tmp_path, entry('name = "a"', "enabled = false") + entry('name = "b"'))
-    assert names(read_table(tmp_path).selected()) == ["b"]
+    assert names(table(tmp_path).selected()) == ["b"]
 
 
 def test_a_disabled_entry_is_still_checked(tmp_path: Path) -> None:
@@ -182,12 +188,12 @@ def test_one_chain_is_selected(
     tmp_path: Path, default: str, asked: str | None, expected: list[str]
 ) -> None:
     toml(tmp_path, f"[enrichment]\n{default}\n{TWO_CHAINS}")
-    assert names(read_table(tmp_path).selected(asked)) == expected
+    assert names(table(tmp_path).selected(asked)) == expected
 
 
 def test_a_key_of_the_table_that_is_unknown_is_noted(tmp_path: Path) -> None:
     toml(tmp_path, "[enrichment]\nzeal = 1\nconcurency = 4\nconcurrency = 2\n")
-    assert read_table(tmp_path).unknown == ("enrichment.concurency", "enrichment.zeal")
+    assert table(tmp_path).unknown == ("enrichment.concurency", "enrichment.zeal")
 
 
 # What is refused, and what the refusal names
@@ -318,7 +324,7 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 def test_a_cooldown_of_0_is_allowed(tmp_path: Path) -> None:
     toml(tmp_path, "[enrichment]\ncooldown_seconds = 0")
-    assert read_table(tmp_path).cooldown_seconds == 0
+    assert table(tmp_path).cooldown_seconds == 0
 
 
 # $ENRICH_CHAIN_JSON
@@ -333,7 +339,7 @@ FILE = (
 
 def chains(repo: Path, value: Any) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for one in read_table(repo, value if isinstance(value, str) else json.dumps(value)).entries:
+    for one in table(repo, value if isinstance(value, str) else json.dumps(value)).entries:
         found.setdefault(one.chain, []).append(one.name)
     return found
 
@@ -389,7 +395,7 @@ def test_the_variable_alone_is_enough(tmp_path: Path) -> None:
 
 def test_the_variable_leaves_the_rest_of_the_table_alone(tmp_path: Path) -> None:
     toml(tmp_path, FULL)
-    assert read_table(tmp_path, '[{"name": "n"}]').concurrency == 2
+    assert table(tmp_path, '[{"name": "n"}]').concurrency == 2
 
 
 @pytest.mark.parametrize(

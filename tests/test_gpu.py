@@ -21,9 +21,12 @@ echo "$(wc -l < "{log}"), 7000"
 """
 
 PRELUDE = """
-import json, sys, threading, time
+import functools, json, os, sys, threading, time
 from contextlib import ExitStack
-from llmc.gpu import GpuSampler
+from llmc import gpu
+from llmc.programs import SearchPath
+
+GpuSampler = functools.partial(gpu.GpuSampler, SearchPath.of(os.environ))
 
 def until_asked(times, *samplers):
     deadline = time.monotonic() + 30

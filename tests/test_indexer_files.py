@@ -134,10 +134,9 @@ def test_a_folder_without_git_is_a_config_error_that_says_what_to_do(tmp_path: P
         source_files(tmp_path)
 
 
-def test_a_machine_without_git_is_told_so(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(repo))
+def test_a_machine_without_git_is_told_so(repo: Path) -> None:
     with pytest.raises(ConfigError, match=r"git is needed .*install it"):
-        source_files(repo)
+        source_files(repo, environ={"PATH": str(repo)})
 
 
 def test_ignored_takes_all_three_rules_together(repo: Path) -> None:

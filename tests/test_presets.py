@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from llmc.documents import POLICY_FILE, PRESET_FILE
 from llmc.errors import ConfigError
 from llmc.presets import (
     RouterPolicy,
@@ -18,6 +19,7 @@ from llmc.presets import (
     read_policy,
     read_presets,
 )
+from llmc.settings_files import read_file
 
 SMALL_MODEL = "qwen2.5:7b-instruct-q4_K_M"
 LARGE_MODEL = "qwen2.5:14b-instruct-q4_K_M"
@@ -27,21 +29,21 @@ def presets(repo: Path, text: str, num_gpu: str = "") -> dict[str, TierPreset]:
     path = repo / "presets/enrich_7b_ollama.yaml"
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    return read_presets(repo, num_gpu)
+    return read_presets(read_file(repo, PRESET_FILE), num_gpu)
 
 
 def policy(repo: Path, text: str, retries: int = 5) -> RouterPolicy:
     path = repo / "router/policy.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    return read_policy(repo, retries)
+    return read_policy(read_file(repo, POLICY_FILE), retries)
 
 
 # Presets
 
 
 def test_without_a_file_the_small_preset_has_the_defaults(tmp_path: Path) -> None:
-    assert read_presets(tmp_path)["7b"] == TierPreset(
+    assert read_presets(None)["7b"] == TierPreset(
         "7b",
         SMALL_MODEL,
         "15m",
@@ -50,7 +52,7 @@ def test_without_a_file_the_small_preset_has_the_defaults(tmp_path: Path) -> Non
 
 
 def test_without_a_file_the_large_preset_is_derived_from_the_defaults(tmp_path: Path) -> None:
-    assert read_presets(tmp_path)["14b"] == TierPreset(
+    assert read_presets(None)["14b"] == TierPreset(
         "14b",
         LARGE_MODEL,
         "15m",
@@ -60,7 +62,7 @@ def test_without_a_file_the_large_preset_is_derived_from_the_defaults(tmp_path: 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "{}\n", "---\n", "other: 1\n"])
 def test_a_file_that_says_nothing_gives_the_defaults(tmp_path: Path, text: str) -> None:
-    assert presets(tmp_path, text) == read_presets(tmp_path / "absent")
+    assert presets(tmp_path, text) == read_presets(None)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_without_a_top_level_kv_type_none_is_sent(tmp_path: Path, text: str) -> 
     ("tier", "preset"), [("7b", "7b"), ("14b", "14b"), ("nano", "7b"), ("other", "7b"), ("", "7b")]
 )
 def test_only_tier_14b_runs_on_the_14b_preset(tmp_path: Path, tier: str, preset: str) -> None:
-    assert preset_for(read_presets(tmp_path), tier).name == preset
+    assert preset_for(read_presets(None), tier).name == preset
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,7 @@ def test_a_preset_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     presets(tmp_path, "")
     (tmp_path / "presets/enrich_7b_ollama.yaml").write_bytes(b"model: \xff\xfe")
     with pytest.raises(ConfigError):
-        read_presets(tmp_path)
+        read_file(tmp_path, PRESET_FILE)
 
 
 def test_physical_cores_are_at_most_the_logical_ones() -> None:
@@ -234,7 +236,7 @@ def test_physical_cores_are_at_most_the_logical_ones() -> None:
 
 
 def test_without_a_file_the_policy_ignores_the_retries_flag(tmp_path: Path) -> None:
-    assert read_policy(tmp_path, 7) == RouterPolicy("7b", "14b", 100, 2, 3, ())
+    assert read_policy(None, 7) == RouterPolicy("7b", "14b", 100, 2, 3, ())
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from llmc.backends import BackendConfig, CallPolicy
 from llmc.backends.llamacpp import packaged_model
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import Dialect, OpenAIBackend, _without
-from llmc.config import Endpoint
 from llmc.errors import BackendError, RateLimitedError
+from llmc.gateways import Endpoint
 from llmc.models import Span
 from llmc.presets import TierPreset
 from llmc.testing import faults

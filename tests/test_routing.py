@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from llmc.config import Flags, load_settings
+from llmc.documents import POLICY_FILE
 from llmc.errors import ConfigError
 from llmc.models import SpanMetrics
 from llmc.presets import RouterPolicy, RouterSettings, read_policy
@@ -28,6 +29,7 @@ from llmc.routing import (
     start,
     start_tier,
 )
+from llmc.settings_files import read_file
 
 R, P, T, V = "runtime", "parse", "truncation", "validation"
 BROKEN = (P, T)
@@ -238,11 +240,11 @@ def repo(tmp_path: Path) -> Path:
 def policy_of(repo: Path, written: object, retries: int = 5) -> RouterPolicy:
     (repo / "router").mkdir()
     (repo / "router/policy.json").write_text(json.dumps(written), encoding="utf-8")
-    return read_policy(repo, retries)
+    return read_policy(read_file(repo, POLICY_FILE), retries)
 
 
 def test_without_a_policy_file_the_standard_policy_holds(repo: Path) -> None:
-    assert read_policy(repo, 9) == RouterPolicy("7b", "14b", 100, 2, 3)
+    assert read_policy(read_file(repo, POLICY_FILE), 9) == RouterPolicy("7b", "14b", 100, 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +278,7 @@ def test_a_policy_file_that_is_not_json_is_a_config_error(repo: Path) -> None:
     (repo / "router").mkdir()
     (repo / "router/policy.json").write_text("{default_tier: 7b", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"policy\.json"):
-        read_policy(repo, 3)
+        read_policy(read_file(repo, POLICY_FILE), 3)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from typing import Any
 from llmc.backends._base import AttemptCascade, BackendConfig, CallPolicy, count
 from llmc.cascade import BackendAdapter, BackendCascade
 from llmc.chains import ChainEntry, begun_at
-from llmc.config import Endpoint, Settings
+from llmc.config import Settings
 from llmc.errors import ConfigError
+from llmc.gateways import Endpoint, GatewaySettings
 from llmc.models import Attempt
 from llmc.presets import TierPreset, preset_for
 from llmc.transport import Client
@@ -27,9 +28,13 @@ CONNECT_TIMEOUT_SEC = 10.0
 
 
 class CascadeBuilder:
-    """Builds the cascade of each attempt from the settings; shares what is costly to make."""
+    """Builds the cascade of each attempt from the settings; shares what is costly to make.
+
+    Raises UntrustedError for settings with anything in them that the user has not allowed.
+    """
 
     def __init__(self, settings: Settings, policy: CallPolicy) -> None:
+        settings.require_trust()
         self.settings = settings
         self.policy = policy
         self._client = Client(connect_timeout=CONNECT_TIMEOUT_SEC)
@@ -98,13 +103,9 @@ class CascadeBuilder:
         if selected == "gateway":
             gateway = self.settings.gateway
             if gateway.program:
-                return self._command(str(gateway.program), BackendConfig("gateway", "command"))
-            if gateway.endpoint is None:
-                raise ConfigError(
-                    "no gateway is configured; set OPENAI_BASE_URL or OPENAI_API_KEY, "
-                    "GEMINI_API_KEY, or AZURE_OPENAI_ENDPOINT, _KEY and _DEPLOYMENT"
-                )
-            endpoint = self._truthful(gateway.endpoint)
+                config = BackendConfig("gateway", "command")
+                return self._command(str(gateway.program), gateway, config)
+            endpoint = self._truthful(gateway.server())
             return self._openai(endpoint, BackendConfig("gateway", "openai"))
         label, url = self._host(attempt.host_index)
         config = BackendConfig(f"ollama-{label}", "ollama", tier=attempt.tier, url=url)
@@ -130,7 +131,8 @@ class CascadeBuilder:
         if entry.provider == "llamacpp":
             return self._llamacpp(entry.model, entry.options, config, entry.timeout_seconds)
         if entry.provider == "command":
-            return self._command(entry.command or "", config, entry.timeout_seconds)
+            gateway = self.settings.gateway_of(entry)
+            return self._command(entry.command or "", gateway, config, entry.timeout_seconds)
         return self._openai(self.endpoint(entry), config, entry.timeout_seconds)
 
     def endpoint(self, entry: ChainEntry) -> Endpoint:
@@ -138,15 +140,15 @@ class CascadeBuilder:
         key = self.settings.key(entry)
         if entry.url:
             model = entry.model or "default"
-            return Endpoint(f"{entry.url.rstrip('/')}/chat/completions", model, model, key)
-        known = self.settings.gateway.endpoint
-        if known is None:
+            url = f"{entry.url.rstrip('/')}/chat/completions"
+            return Endpoint(url, model, model, key, key_name=entry.api_key_env or "")
+        gateway = self.settings.gateway.for_model(entry.model)
+        try:
+            return self._truthful(gateway.signed(entry.api_key_env, key))
+        except ConfigError as error:
             raise ConfigError(
-                f"chain entry {entry.name!r} has no url, and the environment names no cloud "
-                "server; add url, or set GEMINI_API_KEY, OPENAI_API_KEY or AZURE_OPENAI_*"
-            )
-        endpoint = self.settings.gateway.for_model(entry.model).endpoint or known
-        return self._truthful(replace(endpoint, key=key) if key else endpoint)
+                f"chain entry {entry.name!r} has no url, so it asks the gateway: {error}"
+            ) from None
 
     @staticmethod
     def _truthful(endpoint: Endpoint) -> Endpoint:
@@ -185,16 +187,21 @@ class CascadeBuilder:
         )
 
     def _command(
-        self, program: str, config: BackendConfig, timeout: float | None = None
+        self,
+        program: str,
+        gateway: GatewaySettings,
+        config: BackendConfig,
+        timeout: float | None = None,
     ) -> BackendAdapter:
         from llmc.backends.command import CommandBackend
 
         return CommandBackend(
             config,
             program,
-            self.settings.gateway,
+            gateway,
             cwd=self.settings.repo,
-            policy=self.policy.with_timeout(timeout or self.settings.gateway.timeout),
+            search=self.settings.search,
+            policy=self.policy.with_timeout(timeout or gateway.timeout),
             cancellation=self._client.cancellation,
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import time
@@ -15,9 +14,10 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from llmc.backends._base import BackendConfig, CallPolicy, accept_from_gateway
-from llmc.config import GatewaySettings
 from llmc.errors import BackendError, ConfigError
+from llmc.gateways import GatewaySettings
 from llmc.models import Enrichment
+from llmc.programs import SearchPath
 from llmc.redaction import blot, secrets_in
 from llmc.transport import MAX_BODY_BYTES, Cancellation
 
@@ -29,21 +29,26 @@ CHUNK_BYTES = 65536
 
 
 class CommandBackend:
-    """One process per attempt, with the model of `config` as GEMINI_MODEL for that process only."""
+    """One process per attempt, with the model of `config` as GEMINI_MODEL for that process only.
 
-    def __init__(
+    `search` is where a bare name, and `node` for a .js file, are looked for.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a call is made of
         self,
         config: BackendConfig,
         program: str,
         gateway: GatewaySettings,
         *,
         cwd: Path,
+        search: SearchPath,
         policy: CallPolicy,
         cancellation: Cancellation,
     ) -> None:
         self._config = config
-        self._program = _located(program, cwd)
-        self._gateway = gateway
+        self._program = _located(program, search)
+        self._node = search.find("node")
+        self._gateway = gateway.for_model(config.model)
         self._cwd = cwd
         self._policy = policy
         self._cancellation = cancellation
@@ -58,24 +63,23 @@ class CommandBackend:
 
     def prepare(self) -> None:
         """Find out now whether the program can be started. Raises ConfigError."""
-        program = self._command()[0]
-        found = shutil.which(program, path=self._gateway.environ.get("PATH"))
-        if not found and not os.access(self._cwd / program, os.X_OK):
+        try:
+            program = self._command()[0]
+        except BackendError as error:
+            raise ConfigError(str(error)) from None
+        if not os.access(self._cwd / program, os.X_OK):
             raise ConfigError(f"gateway program {program!r} is not there, or not executable")
-        if not (self._cwd / self._program).exists() and not shutil.which(self._program):
+        if not (self._cwd / self._program).exists():
             raise ConfigError(f"gateway program {self._program!r} is not there")
 
     def generate(
         self, prompt: str, *, item: Mapping[str, Any]
     ) -> tuple[Enrichment, dict[str, Any]]:
         """Make one attempt: run the program once."""
-        environ = dict(self._gateway.environ)
-        if self._config.model:
-            environ["GEMINI_MODEL"] = self._config.model
-        text = self._run(prompt, environ)
+        text = self._run(prompt, self._gateway.environ)
         meta: dict[str, Any] = {
             "backend": "gateway",
-            "model": model_label(environ),
+            "model": self._gateway.label,
             "options": None,
         }
         result = accept_from_gateway(text, item, meta, require_summary=self._policy.require_summary)
@@ -112,7 +116,14 @@ class CommandBackend:
         return text
 
     def _command(self) -> list[str]:
-        command = ["node", self._program] if self._program.endswith(".js") else [self._program]
+        command = [self._program]
+        if self._program.endswith(".js"):
+            if self._node is None:
+                raise self._runtime(
+                    "cannot be started: there is no `node` on the PATH, where relative folders and "
+                    "those of the repository don't count"
+                )
+            command = [self._node, self._program]
         return [*command, "--api", *(["--debug"] if self._gateway.debug else [])]
 
     def _communicate(self, process: subprocess.Popen[bytes], prompt: bytes) -> tuple[bytes, bytes]:
@@ -206,19 +217,12 @@ class _Pipes:
             self._stdin.close()
 
 
-def model_label(environ: Mapping[str, str]) -> str:
-    """Return the model that a gateway call with this environment is recorded under."""
-    names = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_KEY", "AZURE_OPENAI_DEPLOYMENT")
-    if all(environ.get(name) for name in names):
-        return environ["AZURE_OPENAI_DEPLOYMENT"]
-    return environ.get("GEMINI_MODEL", "gemini")
+def _located(program: str, search: SearchPath) -> str:
+    """Return the program as it can be started in the repository, where a relative path belongs.
 
-
-def _located(program: str, cwd: Path) -> str:
-    """Return the program as it can be started in `cwd`, where a relative path belongs.
-
-    One that is only where the caller stands is taken from there; a bare name may be on the PATH.
+    A bare name means the program of that name on the PATH if there is one, as in a shell; a .js
+    file is none of those.
     """
-    if (cwd / program).is_file():
-        return program if "/" in program or program.endswith(".js") else f"./{program}"
-    return str(Path(program).absolute()) if Path(program).is_file() else program
+    if "/" in program or program.endswith(".js"):
+        return program
+    return search.find(program) or f"./{program}"

@@ -25,13 +25,13 @@ from llmc.backends._base import (
     retry_after,
 )
 from llmc.backends._stream import Guard, events, without_thoughts
-from llmc.config import Endpoint
 from llmc.errors import (
     BackendError,
     CredentialsError,
     HostUnreachableError,
     RateLimitedError,
 )
+from llmc.gateways import Endpoint
 from llmc.models import Enrichment
 from llmc.prompts import chat_messages, fit
 from llmc.reply import schema

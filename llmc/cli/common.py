@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmc.documents import MAX_SLOTS
 from llmc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from llmc.models import IndexReport
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-MAX_SLOTS = 256
 
 
 def common(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +57,40 @@ def repository(text: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"{text!r} cannot be entered: {error}") from error
     raise ConfigError(f"{start} is not a git repository; make it one with: git init")
+
+
+def gateway_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which gateway there is, and what its program gets."""
+    parser.add_argument("--gateway-path", metavar="PROGRAM", help="a program as the gateway")
+    parser.add_argument(
+        "--gateway-env",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a variable that the gateway program gets besides HOME, PATH and their like; may be "
+        "given more than once (also: $LLMC_GATEWAY_ENV, with commas)",
+    )
+    parser.add_argument(
+        "--gateway",
+        choices=("azure", "gemini", "openai"),
+        help="which cloud is the gateway, if variables of several are set (also: $LLMC_GATEWAY)",
+    )
+
+
+def gateway_program(named: str | None, repo: Path) -> str | None:
+    """Return the program that a flag names: one where the user stands goes before the repository's.
+
+    A bare name is looked for on the PATH first.
+    """
+    from llmc.config import environment
+    from llmc.programs import SearchPath
+
+    if named is None or not Path(named).is_file():
+        return named
+    is_bare = "/" not in named and not named.endswith(".js")
+    if is_bare and SearchPath.of(environment(), repo).find(named):
+        return named
+    return str(Path(named).absolute())
 
 
 def index_path(repo: str) -> Path:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmc.cli.common import common, console, print_json, repository
+from llmc.cli.common import (
+    common,
+    console,
+    gateway_flags,
+    gateway_program,
+    print_json,
+    repository,
+)
+from llmc.cli.trust import allowed
 from llmc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +32,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--backend", choices=("auto", "ollama", "gateway", "embedded"))
     parser.add_argument("--chain", metavar="NAME", help="the chain of llmc.toml to use")
-    parser.add_argument("--gateway-path", metavar="PROGRAM", help="a program as the gateway")
+    gateway_flags(parser)
     parser.add_argument("--no-trial", action="store_true", help="ask no model for a trial reply")
     parser.add_argument(
         "--trial-cloud",
@@ -34,10 +43,9 @@ def add(commands: Commands) -> None:
 
 def _doctor(args: argparse.Namespace) -> int:
     from llmc import doctor
-    from llmc.config import Flags
+    from llmc.config import Flags, load_settings
     from llmc.display import doctor_record, doctor_view
 
-    flags = Flags(backend=args.backend, chain=args.chain, gateway_path=args.gateway_path)
     trials = doctor.Trials(local=not args.no_trial, cloud=args.trial_cloud)
     try:
         repo = repository(args.repo)
@@ -45,6 +53,15 @@ def _doctor(args: argparse.Namespace) -> int:
         repo = Path(args.repo)
         if not repo.is_dir():
             raise
+    flags = Flags(
+        backend=args.backend,
+        chain=args.chain,
+        gateway_path=gateway_program(args.gateway_path, repo),
+        gateway=args.gateway,
+        gateway_env=tuple(args.gateway_env),
+    )
+    with suppress(ConfigError):  # which is a finding too
+        allowed(load_settings(repo, flags), flags, as_json=args.json)
     with console(quiet=args.json).status("looking; a trial reply can take a minute or two"):
         report = doctor.examine(repo, flags, trials=trials)
     if args.json:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmc.cli.common import (
@@ -12,6 +15,8 @@ from llmc.cli.common import (
     complain,
     console,
     count,
+    gateway_flags,
+    gateway_program,
     index_line,
     print_json,
     repository,
@@ -19,12 +24,13 @@ from llmc.cli.common import (
     slots,
     warn,
 )
+from llmc.cli.trust import allowed
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from llmc.cli.common import Commands
-    from llmc.config import Settings
+    from llmc.config import Flags, Settings
     from llmc.events import Event, EventHook
     from llmc.models import RunReport
     from llmc.selection import Selection
@@ -53,7 +59,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retries", type=attempts, default=3, metavar="N", help="attempts per span (default 3)"
     )
-    parser.add_argument("--gateway-path", metavar="PROGRAM", help="a program as the gateway")
+    gateway_flags(parser)
     parser.add_argument(
         "--slots",
         type=slots,
@@ -83,27 +89,19 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _enrich(args: argparse.Namespace) -> int:
-    from llmc import engine
-    from llmc.config import Flags, load_settings
+    from llmc import destinations, engine
+    from llmc.config import load_settings
+    from llmc.events import Destinations
     from llmc.models import RunReport
     from llmc.progress import RunDisplay, run_summary
+    from llmc.selection import select, without_unasked_cloud
     from llmc.stopping import Stop
 
-    flags = Flags(
-        backend=args.backend,
-        chain=args.chain,
-        limit=args.limit,
-        router=args.router,
-        start_tier=args.start_tier,
-        retries=args.retries,
-        gateway_path=args.gateway_path,
-        verbose=args.verbose,
-        slots=args.slots,
-        host_order=args.hosts,
-        host_patience=args.wait_for_hosts,
-        retry_failed=args.retry_failed,
-    )
-    settings = load_settings(repository(args.repo), flags)
+    repo = repository(args.repo)
+    flags = _settings_flags(args, repo)
+    settings = load_settings(repo, flags)
+    if not args.dry_run:
+        settings = allowed(settings, flags, as_json=args.json)
     screen = console(quiet=args.quiet or args.json)
     for warning in settings.warnings:
         complain(warning)
@@ -112,24 +110,28 @@ def _enrich(args: argparse.Namespace) -> int:
         say_skipped(indexed)
         line = f"index     {index_line(indexed, settings.index_path)}"
         screen.print(line, markup=False, soft_wrap=True)
-    from llmc.selection import select, without_unasked_cloud
-
     if args.dry_run:
         return _dry_run(without_unasked_cloud(settings), as_json=args.json)
     if not indexed.spans:
         screen.print("nothing to enrich: no file here holds a span of a language llmc knows")
         if args.json:
-            print_json(_run_record(RunReport(0, {}, 0, 0.0), []))
+            nowhere = destinations.record(Destinations())
+            print_json(_run_record(RunReport(0, {}, 0, 0.0), [], nowhere))
         return 0
     selection = select(settings)
     _announce(screen, selection)
     failures: list[dict[str, object]] = []
     stop = Stop()
     with RunDisplay(screen, verbose=args.verbose) as display, stop.on_signals():
-        hooks = (display, _collector(failures)) if args.json else (display,)
+        hooks: tuple[EventHook, ...] = (display,)
+        if args.json:
+            hooks = (_as_json, display, _collector(failures))
+        elif args.quiet:
+            hooks = (_in_words, display)
         report = engine.enrich(settings.repo, selection.settings, hooks=hooks, stop=stop)
     if args.json:
-        print_json(_run_record(report, failures))
+        where = destinations.record(selection.destinations)
+        print_json(_run_record(report, failures, where))
     else:
         console(stderr=False).print(run_summary(report), soft_wrap=True)
     if report.interrupted:
@@ -139,11 +141,52 @@ def _enrich(args: argparse.Namespace) -> int:
     return 1 if report.failed else 0
 
 
+def _settings_flags(args: argparse.Namespace, repo: Path) -> Flags:
+    from llmc.config import Flags
+
+    return Flags(
+        backend=args.backend,
+        chain=args.chain,
+        limit=args.limit,
+        router=args.router,
+        start_tier=args.start_tier,
+        retries=args.retries,
+        gateway_path=gateway_program(args.gateway_path, repo),
+        gateway=args.gateway,
+        gateway_env=tuple(args.gateway_env),
+        verbose=args.verbose,
+        slots=args.slots,
+        host_order=args.hosts,
+        host_patience=args.wait_for_hosts,
+        retry_failed=args.retry_failed,
+    )
+
+
 def _announce(console: Console, selection: Selection) -> None:
     from llmc.text import unbroken
 
     for line in selection.lines:
         console.print(unbroken(line), markup=False, soft_wrap=True)
+
+
+def _in_words(event: Event) -> None:
+    """Say where code goes, for people who want to hear nothing else."""
+    from llmc.destinations import lines
+    from llmc.events import Destinations
+    from llmc.text import unbroken
+
+    if isinstance(event, Destinations):
+        for line in lines(event):
+            print(unbroken(line), file=sys.stderr, flush=True)
+
+
+def _as_json(event: Event) -> None:
+    """Say where code goes, for programs, on a line of its own."""
+    from llmc.destinations import record
+    from llmc.events import Destinations
+
+    if isinstance(event, Destinations):
+        print(json.dumps(record(event)), file=sys.stderr, flush=True)
 
 
 def _dry_run(settings: Settings, *, as_json: bool) -> int:
@@ -165,8 +208,11 @@ def _dry_run(settings: Settings, *, as_json: bool) -> int:
     return 0
 
 
-def _run_record(report: RunReport, failures: list[dict[str, object]]) -> dict[str, object]:
+def _run_record(
+    report: RunReport, failures: list[dict[str, object]], where: dict[str, object]
+) -> dict[str, object]:
     return {
+        "destinations": where,
         "enriched": report.enriched,
         "failed": dict(report.failed),
         "left": report.left,

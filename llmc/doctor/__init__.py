@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from llmc.config import Flags, Settings, index_path, load_settings
+from llmc.config import Flags, Settings, environment, index_path, load_settings
 from llmc.doctor.configuration import examine_configuration
 from llmc.doctor.findings import Examined, Finding, Report, State, weigh
 from llmc.doctor.gateway import examine_endpoint
@@ -51,9 +51,11 @@ def examine(
     flags, repo = flags or Flags(), repo.resolve()
     try:
         settings = load_settings(repo, flags, environ)
+        settings.require_trust()
     except ConfigError as error:
         broken = Finding("configuration", "settings", "fail", str(error))
-        rest = [*examine_repository(repo, ""), *examine_index(index_path(repo, environ))]
+        looked = examine_repository(repo, "", environment(environ))
+        rest = [*looked, *examine_index(index_path(repo, environ))]
         return Report((broken, *rest), readable=False)
     plan, settled = _settled(settings)
     # Which of several chains was meant is for the user to say: nobody is asked in their name.
@@ -65,7 +67,7 @@ def examine(
         *plan,
         *weigh(places),
         *_gpu(settled, targets),
-        *examine_repository(settings.repo, settings.exclude),
+        *examine_repository(settings.repo, settings.exclude, settings.environ),
         *examine_index(settings.index_path),
     ]
     return Report(redacted(findings, secrets_of(settings)))
@@ -132,4 +134,4 @@ def _gpu(settings: Settings, targets: Sequence[Target]) -> list[Finding]:
         target.provider == "llamacpp" or (target.provider == "ollama" and is_local(target.place))
         for target in targets
     )
-    return [examine_gpu(settings.environ.get("PATH"))] if here else []
+    return [examine_gpu(settings.search)] if here else []

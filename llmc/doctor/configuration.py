@@ -11,12 +11,14 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from llmc.chains import CONFIG_FILE, EnrichmentTable, read_table
+from llmc.chains import EnrichmentTable, UserEntry, read_table
 from llmc.config import Flags, Settings
 from llmc.doctor.findings import Finding
 from llmc.doctor.targets import Target
+from llmc.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
+from llmc.gateways import CHOICE
 from llmc.hosts import DEFAULT_URL
-from llmc.presets import ALL_LAYERS, POLICY_FILE, PRESET_FILE, RouterSettings, preset_words
+from llmc.presets import ALL_LAYERS, RouterSettings, preset_words
 from llmc.transport import address
 
 SECTION = "configuration"
@@ -48,7 +50,13 @@ KNOWN = frozenset(
 )
 """Every variable of the two families that are llmc's own."""
 
-_CLOUD_KEYS = ("AZURE_OPENAI_KEY", "GEMINI_API_KEY", "OPENAI_API_KEY")
+_CLOUDS = {
+    "AZURE_OPENAI_KEY": (("AZURE_OPENAI_ENDPOINT",), ("AZURE_OPENAI_DEPLOYMENT",)),
+    "GEMINI_API_KEY": (("GEMINI_API_KEY",), ("GEMINI_MODEL",)),
+    "OPENAI_API_KEY": (("OPENAI_BASE_URL", "OPENAI_API_KEY"), ("OPENAI_MODEL", "GEMINI_MODEL")),
+}
+"""By the variable of its key, what a cloud's address and its model are named by."""
+
 _NUMBER = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*")
 
 
@@ -70,7 +78,7 @@ _Row = tuple[str, str, str]
 
 def _rows(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterator[_Row]:
     env = settings.environ
-    table = read_table(settings.repo, env.get("ENRICH_CHAIN_JSON", ""))
+    table = read_table(settings.files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
     ollama = [target for target in targets if target.provider == "ollama"]
     yield "backend", settings.backend, _origin((flags.backend, "--backend"))
     if settings.chain:
@@ -102,7 +110,7 @@ def _rows(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterat
         yield "excluded", settings.exclude, "$LLMC_RAG_EXCLUDE"
     index = ("LLMC_RAG_INDEX_PATH", "EMBEDDING_INDEX_PATH", "EMBEDDING_INDEX_NAME")
     yield "index", str(settings.index_path), _origin(*_variables(env, *index))
-    yield from _gateway(settings, targets)
+    yield from _gateway(settings, flags, targets)
     yield from _keys(settings, targets)
 
 
@@ -115,8 +123,7 @@ def _variables(env: Mapping[str, str], *names: str) -> list[tuple[object, str]]:
 
 
 def _chain(settings: Settings, flags: Flags, table: EnrichmentTable) -> _Row:
-    in_file = read_table(settings.repo).entries
-    from_file = all(entry in in_file for entry in settings.chain)
+    from_file = not any(isinstance(entry, UserEntry) for entry in settings.chain)
     origin = f"{CONFIG_FILE} enrichment.chain" if from_file else "$ENRICH_CHAIN_JSON"
     chosen = _origin(
         (flags.chain, "--chain"),
@@ -145,7 +152,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _presets(settings: Settings, used: Collection[str]) -> Iterator[_Row]:
-    words, env = preset_words(settings.repo), settings.environ
+    words, env = preset_words(settings.files.get(PRESET_FILE)), settings.environ
     for tier, key in (("7b", "model"), ("14b", "fallback_model")):
         preset = settings.presets[tier]
         if preset.model is None:
@@ -197,11 +204,10 @@ def _policy(settings: Settings) -> Iterator[_Row]:
         f"{policy.max_retries_per_span} attempts per span, promote to {policy.fallback_tier} "
         f"after {policy.schema_failures_gte} refused replies"
     )
-    there = (settings.repo / POLICY_FILE).exists()
-    yield "policy", value, _origin((there, str(POLICY_FILE)))
+    yield "policy", value, _origin((POLICY_FILE in settings.files, POLICY_FILE))
 
 
-def _gateway(settings: Settings, targets: Sequence[Target]) -> Iterator[_Row]:
+def _gateway(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterator[_Row]:
     gateway, env = settings.gateway, settings.environ
     if gateway.program:
         yield "gateway", f"program {gateway.program}", "--gateway-path"
@@ -209,20 +215,17 @@ def _gateway(settings: Settings, targets: Sequence[Target]) -> Iterator[_Row]:
     asked = [target for target in targets if target.provider == "openai"]
     if gateway.endpoint is None or all(t.endpoint != gateway.endpoint for t in asked):
         return
-    azure = gateway.endpoint.key_header == "api-key"
-    names = ("AZURE_OPENAI_ENDPOINT",) if azure else ("GEMINI_API_KEY", "OPENAI_BASE_URL")
-    origin = _origin(*_variables(env, *names, "OPENAI_API_KEY"))
+    chosen = _origin((flags.gateway, ", --gateway"), (env.get(CHOICE), f", ${CHOICE}"))
+    named, models = _CLOUDS[gateway.endpoint.key_name]
+    origin = _origin(*_variables(env, *named)) + ("" if chosen == DEFAULT else chosen)
     yield "gateway", address(gateway.endpoint.url), origin
-    models = ("AZURE_OPENAI_DEPLOYMENT",) if azure else ("OPENAI_MODEL", "GEMINI_MODEL")
-    if env.get("GEMINI_API_KEY"):
-        models = ("AZURE_OPENAI_DEPLOYMENT",) if azure else ("GEMINI_MODEL",)
     yield "gateway model", gateway.endpoint.model, _origin(*_variables(env, *models))
 
 
 def _keys(settings: Settings, targets: Sequence[Target]) -> Iterator[_Row]:
     used = [target.key_name for target in targets if target.key_name]
     used += [entry.api_key_env for entry in settings.chain if entry.api_key_env]
-    named = [name for name in _CLOUD_KEYS if settings.environ.get(name)]
+    named = [name for name in _CLOUDS if settings.environ.get(name)]
     for name in dict.fromkeys((*used, *named)):
         state = "set" if settings.environ.get(name) else "not set"
         yield name, state, "environment" if name in used else "environment; not used by a run"

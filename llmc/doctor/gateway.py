@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from llmc.config import Endpoint
 from llmc.doctor.findings import Examined, Finding, Note, shown_seconds
 from llmc.doctor.lookup import Answer, ask
 from llmc.doctor.targets import Target
 from llmc.doctor.trial import not_tried, tried
+from llmc.gateways import Endpoint
 from llmc.transport import Client, address
 
 

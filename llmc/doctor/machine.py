@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from llmc.database import connect_untouched, damage
@@ -12,6 +13,7 @@ from llmc.doctor.findings import Finding
 from llmc.errors import ConfigError, CorruptIndexError, StoreError
 from llmc.gpu import QUERY_TIMEOUT_SEC
 from llmc.indexer import source_files
+from llmc.programs import SearchPath
 from llmc.store import Store
 
 CHECK_SECONDS = 20.0
@@ -21,10 +23,10 @@ LITTLE_SPACE = 500 * 2**20
 _GPU_QUERY = ("--query-gpu=name,memory.total,memory.used,driver_version",)
 
 
-def examine_repository(repo: Path, exclude: str) -> list[Finding]:
+def examine_repository(repo: Path, exclude: str, environ: Mapping[str, str]) -> list[Finding]:
     """Look at git and the ignore rules."""
     try:
-        count = len(source_files(repo, exclude))
+        count = len(source_files(repo, exclude, environ))
     except ConfigError as error:
         return [Finding("repository", "git", "fail", str(error))]
     if not count:
@@ -97,9 +99,9 @@ def _contents(path: Path) -> Finding:
     return Finding("index", "index", "ok", detail)
 
 
-def examine_gpu(path: str | None = None) -> Finding:
-    """Look at the GPUs of this machine, as nvidia-smi (on `path`, else $PATH) tells them."""
-    program = shutil.which("nvidia-smi", path=path)
+def examine_gpu(search: SearchPath) -> Finding:
+    """Look at the GPUs of this machine, as the nvidia-smi found by `search` tells them."""
+    program = search.find("nvidia-smi")
     if program is None:
         detail = "no NVIDIA GPU found (there is no nvidia-smi)"
         return Finding("this machine", "GPU", "info", detail)

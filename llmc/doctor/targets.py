@@ -9,8 +9,9 @@ from pathlib import Path
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.backends.ollama import OllamaBackend
 from llmc.chains import ChainEntry
-from llmc.config import GEMINI_BASE_URL, Endpoint, Settings
+from llmc.config import Settings
 from llmc.errors import ConfigError
+from llmc.gateways import Endpoint
 from llmc.models import Attempt
 
 TRIAL_SECONDS = 120.0
@@ -34,8 +35,12 @@ class Target:
     tiers: tuple[str, ...]
     num_ctx: int | None = None
     endpoint: Endpoint | None = None
-    key_name: str = ""
     problem: str = ""
+
+    @property
+    def key_name(self) -> str:
+        """The variable that the key is in, or belongs in; empty if none is named."""
+        return self.endpoint.key_name if self.endpoint else ""
 
     def prepare(self) -> None:
         """Do what a run does before its first attempt: load the model, find the program.
@@ -128,8 +133,7 @@ def _from_entry(settings: Settings, tier: str, entry: ChainEntry) -> Target:
         endpoint = target.builder.endpoint(entry)
     except ConfigError as error:
         return replace(target, place=entry.url or "", problem=str(error))
-    key_name = entry.api_key_env or ("" if entry.url else key_variable(endpoint))
-    return _at(target, endpoint, key_name)
+    return _at(target, endpoint)
 
 
 def _gateway(settings: Settings, tier: str) -> Target:
@@ -138,15 +142,14 @@ def _gateway(settings: Settings, tier: str) -> Target:
         target = _target(settings, tier, "command", "gateway")
         return replace(target, place=str(gateway.program), model=gateway.label)
     target = _target(settings, tier, "openai", "gateway")
-    if gateway.endpoint is None:
-        return replace(target, problem="no gateway is configured")
-    return _at(target, gateway.endpoint, key_variable(gateway.endpoint))
+    try:
+        return _at(target, gateway.server())
+    except ConfigError as error:
+        return replace(target, problem=str(error))
 
 
-def _at(target: Target, endpoint: Endpoint, key_name: str) -> Target:
-    return replace(
-        target, place=endpoint.url, model=endpoint.model, endpoint=endpoint, key_name=key_name
-    )
+def _at(target: Target, endpoint: Endpoint) -> Target:
+    return replace(target, place=endpoint.url, model=endpoint.model, endpoint=endpoint)
 
 
 def _target(settings: Settings, tier: str, provider: str, name: str, host_index: int = 0) -> Target:
@@ -160,10 +163,3 @@ def _target(settings: Settings, tier: str, provider: str, name: str, host_index:
         attempt=Attempt(1, tier, host_index),
         tiers=(tier,),
     )
-
-
-def key_variable(endpoint: Endpoint) -> str:
-    """Return the variable that the key of the environment's gateway comes from."""
-    if endpoint.key_header == "api-key":
-        return "AZURE_OPENAI_KEY"
-    return "GEMINI_API_KEY" if endpoint.url.startswith(GEMINI_BASE_URL) else "OPENAI_API_KEY"

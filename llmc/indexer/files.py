@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -20,10 +22,14 @@ from pathspec import GitIgnoreSpec
 
 from llmc import languages
 from llmc.errors import ConfigError
+from llmc.programs import GIT_OPTIONS, SearchPath, for_git
 
 RAGIGNORE = ".ragignore"
 
 _GIT_SECONDS = 120
+_GIT_BYTES = 2 * 1024**3
+"""The most that one git may take: enough for an index of several million files."""
+
 _RAGIGNORE_BYTES = 1024 * 1024
 _SLOW = re.compile(r"(?:\*[^/*]+){3}\*|(?:\*\*.*){3}")
 """Four * in a name, or three ** in a line: each takes a long name's length times as long."""
@@ -32,16 +38,19 @@ _TEST_FOLDERS = frozenset({"test", "tests", "testing", "testdata", "__tests__", 
 _TEST_FILE = re.compile(r"(test|conftest)\.\w+|test_.*|.*[_.-](test|spec)\.\w+|.*Tests?\.java")
 
 
-def source_files(repo: Path, exclude: str = "") -> list[str]:
+def source_files(
+    repo: Path, exclude: str = "", environ: Mapping[str, str] | None = None
+) -> list[str]:
     """Return the paths of all source files, relative to `repo`, with "/".
 
     Code comes first, then tests, then documents, each by path: so they are enriched. Left out are
     links, submodules, and whatever else is no regular file. Bytes of a name that are not UTF-8 are
     surrogates, as `os.fsdecode` gives them; `parse_file` refuses such a file with a word on its
-    name. `exclude` is as in `Ignored`. Raises ConfigError if git is missing or knows no repository
-    at `repo`.
+    name. `exclude` and `environ` are as in `Ignored`. Raises ConfigError if git is missing or knows
+    no repository at `repo`.
     """
-    listing = _git(repo, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    git = _Git(repo, environ or {})
+    listing = git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if listing.returncode:
         raise ConfigError(
             f"{str(repo)!r} cannot be listed by git ({_complaint(listing)}); name the root of a"
@@ -62,11 +71,14 @@ class Ignored:
 
     `exclude` is a comma-separated list: "dir/" rules out all paths that begin so, anything else is
     an fnmatch pattern for the whole path, in which "*" also matches "/". Tracked files are never
-    ignored by git. Where there is no git repository, the other two rules hold alone.
+    ignored by git. Where there is no git repository, the other two rules hold alone. `environ` is
+    the user's environment, with the PATH that git is on and the home that its settings are in.
     """
 
-    def __init__(self, repo: Path, exclude: str = "") -> None:
-        self._repo = repo
+    def __init__(
+        self, repo: Path, exclude: str = "", environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._git = _Git(repo, environ or {})
         self._rules = _Rules(repo, exclude)
         self._has_git: bool | None = None
 
@@ -83,7 +95,7 @@ class Ignored:
     def _git_knows_the_repo(self) -> bool:
         if self._has_git is None:
             try:
-                self._has_git = _git(self._repo, "rev-parse", "--git-dir").returncode == 0
+                self._has_git = self._git("rev-parse", "--git-dir").returncode == 0
             except ConfigError:
                 self._has_git = False
         return self._has_git
@@ -96,7 +108,7 @@ class Ignored:
         # git takes a leading ":" for the start of a pattern language.
         asked = {f"./{path}" if path.startswith(":") else path: path for path in paths}
         question = "\0".join(asked).encode("utf-8", "surrogateescape")
-        answer = _git(self._repo, "check-ignore", "-z", "--stdin", stdin=question)
+        answer = self._git("check-ignore", "-z", "--stdin", stdin=question)
         if answer.returncode in (0, 1):
             return {asked[path] for path in _paths(answer.stdout)}
         if len(paths) == 1:
@@ -185,22 +197,47 @@ def _ragignore(file: Path) -> GitIgnoreSpec:
         ) from exc
 
 
-def _git(repo: Path, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    # Without fsmonitor, a question about the tree starts no further program.
-    command = ["git", "-C", str(repo), "-c", "core.fsmonitor=false", *words]
-    try:
-        return subprocess.run(
-            command, input=stdin, capture_output=True, check=False, timeout=_GIT_SECONDS
-        )
-    except FileNotFoundError as exc:
-        raise ConfigError(
-            f"git is needed to list the files of {str(repo)!r}, but there is no `git` on the PATH;"
-            " install it"
-        ) from exc
-    except subprocess.TimeoutExpired as exc:
-        raise ConfigError(
-            f"git gave no answer about {str(repo)!r} within {_GIT_SECONDS} s; try `git status`"
-        ) from exc
+class _Git:
+    """The user's git, looking at a repository whose own settings make it run nothing."""
+
+    def __init__(self, repo: Path, environ: Mapping[str, str]) -> None:
+        self._repo = repo
+        self._program = SearchPath.of(environ, repo).find("git")
+        self._environ = for_git(environ)
+
+    def __call__(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run a command that only looks. Raises ConfigError if there is no git, or no end."""
+        if self._program is None:
+            raise ConfigError(
+                f"git is needed to list the files of {str(self._repo)!r}, but there is no `git` on"
+                " the PATH (where relative folders and those of the repository don't count);"
+                " install it"
+            )
+        with subprocess.Popen(
+            [self._program, "-C", str(self._repo), *GIT_OPTIONS, *words],
+            env=self._environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            _bound(process)
+            try:
+                output, errors = process.communicate(stdin, _GIT_SECONDS)
+            except subprocess.TimeoutExpired as exc:
+                raise ConfigError(
+                    f"git gave no answer about {str(self._repo)!r} within {_GIT_SECONDS} s; try"
+                    " `git status`"
+                ) from exc
+            finally:
+                process.kill()
+        return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+
+def _bound(process: subprocess.Popen[bytes]) -> None:
+    """Keep a process from eating all memory, where the system can: .git may link to /dev/zero."""
+    if hasattr(resource, "prlimit"):
+        with suppress(OSError):  # it is gone already
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (_GIT_BYTES, _GIT_BYTES))
 
 
 def _complaint(result: subprocess.CompletedProcess[bytes]) -> str:

@@ -1,0 +1,103 @@
+"""`llmc init`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from llmc.cli.common import common, print_json, repository
+from llmc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmc.cli.common import Commands
+    from llmc.starter import Answer
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "init",
+        help="write a first llmc.toml for the models that are there, and trust it",
+        description="Ask the hosts of your environment (ENRICH_OLLAMA_HOSTS, else Ollama on this "
+        "machine) which models they have, write a commented llmc.toml for them, and take it as "
+        "your own word. An llmc.toml that is there is left alone.",
+        epilog="exit status: 0 the file is written and trusted; 2 it is not",
+    )
+    common(parser)
+    parser.set_defaults(run=_init)
+
+
+def _init(args: argparse.Namespace) -> int:
+    from llmc import starter
+    from llmc.config import environment
+    from llmc.documents import CONFIG_FILE
+    from llmc.gateways import KEYS
+    from llmc.hosts import parse_hosts
+    from llmc.variables import health
+
+    repo = repository(args.repo).resolve()
+    if os.path.lexists(repo / CONFIG_FILE):
+        raise ConfigError(f"{repo / CONFIG_FILE} is there already; llmc init writes over nothing")
+    environ = environment()
+    answers = starter.ask(parse_hosts(environ), health(environ)["health_timeout"])
+    text = starter.compose(answers, [name for name in KEYS.values() if environ.get(name)])
+    path = starter.write(repo, text)
+    left = _trusted(repo, text)
+    if args.json:
+        print_json(_record(path, answers, left))
+    else:
+        _tell(path, answers, left)
+    return 2 if left else 0
+
+
+def _trusted(repo: Path, text: str) -> tuple[str, ...]:
+    """Trust what was written; return why not, if so: other files may ask for more."""
+    from llmc import needs, trust
+    from llmc.config import user_folder
+    from llmc.documents import CONFIG_FILE
+    from llmc.settings_files import read_all
+
+    files = read_all(repo)
+    others = {name: file for name, file in files.items() if name != CONFIG_FILE}
+    if files[CONFIG_FILE].raw != text.encode():
+        return (f"{CONFIG_FILE} was changed while it was written",)
+    if asked := needs.of_files(others):
+        return tuple(f"it also wants to {need.text} ({need.where})" for need in asked)
+    asked = needs.of_files(files)
+    try:
+        if asked:
+            trust.grant(user_folder(), repo, files, [need.text for need in asked])
+    except ConfigError as error:
+        return (str(error),)
+    return ()
+
+
+def _tell(path: Path, answers: list[Answer], left: tuple[str, ...]) -> None:
+    from llmc.text import unbroken
+    from llmc.transport import address
+
+    lines = [f"wrote     {path}"]
+    for answer in answers:
+        said = ", ".join(f"{tier}: {model}" for tier, model in answer.models.items())
+        name = f"{answer.host.label} ({address(answer.host.url)})"
+        lines.append(f"host      {name}: {said or answer.problem}")
+    if left:
+        lines += [f"not trusted  {sentence}" for sentence in left]
+        lines.append("next      llmc trust")
+    else:
+        lines.append("trusted   it is taken as your own word, until it changes")
+        lines.append("next      llmc doctor says whether a run would work; llmc enrich --limit 5")
+    for line in lines:
+        print(unbroken(line))
+
+
+def _record(path: Path, answers: list[Answer], left: tuple[str, ...]) -> dict[str, object]:
+    return {
+        "file": str(path),
+        "hosts": {answer.host.label: dict(answer.models) or answer.problem for answer in answers},
+        "trusted": not left,
+        "left": list(left),
+    }

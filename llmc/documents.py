@@ -1,0 +1,73 @@
+"""A settings file as it was read, and the bounds that hold for every value in one.
+
+Whoever writes into a repository writes its settings. So no number may be large enough to fill a
+memory or a disk, no text long enough to make a line of a log a megabyte, and a value that is
+refused must not fill the screen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+CONFIG_FILE = "llmc.toml"
+PRESET_FILE = "presets/enrich_7b_ollama.yaml"
+POLICY_FILE = "router/policy.json"
+
+MAX_SLOTS = 256
+"""Requests in flight at one host: more threads than any server we know of answers at once."""
+
+MAX_NUMBER = 10**9
+"""For seconds and counts: 31 years, or more tokens than any model takes."""
+
+MAX_WORD = 64
+"""Characters of a duration, a tier, the name of a field in a log."""
+
+MAX_NAME = 256
+"""Characters of a name: of an entry, a chain, a model, a variable."""
+
+MAX_TEXT = 2048
+"""Characters of a URL or a path."""
+
+MAX_ENTRIES = 256
+MAX_FIELDS = 64
+"""Entries of all chains, keys of one table of options, fields added to a log."""
+
+_SHOWN_CHARS = 200
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """One settings file of a repository: its bytes, and what they were parsed to.
+
+    `name` is its path in the repository.
+    """
+
+    name: str
+    path: Path
+    raw: bytes = field(repr=False)
+    document: Mapping[str, Any] = field(repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash, in hex, of the very bytes that `document` comes from."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+    @property
+    def text(self) -> str:
+        return self.raw.decode("utf-8-sig")
+
+
+def shown(value: object) -> str:
+    """Return a value for an error message; of a container only its type, as it may hold a key."""
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__}"
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no whole number of thousands of digits
+        return f"a {type(value).__name__} of very many digits"
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

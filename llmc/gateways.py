@@ -1,0 +1,204 @@
+"""The gateway: the one cloud server that the user's environment names, or a program of theirs.
+
+Each cloud has variables of its own, and a key goes to its cloud's own address, or to the one that
+the user named beside it (OPENAI_BASE_URL, AZURE_OPENAI_ENDPOINT), nowhere else. Where variables of
+several clouds are set, none is taken: who gets the code, and whose key pays for it, is for the user
+to say, not for an order of precedence that nobody remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from llmc.errors import ConfigError
+from llmc.places import host_of
+
+CLOUDS = ("azure", "gemini", "openai")
+CHOICE = "LLMC_GATEWAY"
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+GEMINI_BASE_URL = "https://generativelanguage.googleapis.com/v1beta/openai"
+AZURE_API_VERSION = "2024-10-21"
+"""The GA version of the Azure OpenAI data plane that has json_schema response formats."""
+
+KEYS = {"azure": "AZURE_OPENAI_KEY", "gemini": "GEMINI_API_KEY", "openai": "OPENAI_API_KEY"}
+"""The variable that each cloud's key is in."""
+
+_AZURE = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_KEY", "AZURE_OPENAI_DEPLOYMENT")
+_NAMED_BY = {
+    "azure": _AZURE,
+    "gemini": ("GEMINI_API_KEY",),
+    "openai": ("OPENAI_BASE_URL", "OPENAI_API_KEY"),
+}
+_NONE = (
+    "no gateway is configured; set OPENAI_BASE_URL or OPENAI_API_KEY, GEMINI_API_KEY, or "
+    "AZURE_OPENAI_ENDPOINT, _KEY and _DEPLOYMENT, or use --gateway-path"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An OpenAI-compatible server: the chat completions URL, the model and how to sign in.
+
+    `key_name` is the variable that the key is, or would be, in.
+    """
+
+    url: str
+    model: str
+    label: str
+    key: SecretStr | None = None
+    key_header: str = "authorization"
+    key_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """A program if `program` is set, else `endpoint`, else none, and `trouble` may say why.
+
+    `environ` is what the program gets; `label` is its model in the records, which is a deployment
+    of Azure's, whatever model is asked for, if `is_azure`.
+    """
+
+    program: Path | None = None
+    timeout: float = 300.0
+    debug: bool = False
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    endpoint: Endpoint | None = None
+    trouble: str = ""
+    label: str = "gemini"
+    is_azure: bool = False
+
+    @property
+    def configured(self) -> bool:
+        return self.program is not None or self.endpoint is not None
+
+    def server(self) -> Endpoint:
+        """Return the server that is the gateway. Raises ConfigError if there isn't just one."""
+        if self.endpoint is None:
+            raise ConfigError(self.trouble or _NONE)
+        return self.endpoint
+
+    def for_model(self, model: str | None) -> GatewaySettings:
+        """Return the gateway as if GEMINI_MODEL were `model`, itself if that is None or empty."""
+        if not model:
+            return self
+        endpoint = self.endpoint
+        if endpoint and endpoint.key_name != KEYS["azure"]:
+            endpoint = replace(endpoint, model=model, label=model)
+        return replace(
+            self,
+            environ={**self.environ, "GEMINI_MODEL": model},
+            endpoint=endpoint,
+            label=self.label if self.is_azure else model,
+        )
+
+    def signed(self, key_name: str | None, key: SecretStr | None) -> Endpoint:
+        """Return the gateway's server with the key of an entry, if that has one.
+
+        Raises ConfigError if the key is another cloud's, or there is no such server.
+        """
+        endpoint = self.server()
+        if not key or not key_name:
+            return endpoint
+        if key_name in KEYS.values() and key_name != endpoint.key_name:
+            raise ConfigError(
+                f"api_key_env is {key_name!r}, but the gateway is {host_of(endpoint.url)}, and a "
+                "key goes to its own cloud only; name its address beside it (url), or drop "
+                "api_key_env"
+            )
+        return replace(endpoint, key=key, key_name=key_name)
+
+
+def choose(environ: Mapping[str, str], chosen: str | None) -> tuple[Endpoint | None, str]:
+    """Return the server that the environment's cloud variables name, and what is wrong with them.
+
+    `chosen` is one of CLOUDS, None to go by the variables alone: if those name none, nothing is
+    wrong.
+    """
+    if chosen:
+        if chosen not in CLOUDS:
+            return None, f"${CHOICE} is {chosen!r}; it can be one of {', '.join(CLOUDS)}"
+        endpoint = _endpoint(chosen, environ)
+        return endpoint, "" if endpoint else _missing(chosen, environ)
+    named = {cloud: found for cloud in CLOUDS if (found := _endpoint(cloud, environ))}
+    first = next(iter(named.values()), None)
+    if first and not all(_is_the_same(first, other) for other in named.values()):
+        return None, _ambiguous(named, environ)
+    return first, ""
+
+
+def is_azure(environ: Mapping[str, str]) -> bool:
+    """Tell whether Azure's variables are all set: then its deployment names the model."""
+    return all(environ.get(name) for name in _AZURE)
+
+
+def label_of(environ: Mapping[str, str]) -> str:
+    """Return the name in the records of a model that isn't Azure's."""
+    return environ.get("GEMINI_MODEL", "gemini")
+
+
+def secret(value: str) -> SecretStr:
+    """Return a key without the line end that one read from a file often has."""
+    return SecretStr(value.strip())
+
+
+def _endpoint(cloud: str, environ: Mapping[str, str]) -> Endpoint | None:
+    """Return a cloud's server, None if its variables don't name it."""
+    value = environ.get(KEYS[cloud])
+    found = _BUILT[cloud](environ, secret(value) if value else None)
+    return replace(found, key_name=KEYS[cloud]) if found else None
+
+
+def _azure(environ: Mapping[str, str], key: SecretStr | None) -> Endpoint | None:
+    if not is_azure(environ):
+        return None
+    base, model = environ["AZURE_OPENAI_ENDPOINT"].rstrip("/"), environ["AZURE_OPENAI_DEPLOYMENT"]
+    version = environ.get("AZURE_OPENAI_API_VERSION") or AZURE_API_VERSION
+    url = f"{base}/openai/deployments/{model}/chat/completions?api-version={version}"
+    return Endpoint(url, model, model, key, "api-key")
+
+
+def _gemini(environ: Mapping[str, str], key: SecretStr | None) -> Endpoint | None:
+    if key is None:
+        return None
+    model = environ.get("GEMINI_MODEL") or "gemini-2.5-flash-lite"
+    return Endpoint(f"{GEMINI_BASE_URL}/chat/completions", model, label_of(environ), key)
+
+
+def _openai(environ: Mapping[str, str], key: SecretStr | None) -> Endpoint | None:
+    base = environ.get("OPENAI_BASE_URL", "").rstrip("/")
+    if not base and key is None:
+        return None
+    model = environ.get("OPENAI_MODEL") or environ.get("GEMINI_MODEL") or "default"
+    return Endpoint(f"{base or OPENAI_BASE_URL}/chat/completions", model, label_of(environ), key)
+
+
+_BUILT = {"azure": _azure, "gemini": _gemini, "openai": _openai}
+
+
+def _is_the_same(one: Endpoint, other: Endpoint) -> bool:
+    """Tell whether it makes no difference who is asked: the same host, with the same key if any.
+
+    So OPENAI_BASE_URL may be Gemini's own address beside GEMINI_API_KEY.
+    """
+    same_key = other.key is None or one.key == other.key
+    return host_of(one.url) == host_of(other.url) and same_key
+
+
+def _ambiguous(named: Mapping[str, Endpoint], environ: Mapping[str, str]) -> str:
+    names = [name for cloud in named for name in _NAMED_BY[cloud] if environ.get(name)]
+    clouds = " or ".join(named)
+    return (
+        f"{', '.join(names[:-1])} and {names[-1]} are set, and name more than one gateway; choose "
+        f"with ${CHOICE} (llmc: also --gateway), which can be {clouds}, or unset what is not meant"
+    )
+
+
+def _missing(cloud: str, environ: Mapping[str, str]) -> str:
+    missing = [name for name in _NAMED_BY[cloud] if not environ.get(name)]
+    needed = " or ".join(missing) if cloud == "openai" else ", ".join(missing)
+    return f"the gateway is to be {cloud}; for that, set {needed}"

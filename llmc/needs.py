@@ -1,0 +1,206 @@
+"""What a repository's settings ask for that only its user can allow.
+
+A repository may say how it is to be enriched: tiers, thresholds, plain options, slots. It may not
+say where the code goes, with which key, on whose bill, or what is run. Each such wish is a Need.
+What the user said in $ENRICH_CHAIN_JSON is none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os.path
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from llmc.chains import ChainEntry, UserEntry, read_table
+from llmc.documents import CONFIG_FILE, MAX_NUMBER, PRESET_FILE, SettingsFile
+from llmc.places import is_cloud_model, is_this_machine
+from llmc.presets import MAX_OPTION, TIERS, TierPreset, read_presets
+from llmc.transport import address
+
+Kind = Literal["program", "host", "here", "gateway", "cloud model", "key", "model file", "option"]
+
+_BARE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
+"""A URL in which nothing hides: no user, no query, no fragment, no escape."""
+
+PLAIN_OPTIONS = frozenset(MAX_OPTION) | {
+    "frequency_penalty",
+    "max_completion_tokens",
+    "max_tokens",
+    "min_p",
+    "mirostat",
+    "mirostat_eta",
+    "mirostat_tau",
+    "num_keep",
+    "num_predict",
+    "presence_penalty",
+    "repeat_last_n",
+    "repeat_penalty",
+    "seed",
+    "temperature",
+    "tfs_z",
+    "top_k",
+    "top_p",
+    "typical_p",
+}
+"""Options that say how a model samples, or how it is loaded: numbers, all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing that needs the user's word.
+
+    `value` is what it is about, `where` names file, entry and key, `text` follows "it wants to".
+    Of kind "here" it is only one where the user has named hosts that it would replace.
+    """
+
+    kind: Kind
+    value: str
+    where: str
+    text: str
+
+
+def of_files(files: Mapping[str, SettingsFile]) -> tuple[Need, ...]:
+    """Return all that a repository's files ask for, used or not: trust is given to whole files.
+
+    Raises ConfigError.
+    """
+    entries = [entry for entry in read_table(files.get(CONFIG_FILE)).entries if entry.enabled]
+    presets = read_presets(files.get(PRESET_FILE))
+    asked = [*(need for entry in entries for need in of_entry(entry)), *of_presets(presets)]
+    return tuple(dict.fromkeys(asked))
+
+
+def of_run(
+    chain: Iterable[ChainEntry], presets: Mapping[str, TierPreset], backend: str, *, driver: bool
+) -> tuple[Need, ...]:
+    """Return what a run uses of it: the llmc command goes by a chain only under backend auto.
+
+    The batch driver does so under each, and its gateway takes what an entry says of any provider.
+    """
+    used = tuple(chain) if driver or backend == "auto" else ()
+    found = list(of_presets(presets, presets_used(used, backend)))
+    for entry in used:
+        gateway = backend == "gateway" or entry.routing_tier == "nano"
+        found += of_entry(entry, to_gateway=driver and gateway)
+    return tuple(dict.fromkeys(found))
+
+
+def at_own_hosts(
+    chain: Iterable[ChainEntry],
+) -> tuple[tuple[ChainEntry, ...], tuple[str, ...]]:
+    """Return a chain whose Ollama entries are asked at the hosts that the user has named.
+
+    The model, the options and the tier stay. Say so of each entry for which that is a change.
+    """
+    entries, told = [], []
+    for entry in chain:
+        theirs = not isinstance(entry, UserEntry) and entry.provider == "ollama"
+        if theirs and entry.url and is_loopback(entry.url):
+            told.append(
+                f"{entry.name!r} is asked at your own hosts, not at {entry.url}, as {CONFIG_FILE} "
+                "says: only llmc trust would let it"
+            )
+            entries.append(entry.model_copy(update={"url": None}))
+        else:
+            entries.append(entry)
+    return tuple(entries), tuple(told)
+
+
+def of_presets(
+    presets: Mapping[str, TierPreset], used: Iterable[str] = ("7b", "14b")
+) -> Iterator[Need]:
+    """Yield what the presets ask for, of those that are used."""
+    for name in used:
+        model = presets[name].model
+        key = "fallback_model" if name == "14b" else "model"
+        if is_cloud_model(model):
+            yield _cloud_model(str(model), f"{PRESET_FILE}, {key}")
+
+
+def presets_used(chain: Iterable[ChainEntry], backend: str) -> tuple[str, ...]:
+    """Return the presets whose model may be asked for: where no entry stands, or one without."""
+    if backend not in ("auto", "ollama"):
+        return ()
+    entries, found = list(chain), []
+    for tier in TIERS:
+        models = [entry.model for entry in entries if entry.routing_tier == tier]
+        if (tier != "nano" or backend == "ollama") if not models else not all(models):
+            found.append("14b" if tier == "14b" else "7b")
+    return tuple(dict.fromkeys(found))
+
+
+def of_entry(entry: ChainEntry, *, to_gateway: bool = False) -> Iterator[Need]:
+    """Yield what an entry asks for; with `to_gateway`, as if its provider were openai."""
+    if isinstance(entry, UserEntry):
+        return
+    where = partial(_where, entry)
+    provider = "openai" if to_gateway else entry.provider
+    if entry.command and provider == "command":
+        text = f"run the program {entry.command!r}"
+        yield Need("program", entry.command, where("command"), text)
+    if entry.url:
+        yield _host(entry.url, where("url"))
+    elif provider == "openai":
+        text = f"use your own gateway, with the model {entry.model!r} if it takes that"
+        yield Need("gateway", entry.model or "", where("provider"), text)
+    if is_cloud_model(entry.model):
+        yield _cloud_model(str(entry.model), where("model"))
+    if entry.model and provider == "llamacpp":
+        yield _model_file(entry.model, where("model"))
+    if entry.api_key_env:
+        place = address(entry.url) if entry.url else "your gateway"
+        text = f"send the value of ${entry.api_key_env} to {place}"
+        yield Need("key", entry.api_key_env, where("api_key_env"), text)
+    for name in entry.env:
+        text = f"give the value of ${name} to the program {entry.command!r}"
+        yield Need("key", name, where("env"), text)
+    for name, value in entry.options.items():
+        if not is_plain(name, value):
+            said = json.dumps(value, ensure_ascii=False)
+            text = f"send the option {name!r}: {said if len(said) < 200 else said[:200] + '…'}"
+            yield Need("option", name, where("options"), text)
+
+
+def is_bare(url: str) -> bool:
+    """Tell whether a URL hides nothing: it has no user, no query, no escape."""
+    return _BARE_URL.fullmatch(url) is not None
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL leads to this machine and hides nothing."""
+    return is_bare(url) and is_this_machine(url)
+
+
+def is_plain(option: str, value: object) -> bool:
+    """Tell whether an option only says how a model samples or is loaded."""
+    if option not in PLAIN_OPTIONS or isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and abs(value) <= MAX_OPTION.get(option, MAX_NUMBER)
+
+
+def _host(url: str, where: str) -> Need:
+    place = address(url)
+    if is_loopback(url):
+        return Need("here", place, where, f"send your code to {place}, on this machine")
+    odd = "" if is_bare(url) else ", by an address with more in it than a path"
+    return Need("host", place, where, f"send your code to {place}{odd}")
+
+
+def _cloud_model(model: str, where: str) -> Need:
+    text = f"send your code to the cloud that hosts the model {model!r}"
+    return Need("cloud model", model, where, text)
+
+
+def _model_file(model: str, where: str) -> Need:
+    inside = not os.path.normpath(model).startswith(("..", "~", "/"))
+    text = f"load the model file {model!r}, {'inside' if inside else 'outside'} the repository"
+    return Need("model file", model, where, text)
+
+
+def _where(entry: ChainEntry, key: str) -> str:
+    return f"{CONFIG_FILE}, entry {entry.name!r}, {key}"
