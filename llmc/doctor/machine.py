@@ -13,7 +13,7 @@ from llmc.doctor.findings import Finding
 from llmc.errors import ConfigError, CorruptIndexError, StoreError
 from llmc.gpu import QUERY_TIMEOUT_SEC
 from llmc.indexer import source_files
-from llmc.programs import SearchPath
+from llmc.programs import NEUTRAL_FOLDER, SearchPath
 from llmc.store import Store
 
 CHECK_SECONDS = 20.0
@@ -108,6 +108,7 @@ def examine_gpu(search: SearchPath) -> Finding:
     try:
         result = subprocess.run(
             [program, *_GPU_QUERY, "--format=csv,noheader,nounits"],
+            cwd=NEUTRAL_FOLDER,
             capture_output=True,
             text=True,
             errors="replace",

@@ -22,7 +22,7 @@ from pathspec import GitIgnoreSpec
 
 from llmc import languages
 from llmc.errors import ConfigError
-from llmc.programs import GIT_OPTIONS, SearchPath, for_git
+from llmc.programs import GIT_OPTIONS, NEUTRAL_FOLDER, SearchPath, for_git
 
 RAGIGNORE = ".ragignore"
 
@@ -214,7 +214,8 @@ class _Git:
                 " install it"
             )
         with subprocess.Popen(
-            [self._program, "-C", str(self._repo), *GIT_OPTIONS, *words],
+            [self._program, "-C", str(self._repo.absolute()), *GIT_OPTIONS, *words],
+            cwd=NEUTRAL_FOLDER,
             env=self._environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
