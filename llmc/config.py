@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from llmc.chains import ChainEntry, read_table
 from llmc.errors import ConfigError
 from llmc.hosts import Host, parse_hosts
+from llmc.models import IndexPlace
 from llmc.presets import (
     DEFAULT_FALLBACK_MODEL,
     RouterSettings,
@@ -152,6 +153,10 @@ class Settings:
     warnings: tuple[str, ...] = ()
 
     @property
+    def index(self) -> IndexPlace:
+        return IndexPlace(self.index_path, self.repo, self.environ)
+
+    @property
     def logs(self) -> Path:
         return self.repo / "logs"
 
@@ -248,6 +253,13 @@ def index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:
             return repo / env[name]
     name = env.get("EMBEDDING_INDEX_NAME", "")
     return repo / (f".rag/{name}" if name else DEFAULT_INDEX)
+
+
+def index_place(repo: Path, environ: Mapping[str, str] | None = None) -> IndexPlace:
+    """Return a repository's index, to be opened without the settings."""
+    env = dict(os.environ if environ is None else environ)
+    repo = repo.resolve()
+    return IndexPlace(index_path(repo, env), repo, env)
 
 
 def _router(repo: Path, flags: Flags, env: Mapping[str, str]) -> RouterSettings:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from llmc.events import Event
-    from llmc.models import IndexReport
+    from llmc.models import IndexPlace, IndexReport
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -60,10 +60,10 @@ def repository(text: str) -> Path:
     raise ConfigError(f"{start} is not a git repository; make it one with: git init")
 
 
-def index_path(repo: str) -> Path:
-    from llmc.config import index_path
+def index_place(repo: str) -> IndexPlace:
+    from llmc.config import index_place
 
-    return index_path(repository(repo))
+    return index_place(repository(repo))
 
 
 def index_line(report: IndexReport, path: Path) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from llmc.config import Flags, Settings, index_path, load_settings
+from llmc.config import Flags, Settings, index_place, load_settings
 from llmc.doctor.configuration import examine_configuration
 from llmc.doctor.findings import Examined, Finding, Report, State, weigh
 from llmc.doctor.gateway import examine_endpoint
@@ -53,7 +53,7 @@ def examine(
         settings = load_settings(repo, flags, environ)
     except ConfigError as error:
         broken = Finding("configuration", "settings", "fail", str(error))
-        rest = [*examine_repository(repo, ""), *examine_index(index_path(repo, environ))]
+        rest = [*examine_repository(repo, ""), *examine_index(index_place(repo, environ))]
         return Report((broken, *rest), readable=False)
     plan, settled = _settled(settings)
     # Which of several chains was meant is for the user to say: nobody is asked in their name.
@@ -66,7 +66,7 @@ def examine(
         *weigh(places),
         *_gpu(settled, targets),
         *examine_repository(settings.repo, settings.exclude),
-        *examine_index(settings.index_path),
+        *examine_index(settings.index),
     ]
     return Report(redacted(findings, secrets_of(settings)))
 

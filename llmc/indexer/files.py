@@ -20,10 +20,10 @@ from pathspec import GitIgnoreSpec
 
 from llmc import languages
 from llmc.errors import ConfigError
+from llmc.git import Git
 
 RAGIGNORE = ".ragignore"
 
-_GIT_SECONDS = 120
 _RAGIGNORE_BYTES = 1024 * 1024
 _SLOW = re.compile(r"(?:\*[^/*]+){3}\*|(?:\*\*.*){3}")
 """Four * in a name, or three ** in a line: each takes a long name's length times as long."""
@@ -186,21 +186,7 @@ def _ragignore(file: Path) -> GitIgnoreSpec:
 
 
 def _git(repo: Path, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    # Without fsmonitor, a question about the tree starts no further program.
-    command = ["git", "-C", str(repo), "-c", "core.fsmonitor=false", *words]
-    try:
-        return subprocess.run(
-            command, input=stdin, capture_output=True, check=False, timeout=_GIT_SECONDS
-        )
-    except FileNotFoundError as exc:
-        raise ConfigError(
-            f"git is needed to list the files of {str(repo)!r}, but there is no `git` on the PATH;"
-            " install it"
-        ) from exc
-    except subprocess.TimeoutExpired as exc:
-        raise ConfigError(
-            f"git gave no answer about {str(repo)!r} within {_GIT_SECONDS} s; try `git status`"
-        ) from exc
+    return Git(repo, {})(*words, stdin=stdin)
 
 
 def _complaint(result: subprocess.CompletedProcess[bytes]) -> str:
