@@ -37,12 +37,16 @@ def open_store(index: IndexPlace | Path, hooks: Sequence[EventHook] = ()) -> Sto
     Raises StoreError, also for files that aren't the user's own: see `database.custody`.
     """
     if isinstance(index, IndexPlace):
-        index = replace(index, tell=lambda text: _tell(hooks, Warned(text)))
+        index = _telling(index, hooks)
     try:
         return Store.open(index, create=True)
     except CorruptIndexError as error:
         _replace_corrupt(index, error, hooks)
         return Store.open(index, create=True)
+
+
+def _telling(index: IndexPlace, hooks: Sequence[EventHook]) -> IndexPlace:
+    return replace(index, tell=lambda text: _tell(hooks, Warned(text)))
 
 
 def _replace_corrupt(
@@ -215,7 +219,11 @@ def enrich(
 
 
 def plan(
-    repo: Path, settings: Settings | None = None, *, rules: Rules | None = None
+    repo: Path,
+    settings: Settings | None = None,
+    *,
+    hooks: Sequence[EventHook] = (),
+    rules: Rules | None = None,
 ) -> Iterator[tuple[Span, str, prompts.Prompt]]:
     """Yield each pending span with its start tier and prompt; sends nothing.
 
@@ -224,7 +232,7 @@ def plan(
     settings = settings or load_settings(repo)
     rules = rules or Rules()
     opened = Store.open if rules.maintain else Store.open_readonly
-    with opened(settings.index) as store:
+    with opened(_telling(settings.index, hooks)) as store:
         planned = WorkList(settings, store, rules).jobs(pages(settings, store, rules))
         for job in itertools.islice(planned, max(0, settings.limit) or None):
             assert job.prompt is not None, "a job is made with its prompt"

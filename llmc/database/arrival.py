@@ -60,7 +60,7 @@ def receive(path: Path, place: IndexPlace, *, shared: bool, patience: float) -> 
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
     elif not shared:
         ours = at.is_ours(path)
-        looked = ours or _is_index(path, state)
+        looked = _is_index(path, state, ours=ours)
         torn = _settle_journals(at, ours=ours, patience=patience)
         if not (looked or torn):
             return False
@@ -77,8 +77,7 @@ def inspect(path: Path, place: IndexPlace, *, shared: bool) -> None:
     ours = at.is_ours(path)
     if not ours and at.is_ours(kept(path)):
         raise StoreError(f"{path} has taken the place of your own index; llmc index puts it back")
-    if not ours:
-        _is_index(path, state)
+    _is_index(path, state, ours=ours)
     foreign = _foreign(path, ours=ours)
     if foreign and not in_use(path) and (at.known.usable() or _is_rollback(foreign[-1])):
         raise StoreError(
@@ -104,8 +103,8 @@ def _put_back(at: _At, *, shared: bool) -> None:
         kept(at.path).rename(aside)
         if there is None:
             move_along(at.path, aside, "-wal")
-        what = "was removed" if there is None else "is another file now"
-        at.tell(f"{at.path} {what}; the one that was here before is kept as {aside}")
+        what = "was removed" if there is None else "is another one than before"
+        at.tell(f"{at.path} {what}; the earlier one is kept as {aside}: move it back, or remove it")
         return
     if shared:
         raise StoreError(f"{at.path} was replaced while others are at work on it; stop them first")
@@ -136,14 +135,16 @@ def _results(path: Path) -> str:
         return "an unknown number of"
 
 
-def _is_index(path: Path, state: os.stat_result) -> bool:
-    """Look at a file that isn't known; False if it can't be told for what its journal holds back.
+def _is_index(path: Path, state: os.stat_result, *, ours: bool) -> bool:
+    """Look at a file; False if it isn't ours and can't be told for what its journal holds back.
 
     Then the look comes once it is open, before anything is written. Raises StoreError.
     """
+    if ours and _journals(path):
+        return True
     second = standing(kept(path))
     names = 2 if second and os.path.samestat(second, state) else 1
-    if state.st_nlink > names:
+    if not ours and state.st_nlink > names:
         raise StoreError(
             f"{path} is a hard link to a file that has other names, which would change with it; "
             f"make it a file of its own: cp {path} {path}.copy && mv {path}.copy {path}"

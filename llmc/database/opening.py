@@ -39,8 +39,8 @@ def connect(index: IndexPlace | Path, *, create: bool = False) -> tuple[sqlite3.
             owner, unclean = Owner.register(path), False
             try:
                 alive, dead = survey(path, owner.name)
-                unclean = bool(dead) or (_has_journal(path) and not alive)
-                unclean |= receive(path, place, shared=bool(alive), patience=BUSY_TIMEOUT_SEC)
+                torn = receive(path, place, shared=bool(alive), patience=BUSY_TIMEOUT_SEC)
+                unclean = torn or bool(dead) or (_has_journal(path) and not alive)
                 connection = _connected(path, unclean=unclean, shared=bool(alive))
                 sweep(path, dead)
                 return connection, owner
