@@ -29,6 +29,7 @@ from llmc.documents import (
 from llmc.errors import ConfigError, UntrustedError
 from llmc.gateways import GatewaySettings
 from llmc.hosts import Host, parse_hosts
+from llmc.models import IndexPlace
 from llmc.presets import (
     DEFAULT_FALLBACK_MODEL,
     RouterSettings,
@@ -141,6 +142,10 @@ class Settings:
     trusted: bool = False
     trust_problem: str = ""
     passed_over: tuple[str, ...] = ()
+
+    @property
+    def index(self) -> IndexPlace:
+        return IndexPlace(self.index_path, self.repo, self.environ)
 
     @property
     def logs(self) -> Path:
@@ -298,6 +303,13 @@ def index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:
             return repo / env[name]
     name = env.get("EMBEDDING_INDEX_NAME", "")
     return repo / (f".rag/{name}" if name else DEFAULT_INDEX)
+
+
+def index_place(repo: Path, environ: Mapping[str, str] | None = None) -> IndexPlace:
+    """Return a repository's index, to be opened without the settings."""
+    env = dict(os.environ if environ is None else environ)
+    repo = repo.resolve()
+    return IndexPlace(index_path(repo, env), repo, env)
 
 
 def _router(policy: SettingsFile | None, flags: Flags, env: Mapping[str, str]) -> RouterSettings:

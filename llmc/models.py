@@ -7,8 +7,9 @@ its reply and the shape of a stored row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
@@ -27,6 +28,25 @@ EVIDENCE_FIELDS = (
     "usage_snippet",
 )
 """The fields an evidence entry may cite, in the order in which missing entries are filled."""
+
+
+def _say_nothing(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPlace:
+    """Where an index is, and what its files are judged by.
+
+    What stands below `repo` may have come with a clone; without one, the path is the user's word.
+    `environ` leads to the user's folder, which knows this user's indexes, and to git. `tell` gets
+    a sentence on whatever is done about files that are not the user's.
+    """
+
+    path: Path
+    repo: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tell: Callable[[str], object] = field(default=_say_nothing, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from llmc.database import connect_readonly, located, mapped
-from llmc.models import Span
+from llmc.models import IndexPlace, Span
 from llmc.owners import survey
 from llmc.rows import (
     MAX_TOKENS,
@@ -105,10 +105,9 @@ class Reader:
         self._version = self._data_version()
 
     @classmethod
-    def open_readonly(cls, path: Path) -> Self:
+    def open_readonly(cls, index: IndexPlace | Path) -> Self:
         """Open an index for reading. Raises StoreError."""
-        path = located(path)
-        return cls(path, connect_readonly(path))
+        return cls(located(index), connect_readonly(index))
 
     def close(self) -> None:
         """Close the index; what was committed is on disk."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmc.database.look import is_plain, opened
 from llmc.database.trouble import code_of
-from llmc.rows import as_text, is_whole
+from llmc.rows import is_whole
 from llmc.tables import FAILURE_COLUMNS, RESULT_COLUMNS
 
 _PAGE = 500
@@ -33,17 +34,27 @@ class Found:
 
 def read_rows(damaged: Path) -> Iterator[Found]:
     """Yield what is readable of a damaged index, some rows at a time; the newest come last."""
-    with closing(sqlite3.connect(damaged)) as database:
-        database.text_factory = as_text
-        for table in ("llmc_archive", "enrichments"):
+    # Only a journal that was known as ours was moved along with it.
+    journal = Path(f"{damaged}-wal")
+    options = "mode=ro" if journal.exists() else "mode=ro&immutable=1"
+    with closing(opened(damaged, options)) as database:
+        for table in _plain(database, "llmc_archive", "enrichments"):
             start = "start_line" if table == "llmc_archive" else "NULL"
             for page in _pages(database, table, f"span_hash, {start}, {RESULT_COLUMNS}"):
                 if table == "enrichments":
                     page = [(row[0], _start(database, row[0]), *row[2:]) for row in page]
                 yield Found(False, [(row[0], _line(row[1]), *row[2:]) for row in page])
-        for table in ("llmc_failures_archive", "llmc_failures"):
+        for table in _plain(database, "llmc_failures_archive", "llmc_failures"):
             for page in _pages(database, table, f"span_hash, {FAILURE_COLUMNS}"):
                 yield Found(True, [row for row in page if None not in (row[1], row[2], *row[5:])])
+
+
+def _plain(database: sqlite3.Connection, *tables: str) -> Iterator[str]:
+    """Yield the tables that hold rows, and don't compute them."""
+    for table in tables:
+        with suppress(sqlite3.DatabaseError):  # what can't be told of it can't be read either
+            if is_plain(database, table):
+                yield table
 
 
 def _start(database: sqlite3.Connection, span_hash: object) -> object:

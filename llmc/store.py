@@ -21,7 +21,7 @@ from typing import Any, Self
 from llmc.claims import Claims, Wanted
 from llmc.database import BUSY_TIMEOUT_SEC, connect, located, move_aside, writing
 from llmc.errors import CorruptIndexError
-from llmc.models import Enrichment, ParsedFile, ParsedSpan, Span
+from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan, Span
 from llmc.owners import Owner
 from llmc.reader import Reader, listed, moved
 from llmc.routing import retry_pause
@@ -126,20 +126,19 @@ class Store(Reader):
         self._claims = Claims(path, connection, self.owner)
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = False) -> Self:
+    def open(cls, index: IndexPlace | Path, *, create: bool = False) -> Self:
         """Open an index for writing, as one of its owners. Raises StoreError."""
-        path = located(path)
-        return cls(path, *connect(path, create=create))
+        return cls(located(index), *connect(index, create=create))
 
     @classmethod
-    def rescue(cls, path: Path, found: CorruptIndexError) -> tuple[Path, int]:
+    def rescue(cls, index: IndexPlace | Path, found: CorruptIndexError) -> tuple[Path, int]:
         """Move a corrupt index aside, make a new one and archive what can still be read.
 
         Returns where the corrupt one is now and how many enrichments were saved. Raises
         StoreError, also where another process has done this already.
         """
-        aside = move_aside(path, found)
-        with cls.open(path, create=True) as store:
+        aside = move_aside(index, found)
+        with cls.open(index, create=True) as store:
             return aside, store.salvage(aside)
 
     def close(self) -> None:

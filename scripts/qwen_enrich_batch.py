@@ -300,7 +300,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
         side_by_side=False,
     )
     if args.dry_run:
-        for span, tier, prompt in engine.plan(repo, settings, rules=rules):
+        for span, tier, prompt in engine.plan(repo, settings, hooks=(_print_event,), rules=rules):
             _say(f"--- {place(span)} [{tier}]")
             print(plain(prompt.replace("\r\n", "\n")))
         return 0

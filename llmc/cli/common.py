@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from llmc.events import Event
-    from llmc.models import IndexReport
+    from llmc.models import IndexPlace, IndexReport
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -93,10 +93,10 @@ def gateway_program(named: str | None, repo: Path) -> str | None:
     return str(Path(named).absolute())
 
 
-def index_path(repo: str) -> Path:
-    from llmc.config import index_path
+def index_place(repo: str) -> IndexPlace:
+    from llmc.config import index_place
 
-    return index_path(repository(repo))
+    return index_place(repository(repo))
 
 
 def index_line(report: IndexReport, path: Path) -> str:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmc.cli.common import common, console, count, index_path, print_json, repository
+from llmc.cli.common import common, console, count, index_place, print_json, repository
 from llmc.errors import StoreError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _status(args: argparse.Namespace) -> int:
     from llmc.display import status_record, status_view
     from llmc.store import Store
 
-    with Store.open_readonly(index_path(args.repo)) as store:
+    with Store.open_readonly(index_place(args.repo)) as store:
         totals = store.totals()
     if args.json:
         print_json(status_record(totals))
@@ -49,7 +49,7 @@ def _show(args: argparse.Namespace) -> int:
     from llmc.store import Store
 
     repo = repository(args.repo)
-    with Store.open_readonly(index_path(args.repo)) as store:
+    with Store.open_readonly(index_place(args.repo)) as store:
         if args.path:
             path, line = _place(args.path, repo)
             if path not in store.files():

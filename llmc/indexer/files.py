@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -22,13 +20,9 @@ from pathspec import GitIgnoreSpec
 
 from llmc import languages
 from llmc.errors import ConfigError
-from llmc.programs import GIT_OPTIONS, NEUTRAL_FOLDER, SearchPath, for_git
+from llmc.git import Git
 
 RAGIGNORE = ".ragignore"
-
-_GIT_SECONDS = 120
-_GIT_BYTES = 2 * 1024**3
-"""The most that one git may take: enough for an index of several million files."""
 
 _RAGIGNORE_BYTES = 1024 * 1024
 _SLOW = re.compile(r"(?:\*[^/*]+){3}\*|(?:\*\*.*){3}")
@@ -49,7 +43,7 @@ def source_files(
     name. `exclude` and `environ` are as in `Ignored`. Raises ConfigError if git is missing or knows
     no repository at `repo`.
     """
-    git = _Git(repo, environ or {})
+    git = Git(repo, environ or {})
     listing = git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if listing.returncode:
         raise ConfigError(
@@ -78,7 +72,7 @@ class Ignored:
     def __init__(
         self, repo: Path, exclude: str = "", environ: Mapping[str, str] | None = None
     ) -> None:
-        self._git = _Git(repo, environ or {})
+        self._git = Git(repo, environ or {})
         self._rules = _Rules(repo, exclude)
         self._has_git: bool | None = None
 
@@ -195,50 +189,6 @@ def _ragignore(file: Path) -> GitIgnoreSpec:
         raise ConfigError(
             f"{str(file)!r} cannot be used ({exc}); it takes .gitignore lines in UTF-8"
         ) from exc
-
-
-class _Git:
-    """The user's git, looking at a repository whose own settings make it run nothing."""
-
-    def __init__(self, repo: Path, environ: Mapping[str, str]) -> None:
-        self._repo = repo
-        self._program = SearchPath.of(environ, repo).find("git")
-        self._environ = for_git(environ)
-
-    def __call__(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run a command that only looks. Raises ConfigError if there is no git, or no end."""
-        if self._program is None:
-            raise ConfigError(
-                f"git is needed to list the files of {str(self._repo)!r}, but there is no `git` on"
-                " the PATH (where relative folders and those of the repository don't count);"
-                " install it"
-            )
-        with subprocess.Popen(
-            [self._program, "-C", str(self._repo.absolute()), *GIT_OPTIONS, *words],
-            cwd=NEUTRAL_FOLDER,
-            env=self._environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
-            _bound(process)
-            try:
-                output, errors = process.communicate(stdin, _GIT_SECONDS)
-            except subprocess.TimeoutExpired as exc:
-                raise ConfigError(
-                    f"git gave no answer about {str(self._repo)!r} within {_GIT_SECONDS} s; try"
-                    " `git status`"
-                ) from exc
-            finally:
-                process.kill()
-        return subprocess.CompletedProcess(words, process.returncode, output, errors)
-
-
-def _bound(process: subprocess.Popen[bytes]) -> None:
-    """Keep a process from eating all memory, where the system can: .git may link to /dev/zero."""
-    if hasattr(resource, "prlimit"):
-        with suppress(OSError):  # it is gone already
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (_GIT_BYTES, _GIT_BYTES))
 
 
 def _complaint(result: subprocess.CompletedProcess[bytes]) -> str:
