@@ -162,6 +162,7 @@ def _succeeded(
         completion_tokens=count(meta, "eval_count", "completion_tokens"),
         tokens_per_sec=_speed(meta, load.seconds),
         cut_lines=meta.get("cut_lines") or 0,
+        parroted=count(meta, "parroted") or 0,
         records=tuple(records),
         gpu=load.gpu,
     )

@@ -206,7 +206,8 @@ class AttemptOutcome:
 
     `backend` is ollama, gateway or embedded; `model` is the one sent or the gateway's label, None
     where the call never got that far. On failure `failure_type` is runtime, parse, truncation or
-    validation, `detail` says why and `payload` is the raw reply that was refused.
+    validation, `detail` says why and `payload` is the raw reply that was refused. `parroted` counts
+    the sentences that were dropped since they only repeat an instruction of the source.
     """
 
     attempt: Attempt
@@ -223,6 +224,7 @@ class AttemptOutcome:
     completion_tokens: int | None = None
     tokens_per_sec: float | None = None
     cut_lines: int = 0
+    parroted: int = 0
     records: Sequence[AttemptRecord] = ()
     gpu: GpuStats = field(default_factory=GpuStats)
 

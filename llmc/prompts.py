@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 
 from llmc.models import Span
+from llmc.text import quotable
 
 Message = dict[str, str]
 
@@ -125,8 +126,18 @@ class Prompt(str):
 
 
 def build(span: Span, code: str) -> Prompt:
-    """Return the prompt for a span whose source text is `code`."""
-    return Prompt(f"{span.lang} {span.kind} `{span.symbol}` in {span.path}", span.lang, code)
+    """Return the prompt for a span whose source text is `code`.
+
+    Whatever a repository calls its files and headings, each name stays in its place in the first
+    line: what follows a line break in one would read as ours.
+    """
+    lang, kind, symbol, path = map(quotable, (span.lang, span.kind, span.symbol, span.path))
+    return Prompt(f"{lang} {kind} `{symbol}` in {path}", lang, code)
+
+
+def source_of(prompt: str) -> str:
+    """Return the source text that a prompt shows; of a plain string, nothing is known."""
+    return prompt._code if isinstance(prompt, Prompt) else ""
 
 
 def chat_messages(prompt: str) -> list[Message]:

@@ -64,6 +64,7 @@ def metrics_record(
             for outcome in report.outcomes
             for record in outcome.records
         ],
+        **({"parroted": last.parroted} if last.parroted else {}),
     }
 
 

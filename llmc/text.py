@@ -6,13 +6,17 @@ import unicodedata
 
 from llmc.models import Span
 
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of what moves or hides other text: control, format, lone surrogates, the
+separators of lines and paragraphs."""
+
 
 def plain(text: str) -> str:
-    """Return text without control, format and surrogate characters; newline and tab stay."""
+    """Return text with U+FFFD for each control or format character; newline and tab stay."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else "\ufffd"
+        char if char in "\n\t" or unicodedata.category(char) not in _UNSEEN else "\ufffd"
         for char in text
     )
 
@@ -20,6 +24,15 @@ def plain(text: str) -> str:
 def unbroken(text: str) -> str:
     """Return plain text with a space for each newline: what is said on a line stays on it."""
     return plain(text).replace("\n", " ")
+
+
+def quotable(name: str) -> str:
+    """Return a name that stays between the backticks of a line of Markdown.
+
+    Each character that could end the line or the quotation gives way to one other, so that the
+    name's length, by which records count, is what it was.
+    """
+    return unbroken(name).replace("\t", " ").replace("`", "'")
 
 
 def one_line(text: str) -> str:

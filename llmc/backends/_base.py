@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from llmc.cascade import BackendCascade
 from llmc.errors import BackendError, RateLimitedError
 from llmc.models import Enrichment
+from llmc.parroting import without_parroted
 from llmc.presets import TierPreset
-from llmc.prompts import EXAMPLE_SUMMARY
+from llmc.prompts import EXAMPLE_SUMMARY, source_of
 from llmc.reply import read
 from llmc.transport import Cancellation
 
@@ -49,7 +50,7 @@ class CallPolicy:
     `tries` and `retry_wait` are the HTTP tries inside one attempt. `structured` constrains the
     reply by the schema, bounds its length, watches it as it is written and waits for a busy server;
     `timeout` is then the total of the attempt, waits included, otherwise that of each try.
-    `require_summary` refuses an empty summary.
+    `require_summary` refuses an empty summary, and one that only repeats.
     """
 
     tries: int = 1
@@ -75,12 +76,11 @@ class AttemptCascade(NamedTuple):
 
 
 def accept(
-    text: str, item: Mapping[str, Any], meta: dict[str, Any], *, require_summary: bool
+    text: str, prompt: str, item: Mapping[str, Any], meta: dict[str, Any], *, require_summary: bool
 ) -> Enrichment:
-    """Read a reply about `item`, whose "lines" are the span's; note its length in `meta`.
+    """Read a reply to `prompt` about `item`, whose "lines" are the span's.
 
-    With `require_summary`, a summary that is the worked example's is refused too: small models
-    repeat it when a span is beyond them.
+    `meta` is told the reply's length, and how many sentences were dropped as parroted.
 
     Raises BackendError.
     """
@@ -93,19 +93,33 @@ def accept(
             eval_count=meta.get("eval_count"),
             require_summary=require_summary,
         )
-        if require_summary and enrichment.summary_120w[:60] == EXAMPLE_SUMMARY[:60]:
-            detail = "it repeats the worked example"
+        if not require_summary:
+            return enrichment
+        own, meta["parroted"] = without_parroted(enrichment, source_of(prompt))
+        if detail := _lack(own):
             raise BackendError(
                 f"reply refused (validation): {detail}",
                 failure_type="validation",
                 failure=("validation", detail, text),
             )
-        return enrichment
+        return own
     except BackendError as error:
         error.cut_lines = meta.get("cut_lines") or 0
         error.prompt_tokens = count(meta, "prompt_eval_count")
         error.completion_tokens = count(meta, "eval_count", "completion_tokens")
         raise
+
+
+def _lack(enrichment: Enrichment) -> str | None:
+    """Return what a summary lacks that only repeats what the model was shown, None if nothing.
+
+    Small models repeat the worked example when a span is beyond them.
+    """
+    if enrichment.summary_120w[:60] == EXAMPLE_SUMMARY[:60]:
+        return "it repeats the worked example"
+    if not enrichment.summary_120w:
+        return "its summary only repeats an instruction that stands in the source"
+    return None
 
 
 def count(meta: Mapping[str, Any], *names: str) -> int | None:
@@ -115,14 +129,14 @@ def count(meta: Mapping[str, Any], *names: str) -> int | None:
 
 
 def accept_from_gateway(
-    text: str, item: Mapping[str, Any], meta: dict[str, Any], *, require_summary: bool
+    text: str, prompt: str, item: Mapping[str, Any], meta: dict[str, Any], *, require_summary: bool
 ) -> Enrichment:
     """Do as `accept`; a refusal names the model, which nothing else about the call tells.
 
     A gateway's meta has no done_reason and no eval_count: its reply is judged by the text alone.
     """
     try:
-        return accept(text, item, meta, require_summary=require_summary)
+        return accept(text, prompt, item, meta, require_summary=require_summary)
     except BackendError as error:
         error.model = meta["model"]
         raise

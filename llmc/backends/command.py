@@ -82,8 +82,8 @@ class CommandBackend:
             "model": self._gateway.label,
             "options": None,
         }
-        result = accept_from_gateway(text, item, meta, require_summary=self._policy.require_summary)
-        return result, meta
+        require = self._policy.require_summary
+        return accept_from_gateway(text, prompt, item, meta, require_summary=require), meta
 
     def _run(self, prompt: str, environ: Mapping[str, str]) -> str:
         try:

@@ -109,7 +109,7 @@ class LlamaCppBackend:
             answer = model.chat(request, self._ended(deadline))
         text, meta = self._answer(answer, model, deadline)
         meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
-        return accept(text, item, meta, require_summary=self._policy.require_summary), meta
+        return accept(text, prompt, item, meta, require_summary=self._policy.require_summary), meta
 
     def _ended(self, deadline: float) -> Any:
         return lambda: self._cancellation.is_set or time.monotonic() > deadline

@@ -88,7 +88,7 @@ class OllamaBackend:
             "model": self.model,
             "options": self.options,
         }
-        return accept(text, item, meta, require_summary=self._policy.require_summary), meta
+        return accept(text, prompt, item, meta, require_summary=self._policy.require_summary), meta
 
     # -- plain: the batch driver's contract ----------------------------------------------------
 

@@ -103,7 +103,7 @@ class OpenAIBackend:
             "cut_lines": getattr(fitted, "cut_lines", 0),
         }
         require = self._policy.require_summary
-        return accept_from_gateway(text, item, meta, require_summary=require), meta
+        return accept_from_gateway(text, prompt, item, meta, require_summary=require), meta
 
     def _answer(self, prompt: str) -> Reply:
         deadline = time.monotonic() + self._policy.timeout

@@ -22,6 +22,8 @@ def span_line(report: SpanReport, number: int, total: int) -> Text:
             text.append(f"  {len(report.outcomes)} attempts", style="yellow")
         if last.cut_lines:
             text.append(f"  {last.cut_lines} lines cut to fit the model", style="yellow")
+        if last.parroted:
+            text.append(f"  {last.parroted} parroted instructions dropped", style="yellow")
         return text
     text = Text("failed  ", style="red")
     text.append(f"{place(report.span)}  after {len(report.outcomes)} attempts: ", style="default")
