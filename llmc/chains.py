@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -84,7 +84,7 @@ def begun_at(entries: tuple[ChainEntry, ...], first: int) -> tuple[ChainEntry, .
 
 @dataclass(frozen=True, slots=True)
 class EnrichmentTable:
-    """What `[enrichment]` says; None where it says nothing."""
+    """What `[enrichment]` says, None where it says nothing; `document` is all of the file."""
 
     default_chain: str = "default"
     concurrency: int | None = None
@@ -92,6 +92,7 @@ class EnrichmentTable:
     est_tokens_per_span: int | None = None
     entries: tuple[ChainEntry, ...] = ()
     unknown: tuple[str, ...] = ()
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def selected(self, chain: str | None = None) -> tuple[ChainEntry, ...]:
         """Return the enabled entries of a chain, the default one if none is named."""
@@ -127,7 +128,9 @@ def read_table(repo: Path, chain_json: str = "") -> EnrichmentTable:
     known = {"chain", "default_chain", *names}
     misspelt = get_close_matches("enrichment", set(document) - {"enrichment"}, cutoff=0.8)
     unknown = [f"enrichment.{key}" for key in sorted(set(table) - known)] + misspelt
-    return EnrichmentTable(default, entries=entries, unknown=tuple(unknown), **numbers)
+    return EnrichmentTable(
+        default, entries=entries, unknown=tuple(unknown), document=document, **numbers
+    )
 
 
 def _number(path: Path, table: dict[str, Any], key: str) -> int | None:

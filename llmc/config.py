@@ -7,6 +7,7 @@ reads the environment. Keys are held as SecretStr, which never shows its value i
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,21 +15,28 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
-from llmc.chains import ChainEntry, read_table
+from llmc import home, privacy
+from llmc.chains import CONFIG_FILE, ChainEntry, read_table
 from llmc.errors import ConfigError
 from llmc.hosts import Host, parse_hosts
+from llmc.places import OwnNetwork
 from llmc.presets import (
     DEFAULT_FALLBACK_MODEL,
+    TIERS,
     RouterSettings,
     TierPreset,
+    preset_for,
     read_policy,
     read_presets,
 )
+from llmc.privacy import Privacy
 
 _T = TypeVar("_T")
 
 BACKENDS = ("auto", "ollama", "gateway", "embedded")
 HOST_ORDERS = ("spread", "failover")
+USER_FILE = "config.toml"
+USER_FILE_BYTES = 1024 * 1024
 HOST_PATIENCE_SEC = 900.0
 """Long enough for a machine to be restarted."""
 
@@ -149,6 +157,7 @@ class Settings:
     health_check: bool = True
     health_timeout: float = 5.0
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    privacy: Privacy = field(default_factory=Privacy)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -158,6 +167,58 @@ class Settings:
     def entries(self, tier: str) -> tuple[ChainEntry, ...]:
         """Return the chain's entries for a tier, in the order in which they are asked."""
         return tuple(entry for entry in self.chain if entry.routing_tier == tier)
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """Every tier that a span may get to; a policy may name some of its own."""
+        policy = self.router.policy
+        return tuple(dict.fromkeys((*TIERS, policy.default_tier, policy.fallback_tier)))
+
+    def staying(self) -> Settings:
+        """Return the settings for spans that must stay: hosts and entries that lead away are gone.
+
+        They hold for the tiers of `staying_tiers`.
+        """
+        leads_away = self.privacy.leads_away
+        hosts = tuple(host for host in self.hosts if not leads_away("ollama", host.url, None))
+        staying = replace(self, hosts=hosts)
+        return replace(staying, chain=tuple(filter(staying._stays, self.chain)))
+
+    def staying_tiers(self) -> frozenset[str]:
+        """Return the tiers at which something can be asked without code leaving."""
+        staying = self.staying()
+        return frozenset(tier for tier in self.tiers if staying._serves(tier, self.entries(tier)))
+
+    def _serves(self, tier: str, configured: tuple[ChainEntry, ...]) -> bool:
+        if self.backend == "auto" and configured:
+            return bool(self.entries(tier))
+        if self.backend == "gateway":
+            endpoint = None if self.gateway.program else self.gateway.endpoint
+            return endpoint is not None and not self.privacy.leads_away(
+                "openai", endpoint.url, endpoint.model
+            )
+        if self.backend == "auto" and tier == "nano":
+            return False
+        return self.backend == "embedded" or self._hosts_stay(tier, None)
+
+    def _stays(self, entry: ChainEntry) -> bool:
+        if entry.provider == "ollama" and not entry.url:
+            return self._hosts_stay(entry.routing_tier, entry.model)
+        model, url = entry.model, entry.url or ""
+        if entry.provider == "ollama":
+            model = self._ollama_model(entry.routing_tier, model)
+        elif not url and self.gateway.endpoint:
+            url = self.gateway.endpoint.url
+        place = entry.command or "" if entry.provider == "command" else url
+        return not self.privacy.leads_away(entry.provider, place, model)
+
+    def _hosts_stay(self, tier: str, model: str | None) -> bool:
+        model = self._ollama_model(tier, model)
+        urls = [host.url for host in self.hosts]
+        return bool(urls) and not any(self.privacy.leads_away("ollama", url, model) for url in urls)
+
+    def _ollama_model(self, tier: str, model: str | None) -> str | None:
+        return model or preset_for(self.presets, tier).model or self.ollama_model
 
     def key(self, entry: ChainEntry) -> SecretStr | None:
         """Return the key an entry signs in with, None if it names none.
@@ -228,6 +289,7 @@ def load_settings(
         schema_version=flags.schema_version,
         est_tokens_per_span=table.est_tokens_per_span or EST_TOKENS_PER_SPAN,
         environ=env,
+        privacy=_privacy(repo, table.document, env),
         **_health(env),
     )
     return replace(settings, warnings=tuple(_warnings(settings, flags.chain, table.unknown)))
@@ -238,6 +300,28 @@ def _warnings(settings: Settings, chain: str | None, unknown: tuple[str, ...]) -
     if chain and not settings.chain:
         raise ConfigError(f"--chain {chain!r}: llmc.toml has no enabled entry with that chain")
     return found
+
+
+def _privacy(repo: Path, document: Mapping[str, Any], env: Mapping[str, str]) -> Privacy:
+    """Return what stays here: the user says it, and the repository may say more."""
+    own, local = _users_words(env)
+    own += tuple(env.get("LLMC_OWN_NETWORK", "").split(","))
+    sources = (local, privacy.local_lines(document, repo / CONFIG_FILE), privacy.local_file(repo))
+    return Privacy(OwnNetwork.of(own), tuple(filter(None, sources)))
+
+
+def _users_words(env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (own_network, local_only) of the user's own settings file; it need not be there."""
+    try:
+        folder = home.folder_of(env)
+    except ConfigError:
+        return (), ()  # nobody's environment, such as that of a service
+    path = folder / USER_FILE
+    data = home.read(path, USER_FILE_BYTES)
+    try:
+        return privacy.users_words(tomllib.loads((data or b"").decode("utf-8")), path)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
 def index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:

@@ -16,6 +16,7 @@ from typing import IO, Any, Self
 
 from llmc.backends._base import BackendConfig, CallPolicy, accept_from_gateway
 from llmc.config import GatewaySettings
+from llmc.egress import Destination
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
 from llmc.redaction import blot, secrets_in
@@ -51,6 +52,10 @@ class CommandBackend:
     @property
     def config(self) -> BackendConfig:
         return self._config
+
+    @property
+    def destination(self) -> Destination:
+        return Destination("command", self._program, self._config.model or self._gateway.label)
 
     def describe_host(self) -> str | None:
         """Return nothing: a program has no host that we know of."""

@@ -175,6 +175,10 @@ def _run_record(report: RunReport, failures: list[dict[str, object]]) -> dict[st
         "unfinished": report.unfinished,
         "resting": report.resting,
         "stopped": report.stopped,
+        "sent": dict(report.sent),
+        "secrets_blotted": report.blotted,
+        "prompts_blotted": report.blotted_prompts,
+        "kept_here": report.kept,
         "failures": failures,
     }
 
