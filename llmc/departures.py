@@ -34,7 +34,7 @@ def lines(report: RunReport) -> Iterator[str]:
     """Yield what a run let out of this machine, and what it kept here, if it did either."""
     if report.sent:
         hosts = ", ".join(f"{one_line(host)} ({count})" for host, count in report.sent.items())
-        yield f"prompts that left this machine: {hosts}; each is in logs/egress.jsonl"
+        yield f"prompts sent away: {hosts}; each is in logs/egress.jsonl"
     if report.blotted:
         secrets = "secret was" if report.blotted == 1 else "secrets were"
         prompts = "prompt" if report.blotted_prompts == 1 else "prompts"

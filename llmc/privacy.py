@@ -99,9 +99,9 @@ def local_lines(document: Mapping[str, Any], source: Path) -> Lines:
     A misspelt word would send code away, so anything like one of ours is refused.
     """
     _refuse_misspelt(document, source, "")
-    enrichment = document.get("enrichment")
-    if isinstance(enrichment, dict):
-        _refuse_misspelt(enrichment, source, "enrichment.")
+    for name, found in document.items():
+        if isinstance(found, dict) and name != TABLE:
+            _refuse_misspelt(found, source, f"{name}.")
     table = _table(document, source)
     if "own_network" in table:
         raise ConfigError(

@@ -233,3 +233,22 @@ def _privacy(urls: Iterable[str], programs: Iterable[str] = ()) -> str:
     told = [f"sent to {', '.join(away)}"] if away else []
     told += [f"given to the program {', '.join(dict.fromkeys(programs))}"] if programs else []
     return f"privacy   your code is {' and '.join(told)}" if told else _NOTHING_LEAVES
+
+
+def border_lines(settings: Settings) -> tuple[str, ...]:
+    """Say what counts as the user's own network, and what is nearer than it is taken for."""
+    urls = {host.url for host in settings.hosts} | {e.url for e in settings.chain if e.url}
+    servers = {e.url for e in settings.chain if e.url and e.provider == "openai"}
+    if settings.gateway.endpoint and (settings.backend == "gateway" or settings.chain):
+        servers.add(settings.gateway.endpoint.url)
+    own = sorted({address(url) for url in urls | servers if settings.privacy.is_own(url)})
+    lines = (
+        [f"          your own network: {', '.join(own)}; code goes there as it is"] if own else []
+    )
+    near = sorted({address(url) for url in servers if is_this_machine(url)} - set(own))
+    if near:
+        lines.append(
+            f"          {', '.join(near)} may pass it on, so it counts as away; "
+            "if it does not: LLMC_OWN_NETWORK=localhost"
+        )
+    return tuple(lines)

@@ -204,7 +204,7 @@ def test_a_key_in_an_azure_connection_string_is_found(kind: str) -> None:
     )
 
 
-# -- private keys --------------------------------------------------------------------------------
+# -- private keys ----------------------------------------------------------------------------------
 
 KINDS = [
     "RSA PRIVATE KEY", "PRIVATE KEY", "EC PRIVATE KEY", "DSA PRIVATE KEY", "OPENSSH PRIVATE KEY",
@@ -330,8 +330,8 @@ def test_ordinary_code_stays_as_it_is(code: str) -> None:
 
 PIECES = st.sampled_from(
     ["password", "token", "key", "=", ": ", '"', "'", "\\", "\n", "\r\n", " ", "://", "@", ":",
-     "ghp" + "_", "AKIA", "eyJ", ".eyJ", "-----BEGIN " + "PRIVATE KEY-----", "-----END " + "PRIVATE KEY-----",
-     "sk" + "-", "Bearer ", "İ", "é", "***", "MII", "a1B2c3D4e5F6g7H8", "hunt" + "er22", "x" * 20]
+     "ghp" + "_", "AKIA", "eyJ", ".eyJ", "-----BEGIN " + "PRIVATE KEY-----",
+     "-----END " + "PRIVATE KEY-----", "sk" + "-", "Bearer ", "İ", "é", "***", "MII", "a1B2c3D4e5F6g7H8", "hunt" + "er22", "x" * 20]
 )  # fmt: skip
 TEXTS = st.lists(PIECES | st.text(max_size=8), max_size=25).map("".join)
 

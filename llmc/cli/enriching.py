@@ -140,9 +140,10 @@ def _enrich(args: argparse.Namespace) -> int:
 
 
 def _announce(console: Console, selection: Selection) -> None:
+    from llmc.selection import border_lines
     from llmc.text import unbroken
 
-    for line in selection.lines:
+    for line in (*selection.lines, *border_lines(selection.settings)):
         console.print(unbroken(line), markup=False, soft_wrap=True)
 
 
