@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
-from llmc import gateways, home, needs, trust
+from llmc import gateways, home, needs, privacy, trust
 from llmc.chains import ChainEntry, read_table
 from llmc.documents import (
     CONFIG_FILE,
@@ -30,13 +31,17 @@ from llmc.errors import ConfigError, UntrustedError
 from llmc.gateways import GatewaySettings
 from llmc.hosts import Host, parse_hosts
 from llmc.models import IndexPlace
+from llmc.places import OwnNetwork
 from llmc.presets import (
     DEFAULT_FALLBACK_MODEL,
+    TIERS,
     RouterSettings,
     TierPreset,
+    preset_for,
     read_policy,
     read_presets,
 )
+from llmc.privacy import Privacy
 from llmc.programs import SearchPath, listed, minimal
 from llmc.settings_files import read_all
 from llmc.variables import health, integer, thresholds, whole
@@ -45,6 +50,8 @@ _T = TypeVar("_T")
 
 BACKENDS = ("auto", "ollama", "gateway", "embedded")
 HOST_ORDERS = ("spread", "failover")
+USER_FILE = "config.toml"
+USER_FILE_BYTES = 1024 * 1024
 HOST_PATIENCE_SEC = 900.0
 """Long enough for a machine to be restarted."""
 
@@ -137,6 +144,7 @@ class Settings:
     health_check: bool = True
     health_timeout: float = 5.0
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    privacy: Privacy = field(default_factory=Privacy)
     warnings: tuple[str, ...] = ()
     files: Mapping[str, SettingsFile] = field(default_factory=dict, repr=False)
     trusted: bool = False
@@ -182,6 +190,58 @@ class Settings:
                 f"{self.repo} is not trusted, and its settings want to: {asked}. If you agree, run "
                 f"llmc trust {shlex.quote(str(self.repo))}"
             )
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """Every tier that a span may get to; a policy may name some of its own."""
+        policy = self.router.policy
+        return tuple(dict.fromkeys((*TIERS, policy.default_tier, policy.fallback_tier)))
+
+    def staying(self) -> Settings:
+        """Return the settings for spans that must stay: hosts and entries that lead away are gone.
+
+        They hold for the tiers of `staying_tiers`.
+        """
+        leads_away = self.privacy.leads_away
+        hosts = tuple(host for host in self.hosts if not leads_away("ollama", host.url, None))
+        staying = replace(self, hosts=hosts)
+        return replace(staying, chain=tuple(filter(staying._stays, self.chain)))
+
+    def staying_tiers(self) -> frozenset[str]:
+        """Return the tiers at which something can be asked without code leaving."""
+        staying = self.staying()
+        return frozenset(tier for tier in self.tiers if staying._serves(tier, self.entries(tier)))
+
+    def _serves(self, tier: str, configured: tuple[ChainEntry, ...]) -> bool:
+        if self.backend == "auto" and configured:
+            return bool(self.entries(tier))
+        if self.backend == "gateway":
+            endpoint = None if self.gateway.program else self.gateway.endpoint
+            return endpoint is not None and not self.privacy.leads_away(
+                "openai", endpoint.url, endpoint.model
+            )
+        if self.backend == "auto" and tier == "nano":
+            return False
+        return self.backend == "embedded" or self._hosts_stay(tier, None)
+
+    def _stays(self, entry: ChainEntry) -> bool:
+        if entry.provider == "ollama" and not entry.url:
+            return self._hosts_stay(entry.routing_tier, entry.model)
+        model, url = entry.model, entry.url or ""
+        if entry.provider == "ollama":
+            model = self._ollama_model(entry.routing_tier, model)
+        elif not url and self.gateway.endpoint:
+            url = self.gateway.endpoint.url
+        place = entry.command or "" if entry.provider == "command" else url
+        return not self.privacy.leads_away(entry.provider, place, model)
+
+    def _hosts_stay(self, tier: str, model: str | None) -> bool:
+        model = self._ollama_model(tier, model)
+        urls = [host.url for host in self.hosts]
+        return bool(urls) and not any(self.privacy.leads_away("ollama", url, model) for url in urls)
+
+    def _ollama_model(self, tier: str, model: str | None) -> str | None:
+        return model or preset_for(self.presets, tier).model or self.ollama_model
 
     def key(self, entry: ChainEntry) -> SecretStr | None:
         """Return the key an entry signs in with, None if it names none.
@@ -272,6 +332,7 @@ def load_settings(
         trusted=trusted,
         trust_problem=trust_problem,
         passed_over=passed_over,
+        privacy=_privacy(repo, files.get(CONFIG_FILE), env),
         **health(env),
     )
     return replace(settings, warnings=tuple(_warnings(settings, flags.chain, table.unknown)))
@@ -293,6 +354,29 @@ def _warnings(settings: Settings, chain: str | None, unknown: tuple[str, ...]) -
 def user_folder(environ: Mapping[str, str] | None = None) -> Path:
     """Return where llmc keeps what it knows of its user. Raises ConfigError."""
     return home.folder_of(os.environ if environ is None else environ)
+
+
+def _privacy(repo: Path, file: SettingsFile | None, env: Mapping[str, str]) -> Privacy:
+    """Return what stays here: the user says it, and the repository may say more."""
+    own, local = _users_words(env)
+    own += tuple(env.get("LLMC_OWN_NETWORK", "").split(","))
+    theirs = privacy.local_lines(file.document if file else {}, repo / CONFIG_FILE)
+    sources = (local, theirs, privacy.local_file(repo))
+    return Privacy(OwnNetwork.of(own), tuple(filter(None, sources)))
+
+
+def _users_words(env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (own_network, local_only) of the user's own settings file; it need not be there."""
+    try:
+        folder = home.folder_of(env)
+    except ConfigError:
+        return (), ()  # nobody's environment, such as that of a service
+    path = folder / USER_FILE
+    data = home.read(path, USER_FILE_BYTES)
+    try:
+        return privacy.users_words(tomllib.loads((data or b"").decode("utf-8")), path)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
 def index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:

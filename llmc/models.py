@@ -162,7 +162,8 @@ class Attempt:
     """The next thing to try for a span: `number` counts from 1; `wait` asks for the retry pause.
 
     `first_entry` is where in the tier's configured entries the cascade begins, the ones before it
-    coming last.
+    coming last. `kept`: the span must stay, so only targets that stay are asked; `host_index` and
+    `first_entry` count among those.
     """
 
     number: int
@@ -170,6 +171,20 @@ class Attempt:
     host_index: int
     wait: bool = False
     first_entry: int = 0
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A prompt on its way out: to a host (an address, or a program), so many bytes at most.
+
+    `blotted` counts the likely secrets that were taken out of it.
+    """
+
+    host: str
+    model: str
+    size: int
+    blotted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +223,7 @@ class AttemptOutcome:
     where the call never got that far. On failure `failure_type` is runtime, parse, truncation or
     validation, `detail` says why and `payload` is the raw reply that was refused. `parroted` counts
     the sentences that were dropped since they only repeat an instruction of the source.
+    `departures` are the prompts that left this machine for it.
     """
 
     attempt: Attempt
@@ -227,6 +243,7 @@ class AttemptOutcome:
     parroted: int = 0
     records: Sequence[AttemptRecord] = ()
     gpu: GpuStats = field(default_factory=GpuStats)
+    departures: Sequence[Departure] = ()
 
     @property
     def success(self) -> bool:
@@ -287,6 +304,9 @@ class RunReport:
     `left` are pending spans; `unfinished` of them had attempts in this run that came to nothing
     before it ended. `resting` spans failed in earlier runs and were left alone in this one.
     `stopped` says why a run ended before its work was done, other than by a user's wish.
+    `sent` counts the prompts that left this machine by host; out of `blotted_prompts` of them
+    `blotted` likely secrets were taken. `kept` spans are among those left, as they must stay and no
+    model here could be asked.
     """
 
     enriched: int
@@ -297,3 +317,7 @@ class RunReport:
     unfinished: int = 0
     resting: int = 0
     stopped: str | None = None
+    sent: Mapping[str, int] = field(default_factory=dict)
+    blotted: int = 0
+    blotted_prompts: int = 0
+    kept: int = 0

@@ -163,9 +163,10 @@ def _settings_flags(args: argparse.Namespace, repo: Path) -> Flags:
 
 
 def _announce(console: Console, selection: Selection) -> None:
+    from llmc.selection import border_lines
     from llmc.text import unbroken
 
-    for line in selection.lines:
+    for line in (*selection.lines, *border_lines(selection.settings)):
         console.print(unbroken(line), markup=False, soft_wrap=True)
 
 
@@ -221,6 +222,10 @@ def _run_record(
         "unfinished": report.unfinished,
         "resting": report.resting,
         "stopped": report.stopped,
+        "sent": dict(report.sent),
+        "secrets_blotted": report.blotted,
+        "prompts_blotted": report.blotted_prompts,
+        "kept_here": report.kept,
         "failures": failures,
     }
 

@@ -14,19 +14,15 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from pathspec import GitIgnoreSpec
 
 from llmc import languages
 from llmc.errors import ConfigError
 from llmc.git import Git
+from llmc.ignorefile import open_file, read_lines
 
 RAGIGNORE = ".ragignore"
-
-_RAGIGNORE_BYTES = 1024 * 1024
-_SLOW = re.compile(r"(?:\*[^/*]+){3}\*|(?:\*\*.*){3}")
-"""Four * in a name, or three ** in a line: each takes a long name's length times as long."""
 
 _TEST_FOLDERS = frozenset({"test", "tests", "testing", "testdata", "__tests__", "spec", "specs"})
 _TEST_FILE = re.compile(r"(test|conftest)\.\w+|test_.*|.*[_.-](test|spec)\.\w+|.*Tests?\.java")
@@ -155,34 +151,13 @@ class _Tree:
         return self._real[folder]
 
 
-def open_file(path: Path) -> BinaryIO:
-    """Open a file for reading, but no link, and without waiting for the other end of a pipe.
-
-    Raises OSError.
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags), "rb")
-
-
 def _ragignore(file: Path) -> GitIgnoreSpec:
     """Read a .ragignore; a link to another file of the repository is as good as a file.
 
     Raises ConfigError.
     """
     try:
-        root, real = os.path.realpath(file.parent), os.path.realpath(file)
-        if os.path.commonpath([root, real]) != root:
-            raise ValueError(f"a link to {real}, outside the repository")
-        with open_file(Path(real)) as opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                raise ValueError("no regular file")
-            text = opened.read(_RAGIGNORE_BYTES + 1)
-        if len(text) > _RAGIGNORE_BYTES:
-            raise ValueError(f"more than {_RAGIGNORE_BYTES} bytes")
-        lines = text.decode("utf-8-sig").splitlines()
-        if slow := [line for line in lines if not line.startswith("#") and _SLOW.search(line)]:
-            raise ValueError(f"{slow[0][:100]!r} has more * than can be matched in time")
-        return GitIgnoreSpec.from_lines(lines)
+        return GitIgnoreSpec.from_lines(read_lines(file))
     except FileNotFoundError:
         return GitIgnoreSpec.from_lines([])
     except (OSError, ValueError) as exc:
