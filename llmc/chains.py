@@ -133,7 +133,7 @@ def begun_at(entries: tuple[ChainEntry, ...], first: int) -> tuple[ChainEntry, .
 
 @dataclass(frozen=True, slots=True)
 class EnrichmentTable:
-    """What `[enrichment]` says, None where it says nothing; `document` is all of the file."""
+    """What `[enrichment]` says; None where it says nothing."""
 
     default_chain: str = "default"
     concurrency: int | None = None

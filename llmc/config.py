@@ -7,10 +7,9 @@ reads the environment. Keys are held as SecretStr, which never shows its value i
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -42,7 +41,7 @@ from llmc.presets import (
     read_presets,
 )
 from llmc.privacy import Privacy
-from llmc.programs import SearchPath, listed, minimal
+from llmc.programs import SearchPath
 from llmc.settings_files import read_all
 from llmc.variables import health, integer, thresholds, whole
 
@@ -60,12 +59,6 @@ DEFAULT_SCHEMA_VERSION = "enrichment.v1"
 EST_TOKENS_PER_SPAN = 350
 
 _HOST_VARIABLES = ("ENRICH_OLLAMA_HOSTS", "ATHENA_OLLAMA_URL", "OLLAMA_URL")
-_GATEWAY_DEFAULTS = {
-    "LLM_DISABLED": "false",
-    "NEXT_PUBLIC_LLM_DISABLED": "false",
-    "LLM_GATEWAY_DISABLE_RAG": "1",
-}
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +258,8 @@ class Settings:
 
     def gateway_of(self, entry: ChainEntry) -> GatewaySettings:
         """Return the gateway that a command entry's program is."""
-        return replace(self.gateway, environ=_program_environ(self.environ, self.search, entry.env))
+        environ = gateways.program_environ(self.environ, entry.env, self.search)
+        return replace(self.gateway, environ=environ)
 
 
 def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -417,37 +411,18 @@ def gateway_settings(flags: Flags, env: Mapping[str, str], search: SearchPath) -
     """Return the gateway that the flags and the environment name. Raises ConfigError."""
     endpoint, trouble = gateways.choose(env, flags.gateway or env.get(gateways.CHOICE))
     azure = gateways.is_azure(env)
-    names = (*flags.gateway_env, *filter(None, map(str.strip, _listed_names(env))))
+    listed = filter(None, map(str.strip, env.get("LLMC_GATEWAY_ENV", "").split(",")))
+    names = (*flags.gateway_env, *listed)
     return GatewaySettings(
         program=Path(flags.gateway_path) if flags.gateway_path else None,
         timeout=flags.gateway_timeout,
         debug=flags.verbose,
-        environ={**_GATEWAY_DEFAULTS, **env}
-        if flags.whole_environ
-        else _program_environ(env, search, names),
+        environ=gateways.program_environ(env, None if flags.whole_environ else names, search),
         endpoint=endpoint,
         trouble=trouble,
         label=env["AZURE_OPENAI_DEPLOYMENT"] if azure else gateways.label_of(env),
         is_azure=azure,
     )
-
-
-def _listed_names(env: Mapping[str, str]) -> list[str]:
-    return env.get("LLMC_GATEWAY_ENV", "").split(",")
-
-
-def _program_environ(
-    env: Mapping[str, str], search: SearchPath, names: Iterable[str]
-) -> dict[str, str]:
-    """Return what a program gets: what every program needs, our own words for it, `names`."""
-    wanted = ("GEMINI_MODEL", *_GATEWAY_DEFAULTS, *names)
-    if wrong := next((name for name in wanted if not _VARIABLE.fullmatch(name)), None):
-        # Somebody may have put a value behind the name.
-        raise ConfigError(
-            f"--gateway-env and $LLMC_GATEWAY_ENV take names of variables, without their values; "
-            f"{wrong.partition('=')[0]!r} is none, or has one"
-        )
-    return {**_GATEWAY_DEFAULTS, **minimal(env, search), **listed(env, wanted)}
 
 
 def _first(*values: _T | None) -> _T | None:
