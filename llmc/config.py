@@ -240,6 +240,11 @@ def _warnings(settings: Settings, chain: str | None, unknown: tuple[str, ...]) -
     return found
 
 
+def environment() -> dict[str, str]:
+    """Return the process's environment, for what needs no other setting."""
+    return dict(os.environ)
+
+
 def index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:
     """Return where a repository's index is."""
     env = os.environ if environ is None else environ

@@ -17,6 +17,11 @@ LAYERS = {
     "models": 0,
     "errors": 1,
     "home": 2,
+    "installation": 3,
+    "seal": 1,
+    "origins": 2,
+    "provenance": 1,
+    "adoption": 3,
     "owners": 1,
     "places": 1,
     "folders": 1,
@@ -77,7 +82,7 @@ TOP = 10
 HOMES = {
     "os.environ": {"config"},
     "print": {"cli", "__main__", "testing"},
-    "sqlite3": {"claims", "database", "reader", "salvage", "store"},
+    "sqlite3": {"adoption", "claims", "database", "origins", "reader", "salvage", "store"},
     "tree_sitter": {"languages", "indexer"},
 }
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}

@@ -12,6 +12,7 @@ from llmc.cli.common import (
     complain,
     console,
     count,
+    elsewhere_line,
     index_line,
     print_json,
     repository,
@@ -112,6 +113,9 @@ def _enrich(args: argparse.Namespace) -> int:
         say_skipped(indexed)
         line = f"index     {index_line(indexed, settings.index_path)}"
         screen.print(line, markup=False, soft_wrap=True)
+        if indexed.elsewhere:
+            text = f"origin    {elsewhere_line(indexed.elsewhere)}"
+            screen.print(text, markup=False, soft_wrap=True)
     from llmc.selection import select, without_unasked_cloud
 
     if args.dry_run:
@@ -119,7 +123,7 @@ def _enrich(args: argparse.Namespace) -> int:
     if not indexed.spans:
         screen.print("nothing to enrich: no file here holds a span of a language llmc knows")
         if args.json:
-            print_json(_run_record(RunReport(0, {}, 0, 0.0), []))
+            print_json(_run_record(RunReport(0, {}, 0, 0.0), [], indexed.elsewhere))
         return 0
     selection = select(settings)
     _announce(screen, selection)
@@ -129,7 +133,7 @@ def _enrich(args: argparse.Namespace) -> int:
         hooks = (display, _collector(failures)) if args.json else (display,)
         report = engine.enrich(settings.repo, selection.settings, hooks=hooks, stop=stop)
     if args.json:
-        print_json(_run_record(report, failures))
+        print_json(_run_record(report, failures, indexed.elsewhere))
     else:
         console(stderr=False).print(run_summary(report), soft_wrap=True)
     if report.interrupted:
@@ -148,13 +152,22 @@ def _announce(console: Console, selection: Selection) -> None:
 
 def _dry_run(settings: Settings, *, as_json: bool) -> int:
     from llmc import engine
+    from llmc.provenance import Source, marked
     from llmc.text import plain, unbroken
 
     planned = engine.plan(settings.repo, settings)
     if as_json:
+        words: dict[str, Source] = {
+            "path": "repository",
+            "symbol": "repository",
+            "prompt": "repository",
+        }
         print_json(
             [
-                {"path": span.path, "symbol": span.symbol, "tier": tier, "prompt": prompt}
+                marked(
+                    {"path": span.path, "symbol": span.symbol, "tier": tier, "prompt": prompt},
+                    words,
+                )
                 for span, tier, prompt in planned
             ]
         )
@@ -165,8 +178,12 @@ def _dry_run(settings: Settings, *, as_json: bool) -> int:
     return 0
 
 
-def _run_record(report: RunReport, failures: list[dict[str, object]]) -> dict[str, object]:
-    return {
+def _run_record(
+    report: RunReport, failures: list[dict[str, object]], elsewhere: int
+) -> dict[str, object]:
+    from llmc.provenance import marked
+
+    record = {
         "enriched": report.enriched,
         "failed": dict(report.failed),
         "left": report.left,
@@ -175,8 +192,18 @@ def _run_record(report: RunReport, failures: list[dict[str, object]]) -> dict[st
         "unfinished": report.unfinished,
         "resting": report.resting,
         "stopped": report.stopped,
+        "made_elsewhere": elsewhere,
         "failures": failures,
     }
+    return marked(
+        record,
+        {
+            "stopped": "host",
+            "failures[].path": "repository",
+            "failures[].symbol": "repository",
+            "failures[].detail": "host",
+        },
+    )
 
 
 def _collector(failures: list[dict[str, object]]) -> EventHook:
