@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from llmc import destinations, folders, prompts
+from llmc import destinations, folders, installation, prompts
 from llmc.attempts import Builder
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Settings, load_settings
@@ -22,6 +22,7 @@ from llmc.indexer import parse_file, source_files
 from llmc.ledger import Ledger
 from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
 from llmc.run import Parts, Run
+from llmc.seal import Seal
 from llmc.stopping import Stop
 from llmc.store import FileState, Store
 from llmc.work import Rules, WorkList, pages
@@ -31,18 +32,21 @@ SPANS_PER_WRITE = 2_000
 """Files and spans written in one transaction, which takes a fraction of a second."""
 
 
-def open_store(index: IndexPlace | Path, hooks: Sequence[EventHook] = ()) -> Store:
+def open_store(
+    index: IndexPlace | Path, hooks: Sequence[EventHook] = (), *, seal: Seal | None = None
+) -> Store:
     """Open an index, or make one; a corrupt one is moved aside, never deleted.
 
-    Raises StoreError, also for files that aren't the user's own: see `database.custody`.
+    What is stored is marked by the `seal`. Raises StoreError, also for files that aren't the user's
+    own: see `database.custody`.
     """
     if isinstance(index, IndexPlace):
         index = _telling(index, hooks)
     try:
-        return Store.open(index, create=True)
+        return Store.open(index, create=True, seal=seal)
     except CorruptIndexError as error:
         _replace_corrupt(index, error, hooks)
-        return Store.open(index, create=True)
+        return Store.open(index, create=True, seal=seal)
 
 
 def _telling(index: IndexPlace, hooks: Sequence[EventHook]) -> IndexPlace:
@@ -87,18 +91,24 @@ def index(
     Raises ConfigError if `repo` is not a git repository, StoreError.
     """
     settings = settings or load_settings(repo)
+    seal = installation.seal(settings.environ, lambda _: None)  # nothing is made here to be marked
     paths = list(source_files(settings.repo, settings.exclude, settings.environ))
     try:
-        return _index_into(settings, paths, hooks, mend=mend)
+        return _index_into(settings, paths, hooks, seal, mend=mend)
     except CorruptIndexError as error:
         _replace_corrupt(settings.index, error, hooks)
-        return _index_into(settings, paths, hooks, mend=mend)
+        return _index_into(settings, paths, hooks, seal, mend=mend)
 
 
 def _index_into(
-    settings: Settings, paths: Sequence[str], hooks: Sequence[EventHook], *, mend: bool
+    settings: Settings,
+    paths: Sequence[str],
+    hooks: Sequence[EventHook],
+    seal: Seal | None,
+    *,
+    mend: bool,
 ) -> IndexReport:
-    with open_store(settings.index, hooks) as store:
+    with open_store(settings.index, hooks, seal=seal) as store:
         if mend and (mended := store.mend()):
             message = f"{settings.index_path}: {mended} rows could not be used and were removed"
             _tell(hooks, Warned(f"{message}; their files are read anew"))
@@ -119,8 +129,9 @@ def _index_into(
             with store.transaction():
                 for path in gone[start : start + FILES_PER_WRITE]:
                     store.remove_file(path)
-        spans = store.span_count()
-    return IndexReport(len(paths) - len(skipped), changed, len(gone), spans, tuple(skipped))
+        spans, elsewhere = store.span_count(), store.unmarked()
+    read = len(paths) - len(skipped)
+    return IndexReport(read, changed, len(gone), spans, tuple(skipped), elsewhere)
 
 
 def _hidden(path: Path) -> str | None:
@@ -216,7 +227,10 @@ def enrich(
         est_tokens_per_span=settings.est_tokens_per_span,
         log_fields=settings.router.policy.log_fields,
     )
-    with open_store(settings.index, hooks) as store:
+    seal = installation.seal(
+        settings.environ, lambda message: _tell(hooks, Warned(message)), make=True
+    )
+    with open_store(settings.index, hooks, seal=seal) as store:
         parts = Parts(settings, store, ledger, builder, rules or Rules(), hooks, stop or Stop())
         return Run(parts).run()
 

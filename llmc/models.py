@@ -288,13 +288,17 @@ class SpanReport:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What one pass of the indexer did; `skipped` holds (path, reason)."""
+    """What one pass of the indexer did; `skipped` holds (path, reason).
+
+    So many enrichments of the index bear no mark that they were made here or adopted: `elsewhere`.
+    """
 
     files: int
     changed: int
     removed: int
     spans: int
     skipped: tuple[tuple[str, str], ...] = ()
+    elsewhere: int = 0
 
 
 @dataclass(frozen=True, slots=True)
