@@ -11,7 +11,15 @@ from llmc.backends import AttemptCascade, count
 from llmc.cascade import BackendAdapter, BackendCascade
 from llmc.errors import BackendError, classify_failure
 from llmc.gpu import GpuSampler, is_local
-from llmc.models import Attempt, AttemptOutcome, AttemptRecord, Enrichment, GpuStats, Span
+from llmc.models import (
+    Attempt,
+    AttemptOutcome,
+    AttemptRecord,
+    Departure,
+    Enrichment,
+    GpuStats,
+    Span,
+)
 from llmc.programs import STANDARD, SearchPath
 
 
@@ -41,12 +49,15 @@ class Gate(Protocol):
 
 
 class _Gated:
-    """A backend behind the gate of its host."""
+    """A backend behind the gate of its host; `departures` gets what it lets out."""
 
-    def __init__(self, backend: BackendAdapter, gate: Gate, step: int) -> None:
+    def __init__(
+        self, backend: BackendAdapter, gate: Gate, step: int, departures: list[Departure]
+    ) -> None:
         self._backend = backend
         self._gate = gate
         self._step = step
+        self._departures = departures
 
     @property
     def config(self) -> Any:
@@ -63,12 +74,17 @@ class _Gated:
     def generate(self, prompt: str, *, item: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         self._gate.enter(self._step)
         error: BackendError | None = None
+        left: Departure | None = None
         try:
-            return self._backend.generate(prompt, item=item)
+            result, meta = self._backend.generate(prompt, item=item)
+            left = meta.get("departure")
+            return result, meta
         except BackendError as caught:
-            error = caught
+            error, left = caught, caught.departure
             raise
         finally:
+            if left:
+                self._departures.append(left)
             self._gate.leave(error)
 
 
@@ -85,8 +101,10 @@ def make(
     `search` is where the program is looked for that tells the GPU's load.
     """
     built = builder(attempt)
+    departures: list[Departure] = []
     if gate:
-        gated = [_Gated(backend, gate, n) for n, backend in enumerate(built.cascade.backends)]
+        backends = enumerate(built.cascade.backends)
+        gated = [_Gated(backend, gate, n, departures) for n, backend in backends]
         built = built._replace(cascade=BackendCascade(gated))
     item = {
         "span_hash": span.span_hash,
@@ -106,7 +124,7 @@ def make(
         except BackendError as caught:
             error = gate.last(caught) if gate else caught
         seconds = time.monotonic() - started
-    load = _Load(attempt, seconds, sampler.stats if sampler else GpuStats())
+    load = _Load(attempt, seconds, sampler.stats if sampler else GpuStats(), tuple(departures))
     return _failed(built, load, error) if error else _succeeded(built, load, result, meta, records)
 
 
@@ -116,6 +134,7 @@ class _Load(NamedTuple):
     attempt: Attempt
     seconds: float
     gpu: GpuStats
+    departures: tuple[Departure, ...]
 
 
 def _failed(built: AttemptCascade, load: _Load, error: BackendError) -> AttemptOutcome:
@@ -140,6 +159,7 @@ def _failed(built: AttemptCascade, load: _Load, error: BackendError) -> AttemptO
         cut_lines=error.cut_lines,
         records=tuple(error.attempts),
         gpu=load.gpu,
+        departures=load.departures,
     )
 
 
@@ -165,6 +185,7 @@ def _succeeded(
         parroted=count(meta, "parroted") or 0,
         records=tuple(records),
         gpu=load.gpu,
+        departures=load.departures,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from llmc.audit import Audit, Damage, Gap
 from llmc.models import Span
+from llmc.provenance import marked
 from llmc.text import one_line
 
 SHOWN = 20
@@ -48,7 +49,7 @@ def audit_lines(audit: Audit) -> Iterator[str]:
 
 def audit_record(audit: Audit) -> dict[str, Any]:
     """Return an audit as a JSON object."""
-    return {
+    record = {
         "agrees": audit.agrees,
         "outcomes": audit.outcomes,
         "enriched_elsewhere": audit.elsewhere,
@@ -63,6 +64,15 @@ def audit_record(audit: Audit) -> dict[str, Any]:
             for damage in audit.damaged
         ],
     }
+    return marked(
+        record,
+        {
+            "missing": "repository",
+            "lost": "repository",
+            "unknown": "repository",
+            "twice": "repository",
+        },
+    )
 
 
 def _shown(entries: Iterable[str], count: int) -> Iterator[str]:

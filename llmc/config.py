@@ -7,16 +7,16 @@ reads the environment. Keys are held as SecretStr, which never shows its value i
 from __future__ import annotations
 
 import os
-import re
 import shlex
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import SecretStr
 
-from llmc import gateways, home, needs, trust
+from llmc import gateways, home, needs, privacy, trust
 from llmc.chains import ChainEntry, read_table
 from llmc.documents import (
     CONFIG_FILE,
@@ -29,14 +29,19 @@ from llmc.documents import (
 from llmc.errors import ConfigError, UntrustedError
 from llmc.gateways import GatewaySettings
 from llmc.hosts import Host, parse_hosts
+from llmc.models import IndexPlace
+from llmc.places import OwnNetwork
 from llmc.presets import (
     DEFAULT_FALLBACK_MODEL,
+    TIERS,
     RouterSettings,
     TierPreset,
+    preset_for,
     read_policy,
     read_presets,
 )
-from llmc.programs import SearchPath, listed, minimal
+from llmc.privacy import Privacy
+from llmc.programs import SearchPath
 from llmc.settings_files import read_all
 from llmc.variables import health, integer, thresholds, whole
 
@@ -44,6 +49,8 @@ _T = TypeVar("_T")
 
 BACKENDS = ("auto", "ollama", "gateway", "embedded")
 HOST_ORDERS = ("spread", "failover")
+USER_FILE = "config.toml"
+USER_FILE_BYTES = 1024 * 1024
 HOST_PATIENCE_SEC = 900.0
 """Long enough for a machine to be restarted."""
 
@@ -52,12 +59,6 @@ DEFAULT_SCHEMA_VERSION = "enrichment.v1"
 EST_TOKENS_PER_SPAN = 350
 
 _HOST_VARIABLES = ("ENRICH_OLLAMA_HOSTS", "ATHENA_OLLAMA_URL", "OLLAMA_URL")
-_GATEWAY_DEFAULTS = {
-    "LLM_DISABLED": "false",
-    "NEXT_PUBLIC_LLM_DISABLED": "false",
-    "LLM_GATEWAY_DISABLE_RAG": "1",
-}
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +137,16 @@ class Settings:
     health_check: bool = True
     health_timeout: float = 5.0
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    privacy: Privacy = field(default_factory=Privacy)
     warnings: tuple[str, ...] = ()
     files: Mapping[str, SettingsFile] = field(default_factory=dict, repr=False)
     trusted: bool = False
     trust_problem: str = ""
     passed_over: tuple[str, ...] = ()
+
+    @property
+    def index(self) -> IndexPlace:
+        return IndexPlace(self.index_path, self.repo, self.environ)
 
     @property
     def logs(self) -> Path:
@@ -178,6 +184,58 @@ class Settings:
                 f"llmc trust {shlex.quote(str(self.repo))}"
             )
 
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """Every tier that a span may get to; a policy may name some of its own."""
+        policy = self.router.policy
+        return tuple(dict.fromkeys((*TIERS, policy.default_tier, policy.fallback_tier)))
+
+    def staying(self) -> Settings:
+        """Return the settings for spans that must stay: hosts and entries that lead away are gone.
+
+        They hold for the tiers of `staying_tiers`.
+        """
+        leads_away = self.privacy.leads_away
+        hosts = tuple(host for host in self.hosts if not leads_away("ollama", host.url, None))
+        staying = replace(self, hosts=hosts)
+        return replace(staying, chain=tuple(filter(staying._stays, self.chain)))
+
+    def staying_tiers(self) -> frozenset[str]:
+        """Return the tiers at which something can be asked without code leaving."""
+        staying = self.staying()
+        return frozenset(tier for tier in self.tiers if staying._serves(tier, self.entries(tier)))
+
+    def _serves(self, tier: str, configured: tuple[ChainEntry, ...]) -> bool:
+        if self.backend == "auto" and configured:
+            return bool(self.entries(tier))
+        if self.backend == "gateway":
+            endpoint = None if self.gateway.program else self.gateway.endpoint
+            return endpoint is not None and not self.privacy.leads_away(
+                "openai", endpoint.url, endpoint.model
+            )
+        if self.backend == "auto" and tier == "nano":
+            return False
+        return self.backend == "embedded" or self._hosts_stay(tier, None)
+
+    def _stays(self, entry: ChainEntry) -> bool:
+        if entry.provider == "ollama" and not entry.url:
+            return self._hosts_stay(entry.routing_tier, entry.model)
+        model, url = entry.model, entry.url or ""
+        if entry.provider == "ollama":
+            model = self._ollama_model(entry.routing_tier, model)
+        elif not url and self.gateway.endpoint:
+            url = self.gateway.endpoint.url
+        place = entry.command or "" if entry.provider == "command" else url
+        return not self.privacy.leads_away(entry.provider, place, model)
+
+    def _hosts_stay(self, tier: str, model: str | None) -> bool:
+        model = self._ollama_model(tier, model)
+        urls = [host.url for host in self.hosts]
+        return bool(urls) and not any(self.privacy.leads_away("ollama", url, model) for url in urls)
+
+    def _ollama_model(self, tier: str, model: str | None) -> str | None:
+        return model or preset_for(self.presets, tier).model or self.ollama_model
+
     def key(self, entry: ChainEntry) -> SecretStr | None:
         """Return the key an entry signs in with, None if it names none.
 
@@ -200,7 +258,8 @@ class Settings:
 
     def gateway_of(self, entry: ChainEntry) -> GatewaySettings:
         """Return the gateway that a command entry's program is."""
-        return replace(self.gateway, environ=_program_environ(self.environ, self.search, entry.env))
+        environ = gateways.program_environ(self.environ, entry.env, self.search)
+        return replace(self.gateway, environ=environ)
 
 
 def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -268,6 +327,7 @@ def load_settings(
         trusted=trusted,
         trust_problem=trust_problem,
         passed_over=passed_over,
+        privacy=_privacy(repo, files.get(CONFIG_FILE), env),
         **health(env),
     )
     return replace(settings, warnings=tuple(_warnings(settings, flags.chain, table.unknown)))
@@ -291,6 +351,29 @@ def user_folder(environ: Mapping[str, str] | None = None) -> Path:
     return home.folder_of(os.environ if environ is None else environ)
 
 
+def _privacy(repo: Path, file: SettingsFile | None, env: Mapping[str, str]) -> Privacy:
+    """Return what stays here: the user says it, and the repository may say more."""
+    own, local = _users_words(env)
+    own += tuple(env.get("LLMC_OWN_NETWORK", "").split(","))
+    theirs = privacy.local_lines(file.document if file else {}, repo / CONFIG_FILE)
+    sources = (local, theirs, privacy.local_file(repo))
+    return Privacy(OwnNetwork.of(own), tuple(filter(None, sources)))
+
+
+def _users_words(env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (own_network, local_only) of the user's own settings file; it need not be there."""
+    try:
+        folder = home.folder_of(env)
+    except ConfigError:
+        return (), ()  # nobody's environment, such as that of a service
+    path = folder / USER_FILE
+    data = home.read(path, USER_FILE_BYTES)
+    try:
+        return privacy.users_words(tomllib.loads((data or b"").decode("utf-8")), path)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
 def index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:
     """Return where a repository's index is."""
     env = os.environ if environ is None else environ
@@ -299,6 +382,13 @@ def index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:
             return repo / env[name]
     name = env.get("EMBEDDING_INDEX_NAME", "")
     return repo / (f".rag/{name}" if name else DEFAULT_INDEX)
+
+
+def index_place(repo: Path, environ: Mapping[str, str] | None = None) -> IndexPlace:
+    """Return a repository's index, to be opened without the settings."""
+    env = dict(os.environ if environ is None else environ)
+    repo = repo.resolve()
+    return IndexPlace(index_path(repo, env), repo, env)
 
 
 def _router(policy: SettingsFile | None, flags: Flags, env: Mapping[str, str]) -> RouterSettings:
@@ -322,37 +412,18 @@ def gateway_settings(flags: Flags, env: Mapping[str, str], search: SearchPath) -
     """Return the gateway that the flags and the environment name. Raises ConfigError."""
     endpoint, trouble = gateways.choose(env, flags.gateway or env.get(gateways.CHOICE))
     azure = gateways.is_azure(env)
-    names = (*flags.gateway_env, *filter(None, map(str.strip, _listed_names(env))))
+    listed = filter(None, map(str.strip, env.get("LLMC_GATEWAY_ENV", "").split(",")))
+    names = (*flags.gateway_env, *listed)
     return GatewaySettings(
         program=Path(flags.gateway_path) if flags.gateway_path else None,
         timeout=flags.gateway_timeout,
         debug=flags.verbose,
-        environ={**_GATEWAY_DEFAULTS, **env}
-        if flags.whole_environ
-        else _program_environ(env, search, names),
+        environ=gateways.program_environ(env, None if flags.whole_environ else names, search),
         endpoint=endpoint,
         trouble=trouble,
         label=env["AZURE_OPENAI_DEPLOYMENT"] if azure else gateways.label_of(env),
         is_azure=azure,
     )
-
-
-def _listed_names(env: Mapping[str, str]) -> list[str]:
-    return env.get("LLMC_GATEWAY_ENV", "").split(",")
-
-
-def _program_environ(
-    env: Mapping[str, str], search: SearchPath, names: Iterable[str]
-) -> dict[str, str]:
-    """Return what a program gets: what every program needs, our own words for it, `names`."""
-    wanted = ("GEMINI_MODEL", *_GATEWAY_DEFAULTS, *names)
-    if wrong := next((name for name in wanted if not _VARIABLE.fullmatch(name)), None):
-        # Somebody may have put a value behind the name.
-        raise ConfigError(
-            f"--gateway-env and $LLMC_GATEWAY_ENV take names of variables, without their values; "
-            f"{wrong.partition('=')[0]!r} is none, or has one"
-        )
-    return {**_GATEWAY_DEFAULTS, **minimal(env, search), **listed(env, wanted)}
 
 
 def _first(*values: _T | None) -> _T | None:

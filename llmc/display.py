@@ -17,10 +17,22 @@ from rich.table import Table
 from rich.text import Text
 
 from llmc.doctor import Finding, Report
+from llmc.origins import Made, Origin
+from llmc.provenance import Source, marked
 from llmc.reader import StoredResult, Totals
 from llmc.text import one_line, place, plain
 
 SNIPPET_STYLE = "cyan"
+NOT_SERVED = "people are shown them, agents aren't"
+_ORIGINS: dict[Made, str] = {
+    "here": "",
+    "adopted": ": adopted",
+    "elsewhere": ": not made here; llmc adopt takes it as yours",
+}
+_WITHHELD = (
+    "not made by this installation, so its text is withheld; a person may look at it with "
+    "llmc show, and take it over with llmc adopt"
+)
 
 
 def status_view(totals: Totals) -> RenderableType:
@@ -42,6 +54,11 @@ def status_view(totals: Totals) -> RenderableType:
         for (model, tier), count in totals.by_model.items():
             models.add_row(one_line(str(model)), one_line(str(tier)), str(count))
         parts.append(models)
+    if elsewhere := sum(totals.elsewhere.values()):
+        text = f"{elsewhere} of them were made elsewhere: {NOT_SERVED}; see: llmc adopt"
+        parts.append(Text(text, style="yellow"))
+    if totals.adopted:
+        parts.append(Text(f"{totals.adopted} of them were adopted"))
     if totals.failed:
         failures = _table("failed", "spans")
         for kind, count in totals.failed.items():
@@ -80,7 +97,11 @@ def _result(result: StoredResult) -> RenderableType:
         snippet = Text(plain(str(found["usage_snippet"])), style=SNIPPET_STYLE)
         body.append(Padding(snippet, (0, 0, 0, 2)))
     tier = f", {result.outcome.tier}" if result.outcome else ""
-    body.append(Text(one_line(f"by {found['model']}{tier}"), style="dim"))
+    line = Text(one_line(f"by {found['model']}{tier}"), style="dim")
+    if result.origin:
+        style = "dim" if result.origin.servable else "yellow"
+        line.append(_ORIGINS[result.origin.made], style=style)
+    body.append(line)
     return Group(head, Padding(Group(*body), (0, 0, 1, 2)))
 
 
@@ -105,10 +126,16 @@ def _clock(seconds: float) -> str:
         return "some distant day"
 
 
-def result_record(result: StoredResult) -> dict[str, Any]:
-    """Return a span with its enrichment as a JSON object."""
-    span, outcome, failure = result.span, result.outcome, result.failure
-    return {
+def result_record(result: StoredResult, *, withhold: bool = True) -> dict[str, Any]:
+    """Return a span with its enrichment as a JSON object, which agents may read.
+
+    What was made elsewhere is withheld from it, unless it is asked for.
+    """
+    origin = result.origin
+    hidden = withhold and origin is not None and not origin.servable
+    result = result.for_agents() if withhold else result
+    span = result.span
+    record = {
         "path": span.path,
         "lang": span.lang,
         "symbol": span.symbol,
@@ -116,26 +143,47 @@ def result_record(result: StoredResult) -> dict[str, Any]:
         "lines": [span.start_line, span.end_line],
         "span_hash": span.span_hash,
         "twin_of": result.twin_of,
+        "origin": asdict(origin) if origin else None,
         "enrichment": result.enrichment,
-        "failure": (
-            {
-                "reason": failure.kind,
-                "detail": failure.detail,
-                "attempts": outcome.attempts if outcome else None,
-                "runs": failure.count,
-                "reply": failure.excerpt,
-                "failed_at": failure.failed_at,
-                "retry_at": failure.retry_at,
-            }
-            if failure
-            else None
-        ),
+        "failure": _failure_record(result),
+    }
+    return marked(record | ({"note": _WITHHELD} if hidden else {}), _sources(origin))
+
+
+def _sources(origin: Origin | None) -> dict[str, Source]:
+    """Say whose words a span's record holds; what was made elsewhere may be the repository's."""
+    by_its_authors: tuple[str, ...] = ("path", "lang", "symbol", "kind", "twin_of")
+    if origin and not origin.servable:
+        return dict.fromkeys((*by_its_authors, "enrichment", "failure"), "repository")
+    sources: dict[str, Source] = dict.fromkeys(by_its_authors, "repository")
+    return sources | {"enrichment": "model", "failure.detail": "host", "failure.reply": "model"}
+
+
+def _failure_record(result: StoredResult) -> dict[str, Any] | None:
+    failure, outcome = result.failure, result.outcome
+    if failure is None:
+        return None
+    return {
+        "reason": failure.kind,
+        "detail": failure.detail,
+        "attempts": outcome.attempts if outcome else None,
+        "runs": failure.count,
+        "reply": failure.excerpt,
+        "failed_at": failure.failed_at,
+        "retry_at": failure.retry_at,
     }
 
 
 def status_record(totals: Totals) -> dict[str, Any]:
-    """Return an index's status as a JSON object."""
-    return {
+    """Return an index's status as a JSON object, without names of models from elsewhere."""
+    elsewhere = sum(totals.elsewhere.values())
+    models = [
+        {"model": model, "tier": tier, "enriched": count - totals.elsewhere.get((model, tier), 0)}
+        for (model, tier), count in totals.by_model.items()
+    ]
+    if elsewhere:
+        models.append({"model": "-", "tier": "-", "enriched": elsewhere})
+    record = {
         "files": totals.files,
         "spans": totals.spans,
         "enriched": totals.enriched,
@@ -144,17 +192,26 @@ def status_record(totals: Totals) -> dict[str, Any]:
         "failed_by_kind": totals.failed,
         "claimed": totals.claimed,
         "twins": totals.twins,
+        "made_elsewhere": elsewhere,
+        "adopted": totals.adopted,
         "languages": {
             language: dict(zip(("files", "spans", "enriched"), counts, strict=True))
             for language, counts in totals.by_language.items()
         },
-        "models": [
-            {"model": model, "tier": tier, "enriched": count}
-            for (model, tier), count in totals.by_model.items()
-        ],
+        "models": [entry for entry in models if entry["enriched"]],
         "prompt_tokens": totals.prompt_tokens,
         "completion_tokens": totals.completion_tokens,
     }
+    # The index says so, and an index may be the repository's.
+    return marked(
+        record,
+        {
+            "failed_by_kind": "repository",
+            "languages": "repository",
+            "models[].model": "model",
+            "models[].tier": "repository",
+        },
+    )
 
 
 def doctor_view(report: Report) -> RenderableType:
@@ -192,10 +249,13 @@ def _finding(finding: Finding) -> RenderableType:
 
 def doctor_record(report: Report) -> dict[str, Any]:
     """Return an examination as a JSON object."""
-    return {
-        "works": report.works,
-        "findings": [asdict(finding) for finding in report.findings],
-    }
+    return marked(
+        {
+            "works": report.works,
+            "findings": [asdict(finding) for finding in report.findings],
+        },
+        {"findings[].name": "repository", "findings[].detail": "host"},
+    )
 
 
 def _table(first: str, *numbers: str) -> Table:

@@ -9,9 +9,10 @@ import errno
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from llmc import destinations, folders, prompts
+from llmc import destinations, folders, installation, prompts
 from llmc.attempts import Builder
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Settings, load_settings
@@ -19,8 +20,9 @@ from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.indexer import parse_file, source_files
 from llmc.ledger import Ledger
-from llmc.models import IndexReport, ParsedFile, RunReport, Span
+from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
 from llmc.run import Parts, Run
+from llmc.seal import Seal
 from llmc.stopping import Stop
 from llmc.store import FileState, Store
 from llmc.work import Rules, WorkList, pages
@@ -30,22 +32,32 @@ SPANS_PER_WRITE = 2_000
 """Files and spans written in one transaction, which takes a fraction of a second."""
 
 
-def open_store(path: Path, hooks: Sequence[EventHook] = ()) -> Store:
+def open_store(
+    index: IndexPlace | Path, hooks: Sequence[EventHook] = (), *, seal: Seal | None = None
+) -> Store:
     """Open an index, or make one; a corrupt one is moved aside, never deleted.
 
-    Raises StoreError.
+    What is stored is marked by the `seal`. Raises StoreError, also for files that aren't the user's
+    own: see `database.custody`.
     """
-    make_folder(path.parent, ignored_by_git=True)
+    if isinstance(index, IndexPlace):
+        index = _telling(index, hooks)
     try:
-        return Store.open(path, create=True)
+        return Store.open(index, create=True, seal=seal)
     except CorruptIndexError as error:
-        _replace_corrupt(path, error, hooks)
-        return Store.open(path, create=True)
+        _replace_corrupt(index, error, hooks)
+        return Store.open(index, create=True, seal=seal)
 
 
-def _replace_corrupt(path: Path, error: CorruptIndexError, hooks: Sequence[EventHook]) -> None:
+def _telling(index: IndexPlace, hooks: Sequence[EventHook]) -> IndexPlace:
+    return replace(index, tell=lambda text: _tell(hooks, Warned(text)))
+
+
+def _replace_corrupt(
+    index: IndexPlace | Path, error: CorruptIndexError, hooks: Sequence[EventHook]
+) -> None:
     """Move a corrupt index aside, and save the enrichments that can still be read from it."""
-    aside, saved = Store.rescue(path, error)
+    aside, saved = Store.rescue(index, error)
     message = f"{error}; it is kept as {aside}; {saved} enrichments could be read from it"
     _tell(hooks, Warned(message))
 
@@ -79,18 +91,24 @@ def index(
     Raises ConfigError if `repo` is not a git repository, StoreError.
     """
     settings = settings or load_settings(repo)
+    seal = installation.seal(settings.environ, lambda _: None)  # nothing is made here to be marked
     paths = list(source_files(settings.repo, settings.exclude, settings.environ))
     try:
-        return _index_into(settings, paths, hooks, mend=mend)
+        return _index_into(settings, paths, hooks, seal, mend=mend)
     except CorruptIndexError as error:
-        _replace_corrupt(settings.index_path, error, hooks)
-        return _index_into(settings, paths, hooks, mend=mend)
+        _replace_corrupt(settings.index, error, hooks)
+        return _index_into(settings, paths, hooks, seal, mend=mend)
 
 
 def _index_into(
-    settings: Settings, paths: Sequence[str], hooks: Sequence[EventHook], *, mend: bool
+    settings: Settings,
+    paths: Sequence[str],
+    hooks: Sequence[EventHook],
+    seal: Seal | None,
+    *,
+    mend: bool,
 ) -> IndexReport:
-    with open_store(settings.index_path, hooks) as store:
+    with open_store(settings.index, hooks, seal=seal) as store:
         if mend and (mended := store.mend()):
             message = f"{settings.index_path}: {mended} rows could not be used and were removed"
             _tell(hooks, Warned(f"{message}; their files are read anew"))
@@ -111,8 +129,9 @@ def _index_into(
             with store.transaction():
                 for path in gone[start : start + FILES_PER_WRITE]:
                     store.remove_file(path)
-        spans = store.span_count()
-    return IndexReport(len(paths) - len(skipped), changed, len(gone), spans, tuple(skipped))
+        spans, elsewhere = store.span_count(), store.unmarked()
+    read = len(paths) - len(skipped)
+    return IndexReport(read, changed, len(gone), spans, tuple(skipped), elsewhere)
 
 
 def _hidden(path: Path) -> str | None:
@@ -208,13 +227,20 @@ def enrich(
         est_tokens_per_span=settings.est_tokens_per_span,
         log_fields=settings.router.policy.log_fields,
     )
-    with open_store(settings.index_path, hooks) as store:
+    seal = installation.seal(
+        settings.environ, lambda message: _tell(hooks, Warned(message)), make=True
+    )
+    with open_store(settings.index, hooks, seal=seal) as store:
         parts = Parts(settings, store, ledger, builder, rules or Rules(), hooks, stop or Stop())
         return Run(parts).run()
 
 
 def plan(
-    repo: Path, settings: Settings | None = None, *, rules: Rules | None = None
+    repo: Path,
+    settings: Settings | None = None,
+    *,
+    hooks: Sequence[EventHook] = (),
+    rules: Rules | None = None,
 ) -> Iterator[tuple[Span, str, prompts.Prompt]]:
     """Yield each pending span with its start tier and prompt; sends nothing.
 
@@ -223,7 +249,7 @@ def plan(
     settings = settings or load_settings(repo)
     rules = rules or Rules()
     opened = Store.open if rules.maintain else Store.open_readonly
-    with opened(settings.index_path) as store:
+    with opened(_telling(settings.index, hooks)) as store:
         planned = WorkList(settings, store, rules).jobs(pages(settings, store, rules))
         for job in itertools.islice(planned, max(0, settings.limit) or None):
             assert job.prompt is not None, "a job is made with its prompt"

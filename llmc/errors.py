@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from llmc.models import AttemptRecord
+    from llmc.models import AttemptRecord, Departure
 
 Failure = tuple[str, str, object]
 """(kind, detail, payload): kind is parse, truncation or validation; payload is the raw reply."""
@@ -70,12 +70,14 @@ class BackendError(LlmcError):
     "backend_error" for a cascade without backends. `attempts` holds a record per backend tried.
     `model` is set where only the reply tells which model it is from; `cut_lines` counts the lines
     of code that were left out of the prompt; the tokens are those of a reply that was refused.
+    `departure` tells of a prompt that left this machine.
     """
 
     model: str | None = None
     cut_lines: int = 0
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    departure: Departure | None = None
 
     def __init__(
         self,

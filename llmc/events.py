@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
+from llmc.models import Attempt, AttemptOutcome, Departure, RunReport, Span, SpanReport
 from llmc.places import is_this_machine
 
 
@@ -116,6 +116,21 @@ class AttemptFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptLeft:
+    """A prompt about a span was sent beyond this machine, without the likely secrets in it."""
+
+    span: Span
+    departure: Departure
+
+
+@dataclass(frozen=True, slots=True)
+class SpanKept:
+    """A span stays pending: it must not leave, and no model that stays could be asked."""
+
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class SpanEnriched:
     """A span's enrichment is stored; the totals are of the whole index, this span included."""
 
@@ -171,6 +186,8 @@ Event = (
     | HostReturned
     | Stopping
     | AttemptFinished
+    | PromptLeft
+    | SpanKept
     | SpanEnriched
     | SpanFailed
     | SpanUnfinished

@@ -8,7 +8,8 @@ to say, not for an order of precedence that nobody remembers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 
 from llmc.errors import ConfigError
 from llmc.places import host_of
+from llmc.programs import SearchPath, listed, minimal
 
 CLOUDS = ("azure", "gemini", "openai")
 CHOICE = "LLMC_GATEWAY"
@@ -27,6 +29,13 @@ AZURE_API_VERSION = "2024-10-21"
 
 KEYS = {"azure": "AZURE_OPENAI_KEY", "gemini": "GEMINI_API_KEY", "openai": "OPENAI_API_KEY"}
 """The variable that each cloud's key is in."""
+
+_DEFAULTS = {
+    "LLM_DISABLED": "false",
+    "NEXT_PUBLIC_LLM_DISABLED": "false",
+    "LLM_GATEWAY_DISABLE_RAG": "1",
+}
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _AZURE = ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_KEY", "AZURE_OPENAI_DEPLOYMENT")
 _NAMED_BY = {
@@ -129,6 +138,26 @@ def choose(environ: Mapping[str, str], chosen: str | None) -> tuple[Endpoint | N
     if first and not all(_is_the_same(first, other) for other in named.values()):
         return None, _ambiguous(named, environ)
     return first, ""
+
+
+def program_environ(
+    environ: Mapping[str, str], names: Iterable[str] | None, search: SearchPath
+) -> dict[str, str]:
+    """Return what a gateway program gets of the user's environment.
+
+    That is what every program needs, what such programs go by, and what is listed in `names`; all,
+    if that is None. Raises ConfigError for what is no name.
+    """
+    if names is None:
+        return {**_DEFAULTS, **environ}
+    wanted = ("GEMINI_MODEL", *_DEFAULTS, *names)
+    if wrong := next((name for name in wanted if not _VARIABLE.fullmatch(name)), None):
+        # Somebody may have put a value behind the name.
+        raise ConfigError(
+            f"--gateway-env and $LLMC_GATEWAY_ENV take names of variables, without their values; "
+            f"{wrong.partition('=')[0]!r} is none, or has one"
+        )
+    return {**_DEFAULTS, **minimal(environ, search), **listed(environ, wanted)}
 
 
 def is_azure(environ: Mapping[str, str]) -> bool:

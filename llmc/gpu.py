@@ -15,7 +15,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from llmc.models import GpuStats
-from llmc.programs import STANDARD, SearchPath
+from llmc.programs import NEUTRAL_FOLDER, STANDARD, SearchPath
 
 INTERVAL_SEC = 1.0
 QUERY_TIMEOUT_SEC = 5.0
@@ -181,6 +181,7 @@ def _sample(program: str) -> Sample | None:
     try:
         result = subprocess.run(
             [program, *_QUERY],
+            cwd=NEUTRAL_FOLDER,
             capture_output=True,
             text=True,
             timeout=QUERY_TIMEOUT_SEC,

@@ -35,11 +35,11 @@ def folder_of(environ: Mapping[str, str]) -> Path:
     )
 
 
-def read(path: Path, most: int) -> bytes | None:
+def read(path: Path, most: int, *, secret: bool = False) -> bytes | None:
     """Return what a file of the user's holds, None if it is not there.
 
     Raises ConfigError if it isn't a plain file of at most `most` bytes, belongs to another user, or
-    may be written to by others.
+    may be written to by others; a `secret` one must not be readable for them either.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -55,6 +55,8 @@ def read(path: Path, most: int) -> bytes | None:
             raise ConfigError(f"{path} belongs to another user; move it away, or own it")
         if state.st_mode & 0o022:
             raise ConfigError(f"{path} may be written to by others; run: chmod 600 {path}")
+        if secret and state.st_mode & 0o077:
+            raise ConfigError(f"{path} may be read by others; run: chmod 600 {path}")
         if state.st_size > most:
             raise ConfigError(f"{path} has more than {most} bytes; move it away")
         return file.read(most)

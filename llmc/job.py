@@ -29,7 +29,8 @@ class Job:
 
     @property
     def tier(self) -> str:
-        return self.state.tier
+        """The route that the scheduler finds choices under."""
+        return self.state.route
 
     @property
     def host_index(self) -> int:

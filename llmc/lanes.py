@@ -14,7 +14,8 @@ from typing import Literal
 from llmc.chains import ChainEntry, begun_at, peers
 from llmc.config import Settings
 from llmc.gateways import Endpoint
-from llmc.presets import TIERS, preset_for
+from llmc.presets import preset_for
+from llmc.routing import route
 from llmc.transport import MAX_TIMEOUT_SEC, address
 
 CALL_TIMEOUT_SEC = 180.0
@@ -79,7 +80,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """All lanes of a run, and the choices of each tier in their configured order."""
+    """All lanes of a run, and the choices of each route in their configured order."""
 
     lanes: tuple[Lane, ...]
     choices: Mapping[str, tuple[Choice, ...]]
@@ -88,13 +89,18 @@ class Lanes:
     def one(cls, settings: Settings, timeout: float) -> Lanes:
         """Return a single lane with one slot for everything, as the batch driver has it."""
         choice = Choice((Step(0, "", 1, timeout),))
-        return cls((Lane("host", 1),), dict.fromkeys(_tiers(settings), (choice,)))
+        routes = (*settings.tiers, *(route(tier, kept=True) for tier in settings.staying_tiers()))
+        return cls((Lane("host", 1),), dict.fromkeys(routes, (choice,)))
 
     @classmethod
     def of(cls, settings: Settings) -> Lanes:
         """Return the lanes that a run with these settings has."""
         survey = _Survey(settings)
-        choices = {tier: tuple(survey.choices(tier)) for tier in _tiers(settings)}
+        choices = {tier: tuple(survey.choices(tier)) for tier in settings.tiers}
+        if settings.privacy.local_only:
+            survey.settings = settings.staying()
+            for tier in sorted(settings.staying_tiers()):
+                choices[route(tier, kept=True)] = tuple(survey.choices(tier))
         return cls(survey.lanes(), choices)
 
     def models(self) -> tuple[tuple[str, str], ...]:
@@ -106,12 +112,6 @@ class Lanes:
             for step in choice.steps
         }
         return tuple(sorted(found))
-
-
-def _tiers(settings: Settings) -> tuple[str, ...]:
-    """Return every tier that a span may get to; a policy may name some of its own."""
-    policy = settings.router.policy
-    return tuple(dict.fromkeys((*TIERS, policy.default_tier, policy.fallback_tier)))
 
 
 @dataclass(slots=True)

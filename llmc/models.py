@@ -7,8 +7,9 @@ its reply and the shape of a stored row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
@@ -27,6 +28,25 @@ EVIDENCE_FIELDS = (
     "usage_snippet",
 )
 """The fields an evidence entry may cite, in the order in which missing entries are filled."""
+
+
+def _say_nothing(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPlace:
+    """Where an index is, and what its files are judged by.
+
+    What stands below `repo` may have come with a clone; without one, the path is the user's word.
+    `environ` leads to the user's folder, which knows this user's indexes, and to git. `tell` gets
+    a sentence on whatever is done about files that are not the user's.
+    """
+
+    path: Path
+    repo: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tell: Callable[[str], object] = field(default=_say_nothing, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +162,8 @@ class Attempt:
     """The next thing to try for a span: `number` counts from 1; `wait` asks for the retry pause.
 
     `first_entry` is where in the tier's configured entries the cascade begins, the ones before it
-    coming last.
+    coming last. `kept`: the span must stay, so only targets that stay are asked; `host_index` and
+    `first_entry` count among those.
     """
 
     number: int
@@ -150,6 +171,20 @@ class Attempt:
     host_index: int
     wait: bool = False
     first_entry: int = 0
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A prompt on its way out: to a host (an address, or a program), so many bytes at most.
+
+    `blotted` counts the likely secrets that were taken out of it.
+    """
+
+    host: str
+    model: str
+    size: int
+    blotted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +223,7 @@ class AttemptOutcome:
     where the call never got that far. On failure `failure_type` is runtime, parse, truncation or
     validation, `detail` says why and `payload` is the raw reply that was refused. `parroted` counts
     the sentences that were dropped since they only repeat an instruction of the source.
+    `departures` are the prompts that left this machine for it.
     """
 
     attempt: Attempt
@@ -207,6 +243,7 @@ class AttemptOutcome:
     parroted: int = 0
     records: Sequence[AttemptRecord] = ()
     gpu: GpuStats = field(default_factory=GpuStats)
+    departures: Sequence[Departure] = ()
 
     @property
     def success(self) -> bool:
@@ -251,13 +288,17 @@ class SpanReport:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What one pass of the indexer did; `skipped` holds (path, reason)."""
+    """What one pass of the indexer did; `skipped` holds (path, reason).
+
+    So many enrichments of the index bear no mark that they were made here or adopted: `elsewhere`.
+    """
 
     files: int
     changed: int
     removed: int
     spans: int
     skipped: tuple[tuple[str, str], ...] = ()
+    elsewhere: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +308,9 @@ class RunReport:
     `left` are pending spans; `unfinished` of them had attempts in this run that came to nothing
     before it ended. `resting` spans failed in earlier runs and were left alone in this one.
     `stopped` says why a run ended before its work was done, other than by a user's wish.
+    `sent` counts the prompts that left this machine by host; out of `blotted_prompts` of them
+    `blotted` likely secrets were taken. `kept` spans are among those left, as they must stay and no
+    model here could be asked.
     """
 
     enriched: int
@@ -277,3 +321,7 @@ class RunReport:
     unfinished: int = 0
     resting: int = 0
     stopped: str | None = None
+    sent: Mapping[str, int] = field(default_factory=dict)
+    blotted: int = 0
+    blotted_prompts: int = 0
+    kept: int = 0

@@ -29,6 +29,10 @@ _GIT_FIXED = {
     "GIT_TERMINAL_PROMPT": "0",
 }
 
+NEUTRAL_FOLDER = "/"
+"""Where a program is started that need not stand in the repository: an empty part of the user's
+LD_LIBRARY_PATH means the folder that one stands in, and its libraries."""
+
 GIT_OPTIONS = (
     "--no-pager",
     *("-c", "core.fsmonitor=false"),

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from llmc import secrets
 from llmc.models import Span
 from llmc.text import quotable
 
@@ -124,6 +125,16 @@ class Prompt(str):
         shorter = Prompt(self._head, self._lang, kept, self.cut_lines + lost)
         return shorter if len(shorter) < len(self) else self
 
+    def blotted(self) -> tuple[Prompt, int]:
+        """Return the prompt without likely secrets in code, path and symbol; and their number.
+
+        Line breaks stay. To be done before `fit`, which might cut a secret in two.
+        """
+        head, in_head = secrets.blot(self._head)
+        code, in_code = secrets.blot(self._code)
+        count = in_head + in_code
+        return (Prompt(head, self._lang, code, self.cut_lines) if count else self), count
+
 
 def build(span: Span, code: str) -> Prompt:
     """Return the prompt for a span whose source text is `code`.
@@ -145,6 +156,11 @@ def chat_messages(prompt: str) -> list[Message]:
     if isinstance(prompt, Prompt):
         return prompt.messages()
     return [{"role": "user", "content": prompt}]
+
+
+def blotted(prompt: str) -> tuple[str, int]:
+    """Return any prompt without its likely secrets, and their number."""
+    return prompt.blotted() if isinstance(prompt, Prompt) else secrets.blot(prompt)
 
 
 def fit(

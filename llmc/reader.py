@@ -5,32 +5,34 @@ Nothing here changes the index; `store.Store` adds the writing.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from llmc.database import connect_readonly, located, mapped
-from llmc.models import Span
+from llmc.models import IndexPlace, Span
+from llmc.origins import JOINED, MARK, NO_MARK, Origin, Origins, Result, What
 from llmc.owners import survey
 from llmc.rows import (
     MAX_TOKENS,
     Failure,
     Outcome,
     failure_of,
-    is_shallow,
     lines_apart,
+    listed,
+    moved,
     outcome_of,
     shown,
     span_of,
     spans_of,
 )
+from llmc.seal import Seal
 from llmc.tables import FAILURE_COLUMNS, RESTS, RESULT_COLUMNS, SPAN_COLUMNS
 
 _COUNT_SPANS = (
@@ -51,6 +53,10 @@ _COUNT_PENDING = (
     "EXCEPT SELECT span_hash FROM ({failures}) ORDER BY 1 LIMIT -1) p "
     "CROSS JOIN spans s ON s.span_hash = p.span_hash JOIN files f ON f.id = s.file_id"
 )
+_COUNT_UNMARKED = (
+    "SELECT count(*) FROM (SELECT span_hash FROM enrichments EXCEPT SELECT span_hash "
+    "FROM llmc_origins WHERE installation = ? AND what = 'result' ORDER BY 1 LIMIT -1)"
+)
 _TOKENS = (
     "SELECT "
     + ", ".join(
@@ -61,12 +67,17 @@ _TOKENS = (
     + " FROM llmc_outcomes"
 )
 
+_KINDS = {"parse", "truncation", "validation", "runtime", "backend_error"}
+
 __all__ = ["Failure", "Outcome", "Reader", "StoredResult", "Totals", "listed", "moved"]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """A span as `llmc show` prints it; None for what is not there."""
+    """A span as `llmc show` prints it; None for what is not there.
+
+    `origin` is that of the enrichment, or of the failure where there is only that.
+    """
 
     span: Span
     summary: str | None = None
@@ -74,13 +85,27 @@ class StoredResult:
     outcome: Outcome | None = None
     twin_of: str | None = None
     failure: Failure | None = None
+    origin: Origin | None = None
+
+    def for_agents(self) -> StoredResult:
+        """Return it with nothing that was written elsewhere, by who knows whom."""
+        if self.origin is None or self.origin.servable:
+            return self
+        failure = self.failure and replace(
+            self.failure,
+            kind=self.failure.kind if self.failure.kind in _KINDS else "unknown",
+            detail=None,
+            excerpt=None,
+        )
+        return replace(self, summary=None, enrichment=None, failure=failure)
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Counts of the whole index, each of its own: enriched, pending and `failed` make up `spans`.
 
-    `claimed` spans are in work now; they are among the pending and the failed ones.
+    `claimed` spans are in work now; they are among the pending and the failed ones. `elsewhere` and
+    `adopted` enrichments are among those of `by_model`.
     """
 
     files: int
@@ -94,21 +119,28 @@ class Totals:
     prompt_tokens: int
     completion_tokens: int
     claimed: int = 0
+    elsewhere: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    adopted: int = 0
 
 
 class Reader:
-    """One open index, for questions. Use from one thread; a context manager, or close it."""
+    """One open index, for questions. Use from one thread; a context manager, or close it.
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    Without the `seal` of an installation, everything in it counts as made elsewhere.
+    """
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, *, seal: Seal | None = None
+    ) -> None:
         self.path = path
         self._db = connection
+        self._origins = Origins(connection, seal)
         self._version = self._data_version()
 
     @classmethod
-    def open_readonly(cls, path: Path) -> Self:
+    def open_readonly(cls, index: IndexPlace | Path, *, seal: Seal | None = None) -> Self:
         """Open an index for reading. Raises StoreError."""
-        path = located(path)
-        return cls(path, connect_readonly(path))
+        return cls(located(index), connect_readonly(index), seal=seal)
 
     def close(self) -> None:
         """Close the index; what was committed is on disk."""
@@ -200,6 +232,7 @@ class Reader:
             f"SELECT coalesce(e.model, '-'), {tier}, count(*) FROM enrichments e {join} "
             "GROUP BY 1, 2 ORDER BY 3 DESC"
         )
+        elsewhere, adopted = self._not_made_here(ours)
         twins = self._rows("SELECT count(*) FROM llmc_twins") if "llmc_twins" in ours else [[0]]
         by_language: dict[str, tuple[int, int, int]] = {}
         for lang, *counts in languages:
@@ -220,7 +253,28 @@ class Reader:
             prompt_tokens=read,
             completion_tokens=written,
             claimed=self._claimed() if "llmc_claims" in ours else 0,
+            elsewhere=by_model if elsewhere is None else elsewhere,
+            adopted=adopted,
         )
+
+    def _not_made_here(self, ours: set[str]) -> tuple[dict[tuple[str, str], int] | None, int]:
+        """Count enrichments made elsewhere by model and tier, and adopted ones; None: all are."""
+        if not ("llmc_origins" in ours and self._origins.mine):
+            return None, 0
+        elsewhere: Counter[tuple[str, str]] = Counter()
+        adopted = 0
+        for result in self._origins.results("enrichments"):
+            adopted += result.made == "adopted"
+            if result.made == "elsewhere":
+                elsewhere[self._maker(result, ours)] += 1
+        return dict(elsewhere), adopted
+
+    def _maker(self, result: Result, ours: set[str]) -> tuple[str, str]:
+        """Return the model and tier of a result, as `by_model` has them."""
+        query = "SELECT tier FROM llmc_outcomes WHERE span_hash = ?"
+        rows = self._rows(query, (result.span_hash,)) if "llmc_outcomes" in ours else []
+        model = dict(zip(RESULT_COLUMNS.split(", "), result.values, strict=True))["model"]
+        return shown(model) or "-", shown(rows[0][0]) or "-" if rows else "-"
 
     def _failed(self, ours: set[str]) -> dict[str, int]:
         kinds: Counter[str] = Counter()
@@ -278,6 +332,26 @@ class Reader:
             (limit,),
         )
 
+    def servable(self, page: int = 500) -> Iterator[StoredResult]:
+        """Yield each span whose enrichment may be given to agents, by id; twins are left out."""
+        after = -(2**63)
+        query = "SELECT id FROM spans WHERE id > ? ORDER BY id LIMIT ?"
+        while ids := self._rows(query, (after, page)):
+            among = "s.id > ? AND s.id <= ? AND e.span_hash IS NOT NULL ORDER BY s.id"
+            for result in self._results(among, (after, ids[-1][0])):
+                if result.origin and result.origin.servable:
+                    yield result
+            after = ids[-1][0]
+
+    def unmarked(self) -> int:
+        """Count enrichments that bear no mark of this installation, without checking the marks.
+
+        Takes half a second per million; `totals` looks at each.
+        """
+        if "llmc_origins" not in self._ours():
+            return int(self._rows("SELECT count(*) FROM enrichments")[0][0])
+        return int(self._rows(_COUNT_UNMARKED, (self._origins.mine,))[0][0])
+
     def _twin(
         self, row: Sequence[Any], original_start: object, original_path: object
     ) -> StoredResult | None:
@@ -298,34 +372,56 @@ class Reader:
         join = "LEFT JOIN llmc_outcomes o ON o.span_hash = s.span_hash"
         if not self._has_ours():
             outcomes, join = ", ".join(["NULL"] * len(Outcome.__slots__)), ""
+        mark, marks, mine = self._marks("result")
         rows = self._rows(
-            f"SELECT {SPAN_COLUMNS}, e.span_hash, {results}, {outcomes} FROM spans s "
+            f"SELECT {SPAN_COLUMNS}, e.span_hash, {results}, {mark}, {outcomes} FROM spans s "
             "JOIN files f ON f.id = s.file_id "
-            f"LEFT JOIN enrichments e ON e.span_hash = s.span_hash {join} WHERE {condition}",
-            values,
+            f"LEFT JOIN enrichments e ON e.span_hash = s.span_hash {join} {marks} "
+            f"WHERE {condition}",
+            (*mine, *values),
         )
-        found = [result for row in rows if (result := _result(row))]
+        found = [result for row in rows if (result := self._result(row))]
         if "llmc_failures" not in self._ours():
             return found
-        return [
-            result if result.enrichment else replace(result, failure=self._failure(result.span))
-            for result in found
-        ]
+        return [result if result.enrichment else self._failed_one(result) for result in found]
 
-    def _failure(self, span: Span) -> Failure | None:
+    def _marks(self, what: What, place: str = "s.span_hash") -> tuple[str, str, tuple[str, ...]]:
+        """Return the columns of this installation's marks, the join that has them, its values."""
+        if "llmc_origins" not in self._ours():
+            return NO_MARK, "", ()
+        return MARK, JOINED.format(place, what), (self._origins.mine,)
+
+    def _result(self, row: Any) -> StoredResult | None:
+        span, stored, values, rest = span_of(row[:11]), row[11], row[12:23], row[23:]
+        if span is None:
+            return None
+        outcome = outcome_of(rest[3:])
+        if stored is None:
+            return StoredResult(span, outcome=outcome)
+        found = _enrichment(values)
+        origin = self._origins.origin("result", span.span_hash, span.start_line, values, rest[:3])
+        return StoredResult(span, found["summary"], found, outcome, origin=origin)
+
+    def _failed_one(self, result: StoredResult) -> StoredResult:
+        """Return a span that is not enriched with how it failed, if it did."""
+        mark, marks, mine = self._marks("failure", "x.span_hash")
+        span_hash = result.span.span_hash
         rows = self._rows(
-            f"SELECT {FAILURE_COLUMNS} FROM llmc_failures WHERE span_hash = ?", (span.span_hash,)
+            f"SELECT {FAILURE_COLUMNS}, {mark} FROM llmc_failures x {marks} WHERE x.span_hash = ?",
+            (*mine, span_hash),
         )
         if not rows:
-            return None
-        failure, now = failure_of(rows[0][:6]), time.time()
+            return result
+        values, marked = rows[0][:7], rows[0][7:]
+        failure, now = failure_of(values[:6]), time.time()
         rests = self._rows(
             f"SELECT 1 FROM llmc_failures x WHERE x.span_hash = :hash AND {RESTS}",
-            {"hash": span.span_hash, "signature": rows[0][6], "now": now},
+            {"hash": span_hash, "signature": values[6], "now": now},
         )
         if failure.retry_at > now and not rests:  # as a clock left it that was ahead
-            return replace(failure, retry_at=min(failure.failed_at, now))
-        return failure
+            failure = replace(failure, retry_at=min(failure.failed_at, now))
+        origin = self._origins.origin("failure", span_hash, 0, values, marked)
+        return replace(result, failure=failure, origin=origin)
 
     def _has_ours(self) -> bool:
         return {"llmc_twins", "llmc_outcomes", "llmc_archive"} <= self._ours()
@@ -364,11 +460,11 @@ class Reader:
         return int(self._rows(f"SELECT count(*) FROM enrichments e{ours}")[0][0])
 
     def without_result(self, hashes: Sequence[str]) -> list[Span]:
-        """Return the spans among some hashes that have no enrichment, not even an archived one."""
-        sources = ("enrichments", "llmc_archive") if self._has_ours() else ("enrichments",)
+        """Return the spans among some hashes that have no enrichment, and none put by."""
+        sources = {"enrichments"} | ({"llmc_archive", "llmc_set_aside"} & self._ours())
         absent = "".join(
             f" AND NOT EXISTS (SELECT 1 FROM {name} e WHERE e.span_hash = s.span_hash)"
-            for name in sources
+            for name in sorted(sources)
         )
         rows = self._rows(
             f"SELECT {SPAN_COLUMNS} FROM spans s JOIN files f ON f.id = s.file_id "
@@ -387,15 +483,9 @@ def _failures(ours: set[str]) -> str:
     return "SELECT NULL AS span_hash, NULL AS kind WHERE 0"
 
 
-def _result(row: Any) -> StoredResult | None:
-    span, stored, rest = span_of(row[:11]), row[11], row[12:]
-    if span is None:
-        return None
-    outcome = outcome_of(rest[11:])
-    if stored is None:
-        return StoredResult(span, outcome=outcome)
-    names = RESULT_COLUMNS.split(", ")
-    enrichment = dict(zip(names, rest[:11], strict=True))
+def _enrichment(values: Sequence[Any]) -> dict[str, Any]:
+    """Return what a row of RESULT_COLUMNS says; what can't be used is made good."""
+    enrichment = dict(zip(RESULT_COLUMNS.split(", "), values, strict=True))
     for name in ("evidence", "inputs", "outputs", "side_effects", "pitfalls"):
         enrichment[name] = listed(enrichment[name])
     for name in ("summary", "tags", "model", "schema_ver", "usage_snippet"):
@@ -403,24 +493,4 @@ def _result(row: Any) -> StoredResult | None:
     created = enrichment["created_at"]
     enrichment["created_at"] = created if type(created) is int else shown(created)
     enrichment["tags"] = enrichment["tags"].split(",") if enrichment["tags"] else []
-    return StoredResult(span, enrichment["summary"], enrichment, outcome)
-
-
-def listed(text: object) -> list[Any]:
-    """Read a JSON list that some program stored; anything else counts as empty."""
-    try:
-        found = json.loads(text) if isinstance(text, str | bytes) else []
-    except (ValueError, RecursionError):
-        return []
-    return found if isinstance(found, list) and is_shallow(found) else []
-
-
-def moved(entries: list[Any], by: int) -> list[Any]:
-    return [
-        {**entry, "lines": [line + by for line in entry["lines"]]}
-        if isinstance(entry, dict)
-        and isinstance(entry.get("lines"), list)
-        and all(isinstance(line, int) for line in entry["lines"])
-        else entry
-        for entry in entries
-    ]
+    return enrichment

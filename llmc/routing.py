@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from llmc.models import Attempt, SpanMetrics
@@ -20,6 +20,8 @@ MIN_TOKENS_OUT = 1200
 
 _PROMPT_OVERHEAD = 36
 """Tokens of the reply's JSON frame."""
+
+_BEST_FIRST = ("14b", "7b", "nano")
 
 REFUSED = ("parse", "truncation", "validation")
 """Kinds of failure where a reply came back: the model, not the way to it, is at fault."""
@@ -34,7 +36,7 @@ class RoutePlan:
     """What the rules of one span depend on, fixed before its first attempt.
 
     `backend` is the mode (auto, ollama, gateway or embedded); `hosts` counts the Ollama hosts,
-    at least 1.
+    at least 1. `kept`: the span must stay on this machine.
     """
 
     start_tier: str
@@ -43,6 +45,7 @@ class RoutePlan:
     hosts: int
     backend: str
     router: RouterSettings
+    kept: bool = False
 
     def uses_ollama(self, tier: str) -> bool:
         """Tell whether an attempt at `tier` goes to the Ollama host chain."""
@@ -60,11 +63,18 @@ class SpanState:
     validation_failures: int = 0
     wait: bool = False
 
+    @property
+    def route(self) -> str:
+        """What the hosts that may be asked now are found under."""
+        return route(self.tier, kept=self.plan.kept)
+
     def offer(self) -> Attempt | None:
         """Return the next attempt, or None when the span has used up its attempts."""
         if self.attempts >= self.plan.limit:
             return None
-        return Attempt(self.attempts + 1, self.tier, self.host_index, self.wait)
+        return Attempt(
+            self.attempts + 1, self.tier, self.host_index, self.wait, kept=self.plan.kept
+        )
 
     def after(self, failure_type: str) -> SpanState:
         """Return the state that follows a failed attempt of this kind."""
@@ -74,10 +84,24 @@ class SpanState:
 
 
 def start(
-    metrics: SpanMetrics, router: RouterSettings, *, backend: str, hosts: int, retries: int
+    metrics: SpanMetrics,
+    router: RouterSettings,
+    *,
+    backend: str,
+    hosts: int,
+    retries: int,
+    among: Collection[str] | None = None,
 ) -> SpanState:
-    """Put a span with these metrics at its start tier, with its bound on attempts."""
+    """Put a span with these metrics at its start tier, with its bound on attempts.
+
+    `among` are the only tiers that a span which must stay may get to, at least one.
+    """
+    if among is not None:
+        fallback = _nearest(router.policy.fallback_tier, among)
+        router = replace(router, policy=replace(router.policy, fallback_tier=fallback))
     tier = start_tier(metrics, router)
+    if among is not None:
+        tier = _nearest(tier, among)
     plan = RoutePlan(
         start_tier=tier,
         line_count=metrics.line_count,
@@ -85,8 +109,14 @@ def start(
         hosts=max(1, hosts),
         backend=backend,
         router=router,
+        kept=among is not None,
     )
     return SpanState(plan, tier)
+
+
+def _nearest(tier: str, among: Collection[str]) -> str:
+    """Return a tier if it is among these, else the best of them, those of local models first."""
+    return next(found for found in (tier, *_BEST_FIRST, *sorted(among)) if found in among)
 
 
 def _following(state: SpanState, failure_type: str) -> SpanState:
@@ -113,6 +143,11 @@ def _following(state: SpanState, failure_type: str) -> SpanState:
     if rotate:
         return replace(state, tier=plan.start_tier, host_index=state.host_index + 1, wait=True)
     return replace(state, wait=True)
+
+
+def route(tier: str, *, kept: bool) -> str:
+    """Return what the choices of a tier are found under; spans that must stay have their own."""
+    return f"{tier} kept here" if kept else tier
 
 
 def start_tier(metrics: SpanMetrics, router: RouterSettings) -> str:

@@ -6,6 +6,7 @@ some. What can't be a span, an outcome or a failure ends here, as None; so do te
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -191,3 +192,29 @@ def is_shallow(value: Any, depth: int = MAX_DEPTH) -> bool:
         return True
     items = value.values() if isinstance(value, dict) else value
     return depth > 0 and all(is_shallow(item, depth - 1) for item in items)
+
+
+def listed(text: object) -> list[Any]:
+    """Read a JSON list that some program stored; anything else counts as empty."""
+    try:
+        found = json.loads(text) if isinstance(text, str | bytes) else []
+    except (ValueError, RecursionError):
+        return []
+    return found if isinstance(found, list) and is_shallow(found) else []
+
+
+def moved(entries: list[Any], by: int) -> list[Any]:
+    """Return evidence with its lines moved; what can't be a citation stays as it is."""
+    return [
+        {**entry, "lines": [line + by for line in entry["lines"]]}
+        if isinstance(entry, dict)
+        and isinstance(entry.get("lines"), list)
+        and all(is_whole(line, -MAX_WHOLE) for line in entry["lines"])
+        else entry
+        for entry in entries
+    ]
+
+
+def shifted(evidence: object, by: int) -> str:
+    """Return stored evidence as llmc stores it, with its lines moved."""
+    return json.dumps(moved(listed(evidence), by))

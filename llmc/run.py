@@ -31,12 +31,15 @@ from llmc.calls import (
     Ticket,
 )
 from llmc.config import Settings
+from llmc.departures import Departures
 from llmc.errors import LlmcError, LockedIndexError
 from llmc.events import (
     AttemptFinished,
+    Event,
     EventHook,
     RunFinished,
     RunStarted,
+    SpanKept,
     SpanStarted,
     Stopping,
     Warned,
@@ -97,7 +100,7 @@ class Run:
         self._journal = Journal(
             parts.store, parts.ledger, parts.hooks, is_urgent=lambda: parts.stop.requests > 1
         )
-        self._tell = self._journal.tell
+        self._departures = Departures(self._journal.tell)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         order = settings.host_order if rules.side_by_side else "failover"
         self._scheduler: scheduler.Scheduler[Job] = scheduler.make(lanes, order, time.monotonic())
@@ -116,7 +119,7 @@ class Run:
         self._open: dict[int, Job] = {}
         self._warm: dict[int, Job] = {}
         self._exhausted = self._stopping = self._behind = self._overslept = False
-        self._begun = self._enriched = self._unfinished = 0
+        self._begun = self._enriched = self._unfinished = self._kept = 0
         self._failed: Counter[str] = Counter()
         self._stopped: str | None = None
         self._error: LlmcError | None = None
@@ -159,6 +162,10 @@ class Run:
             unfinished=self._unfinished,
             resting=resting,
             stopped=self._stopped,
+            sent=dict(self._departures.sent),
+            blotted=self._departures.blotted,
+            blotted_prompts=self._departures.blotted_prompts,
+            kept=self._kept,
         )
         self._tell(RunFinished(report))
         return report
@@ -174,6 +181,11 @@ class Run:
             return 0, max(0, left - failed)
         resting = self._parts.store.resting(self._signature)
         return max(0, resting - failed), max(0, left - resting)
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, SpanKept):
+            self._kept += 1
+        self._journal.tell(event)
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -419,6 +431,7 @@ class Run:
         self._traffic.leave(flight)
         asked = flight.choice.lane if flight.asked is None else flight.asked
         host = self._traffic.name(asked)
+        self._departures.count(flight.job.span, outcome)
         self._tell(AttemptFinished(flight.job.span, outcome, following, host))
         self._watch_load(outcome)
 
@@ -531,6 +544,7 @@ class Run:
                 if isinstance(message, Landed):
                     job = message.flight.job
                     job.outcomes.append(message.outcome)
+                    self._departures.count(job.span, message.outcome)
                     if message.outcome.success:
                         self._settle(job)
 

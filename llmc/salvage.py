@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from llmc.database.look import is_plain, opened
 from llmc.database.trouble import code_of
-from llmc.rows import as_text, is_whole
-from llmc.tables import FAILURE_COLUMNS, RESULT_COLUMNS
+from llmc.rows import is_whole
+from llmc.tables import FAILURE_COLUMNS, ORIGIN_COLUMNS, RESULT_COLUMNS, SET_ASIDE_COLUMNS
 
 _PAGE = 500
 _SMALL_STEPS = 20_000
@@ -25,25 +26,45 @@ _LAST = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Rows that were read: (span_hash, ...) as for llmc_archive or llmc_failures_archive."""
+    """Rows that were read, (span_hash, ...), and the table that keeps such rows."""
 
-    failures: bool
+    table: Literal["llmc_archive", "llmc_failures_archive", "llmc_set_aside", "llmc_origins"]
     rows: list[tuple[Any, ...]]
 
 
 def read_rows(damaged: Path) -> Iterator[Found]:
     """Yield what is readable of a damaged index, some rows at a time; the newest come last."""
-    with closing(sqlite3.connect(damaged)) as database:
-        database.text_factory = as_text
-        for table in ("llmc_archive", "enrichments"):
+    # Only a journal that was known as ours was moved along with it.
+    journal = Path(f"{damaged}-wal")
+    options = "mode=ro" if journal.exists() else "mode=ro&immutable=1"
+    with closing(opened(damaged, options)) as database:
+        for table in _plain(database, "llmc_archive", "enrichments"):
             start = "start_line" if table == "llmc_archive" else "NULL"
             for page in _pages(database, table, f"span_hash, {start}, {RESULT_COLUMNS}"):
                 if table == "enrichments":
                     page = [(row[0], _start(database, row[0]), *row[2:]) for row in page]
-                yield Found(False, [(row[0], _line(row[1]), *row[2:]) for row in page])
-        for table in ("llmc_failures_archive", "llmc_failures"):
+                rows = [(row[0], _line(row[1]), *row[2:]) for row in page]
+                yield Found("llmc_archive", rows)
+        for table in _plain(database, "llmc_failures_archive", "llmc_failures"):
             for page in _pages(database, table, f"span_hash, {FAILURE_COLUMNS}"):
-                yield Found(True, [row for row in page if None not in (row[1], row[2], *row[5:])])
+                rows = [row for row in page if None not in (row[1], row[2], *row[5:])]
+                yield Found("llmc_failures_archive", rows)
+        for table in _plain(database, "llmc_set_aside"):
+            for page in _pages(database, table, f"span_hash, {SET_ASIDE_COLUMNS}"):
+                yield Found("llmc_set_aside", [row for row in page if row[1] is not None])
+        for table in _plain(database, "llmc_origins"):
+            for page in _pages(database, table, f"span_hash, {ORIGIN_COLUMNS}"):
+                # As they are: a mark that fitted its row still does, and no other.
+                rows = [row for row in page if None not in (*row[1:4], row[5])]
+                yield Found("llmc_origins", rows)
+
+
+def _plain(database: sqlite3.Connection, *tables: str) -> Iterator[str]:
+    """Yield the tables that hold rows, and don't compute them."""
+    for table in tables:
+        with suppress(sqlite3.DatabaseError):  # what can't be told of it can't be read either
+            if is_plain(database, table):
+                yield table
 
 
 def _start(database: sqlite3.Connection, span_hash: object) -> object:

@@ -154,7 +154,7 @@ _HEAD = """\
 # into a file .ragignore beside this one, in the form of .gitignore; for instance: generated/
 
 [enrichment]
-# concurrency = 1  # requests in flight at each host; more help if its OLLAMA_NUM_PARALLEL is more
+# concurrency = 1  # requests in flight at each host, as its OLLAMA_NUM_PARALLEL allows
 # cooldown_seconds = 0  # leave files alone that were changed less than so many seconds ago
 # default_chain = "default"  # the chain that is used: entries may say chain = "NAME"
 

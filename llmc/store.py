@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
+from llmc.adoption import Adoption
 from llmc.claims import Claims, Wanted
 from llmc.database import BUSY_TIMEOUT_SEC, connect, located, move_aside, writing
 from llmc.errors import CorruptIndexError
-from llmc.models import Enrichment, ParsedFile, ParsedSpan, Span
+from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan, Span
+from llmc.origins import What
 from llmc.owners import Owner
-from llmc.reader import Reader, listed, moved
+from llmc.reader import Reader
 from llmc.routing import retry_pause
 from llmc.rows import (
     BAD_SPAN,
@@ -36,22 +38,36 @@ from llmc.rows import (
     is_whole,
     lines_apart,
     runs,
+    shifted,
     spans_of,
 )
 from llmc.salvage import Found, read_rows
-from llmc.tables import FAILURE_COLUMNS, RESULT_COLUMNS, SPAN_COLUMNS
+from llmc.seal import Seal
+from llmc.tables import (
+    FAILURE_COLUMNS,
+    ORIGIN_COLUMNS,
+    RESULT_COLUMNS,
+    SET_ASIDE_COLUMNS,
+    SPAN_COLUMNS,
+)
 
 EXCERPT_CHARS = 500
 """How much of a refused reply is kept beside the failure."""
 
-_RESULT_MARKS = ", ".join("?" * len(RESULT_COLUMNS.split(", ")))
-_PUT_ENRICHMENT = (
-    f"INSERT OR REPLACE INTO enrichments (span_hash, {RESULT_COLUMNS}) VALUES (?, {_RESULT_MARKS})"
-)
-_PUT_ARCHIVED = (
-    f"INSERT OR REPLACE INTO llmc_archive (span_hash, start_line, {RESULT_COLUMNS}) "
-    f"VALUES (?, ?, {_RESULT_MARKS})"
-)
+
+def _put(table: str, columns: str) -> str:
+    marks = ", ".join("?" * (columns.count(",") + 2))
+    return f"INSERT OR REPLACE INTO {table} (span_hash, {columns}) VALUES ({marks})"
+
+
+_PUT_ENRICHMENT = f"{_put('enrichments', RESULT_COLUMNS)} RETURNING {RESULT_COLUMNS}"
+_PUT_ARCHIVED = _put("llmc_archive", f"start_line, {RESULT_COLUMNS}")
+_KEEP = {
+    "llmc_archive": _PUT_ARCHIVED,
+    "llmc_failures_archive": _put("llmc_failures_archive", FAILURE_COLUMNS),
+    "llmc_set_aside": _put("llmc_set_aside", SET_ASIDE_COLUMNS),
+    "llmc_origins": _put("llmc_origins", ORIGIN_COLUMNS),
+}
 _ADDED_UP = ("prompt_tokens", "completion_tokens", "failed_runs")
 
 
@@ -80,9 +96,7 @@ _ADD_TOKENS = (
     + " WHERE span_hash = ?"
 )
 _IS_ENRICHED = "SELECT 1 FROM enrichments WHERE span_hash = ?"
-_PUT_FAILURE = (
-    f"INSERT OR REPLACE INTO {{}} (span_hash, {FAILURE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
+_PUT_FAILURE = f"{_put('{}', FAILURE_COLUMNS)} RETURNING {FAILURE_COLUMNS}"
 _MOVE_FAILURE = (
     f"INSERT OR REPLACE INTO {{}} (span_hash, {FAILURE_COLUMNS}) "
     f"SELECT span_hash, {FAILURE_COLUMNS} FROM {{}} WHERE span_hash = ?"
@@ -113,33 +127,44 @@ class FileState:
 class Store(Reader):
     """One open index, for writing too; `owner` is the name that its claims are under.
 
-    `patience_sec` is how long a write waits for other programs that hold the index.
+    `patience_sec` is how long a write waits for other programs that hold the index. `adoption` is
+    about what was made elsewhere.
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, owner: Owner | None = None
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        owner: Owner | None = None,
+        *,
+        seal: Seal | None = None,
     ) -> None:
-        super().__init__(path, connection)
+        super().__init__(path, connection, seal=seal)
         self.patience_sec = BUSY_TIMEOUT_SEC
         self._registered = owner
         self.owner = owner.name if owner else ""
         self._claims = Claims(path, connection, self.owner)
+        self.adoption = Adoption(path, connection, self._origins)
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = False) -> Self:
-        """Open an index for writing, as one of its owners. Raises StoreError."""
-        path = located(path)
-        return cls(path, *connect(path, create=create))
+    def open(
+        cls, index: IndexPlace | Path, *, create: bool = False, seal: Seal | None = None
+    ) -> Self:
+        """Open an index for writing, as one of its owners; `seal` marks what is stored.
+
+        Raises StoreError.
+        """
+        return cls(located(index), *connect(index, create=create), seal=seal)
 
     @classmethod
-    def rescue(cls, path: Path, found: CorruptIndexError) -> tuple[Path, int]:
+    def rescue(cls, index: IndexPlace | Path, found: CorruptIndexError) -> tuple[Path, int]:
         """Move a corrupt index aside, make a new one and archive what can still be read.
 
         Returns where the corrupt one is now and how many enrichments were saved. Raises
         StoreError, also where another process has done this already.
         """
-        aside = move_aside(path, found)
-        with cls.open(path, create=True) as store:
+        aside = move_aside(index, found)
+        with cls.open(index, create=True) as store:
             return aside, store.salvage(aside)
 
     def close(self) -> None:
@@ -329,7 +354,7 @@ class Store(Reader):
         if row and row[0]:
             self._db.execute(
                 "UPDATE enrichments SET evidence = ? WHERE span_hash = ?",
-                (_shifted(row[0], by), span_hash),
+                (shifted(row[0], by), span_hash),
             )
 
     # -- the work list -----------------------------------------------------------------------
@@ -410,13 +435,27 @@ class Store(Reader):
         with self._writing():
             more = not self._is_enriched(span.span_hash)
             if self._put_outcome(span.span_hash, outcome):
-                self._db.execute(_PUT_ENRICHMENT, (span.span_hash, *row))
+                self._put_sealed("result", _PUT_ENRICHMENT, (span.span_hash, *row), span.start_line)
+                self._follow(span)
                 self._db.execute(_END_FAILURE.format(_FAILED), (span.span_hash,))
             else:
                 more = False
-                self._db.execute(_PUT_ARCHIVED, (span.span_hash, span.start_line, *row))
+                archived = f"{_PUT_ARCHIVED} RETURNING {RESULT_COLUMNS}"
+                place = (span.span_hash, span.start_line)
+                self._put_sealed("result", archived, (*place, *row), span.start_line)
             self._db.execute(_END_CLAIM, (span.span_hash, self.owner))
         return more
+
+    def _put_sealed(self, what: What, query: str, row: Sequence[Any], line: int = 0) -> None:
+        """Store a row, and seal it as the database gives it back: its columns have types."""
+        [stored] = self._db.execute(query, row).fetchall()
+        self._origins.mark(what, row[0], line, stored)
+
+    def _follow(self, span: Span) -> None:
+        """Move the evidence along with a span that has moved since it was planned."""
+        query = "SELECT start_line FROM spans WHERE span_hash = ?"
+        [(now,)] = self._db.execute(query, (span.span_hash,)).fetchall()
+        self._shift_evidence(span.span_hash, lines_apart(now, span.start_line))
 
     def save_failure(
         self, span: Span, outcome: Outcome, *, signature: str = "", excerpt: str | None = None
@@ -446,7 +485,8 @@ class Store(Reader):
         before = self._db.execute(query, (span_hash, signature)).fetchone()
         count = runs(before[0], 0) + 1 if before else 1
         failed_at = outcome.updated_at
-        self._db.execute(
+        self._put_sealed(
+            "failure",
             _PUT_FAILURE.format(place),
             (
                 span_hash,
@@ -461,7 +501,7 @@ class Store(Reader):
         )
 
     def salvage(self, aside: Path) -> int:
-        """Archive the enrichments and failures that can be read from a damaged index.
+        """Keep the enrichments, failures and marks that can be read from a damaged index.
 
         What is readable on either side of a damaged page is found. Returns how many enrichments
         were saved.
@@ -474,11 +514,8 @@ class Store(Reader):
 
     def _keep(self, found: Found) -> int:
         rows = [row for row in found.rows if is_hash(row[0])]
-        if found.failures:
-            self._db.executemany(_PUT_FAILURE.format(_FAILED_ONCE), rows)
-            return 0
-        self._db.executemany(_PUT_ARCHIVED, rows)
-        return len(rows)
+        self._db.executemany(_KEEP[found.table], rows)
+        return len(rows) if found.table == "llmc_archive" else 0
 
     def _put_outcome(self, span_hash: str, outcome: Outcome) -> bool:
         """Store how a span was left; False if it isn't in the index."""
@@ -529,7 +566,3 @@ def _storable(value: Any) -> Any:
     if not isinstance(value, str) or value.isascii():
         return value
     return value.encode("utf-8", "replace").decode()
-
-
-def _shifted(evidence: str, by: int) -> str:
-    return json.dumps(moved(listed(evidence), by))

@@ -66,11 +66,20 @@ CREATE INDEX IF NOT EXISTS llmc_idx_failures_retry ON llmc_failures(signature, r
 CREATE TABLE IF NOT EXISTS llmc_failures_archive (
     span_hash TEXT PRIMARY KEY, count INTEGER NOT NULL, kind TEXT NOT NULL, detail TEXT,
     excerpt TEXT, failed_at REAL NOT NULL, retry_at REAL NOT NULL, signature TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS llmc_origins (
+    span_hash TEXT NOT NULL, installation TEXT NOT NULL, what TEXT NOT NULL,
+    line INTEGER NOT NULL, adopted_at REAL, mac BLOB NOT NULL,
+    PRIMARY KEY (span_hash, installation, what));
+CREATE TABLE IF NOT EXISTS llmc_set_aside (
+    span_hash TEXT NOT NULL, set_aside_at REAL NOT NULL, start_line INTEGER, summary TEXT,
+    tags TEXT, evidence TEXT, model TEXT, created_at DATETIME, schema_ver TEXT, inputs TEXT,
+    outputs TEXT, side_effects TEXT, pitfalls TEXT, usage_snippet TEXT);
+CREATE INDEX IF NOT EXISTS llmc_idx_set_aside_hash ON llmc_set_aside(span_hash);
 """
 
 OUR_TABLES = frozenset(
     {"llmc_twins", "llmc_outcomes", "llmc_archive", "llmc_claims", "llmc_failures"}
-    | {"llmc_failures_archive"}
+    | {"llmc_failures_archive", "llmc_origins", "llmc_set_aside"}
 )
 
 EARLIER_FAILURES = """
@@ -101,3 +110,5 @@ RESULT_COLUMNS = (
     "inputs, outputs, side_effects, pitfalls, usage_snippet"
 )
 FAILURE_COLUMNS = "count, kind, detail, excerpt, failed_at, retry_at, signature"
+ORIGIN_COLUMNS = "installation, what, line, adopted_at, mac"
+SET_ASIDE_COLUMNS = f"set_aside_at, start_line, {RESULT_COLUMNS}"

@@ -12,16 +12,17 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from llmc import prompts, routing
 from llmc.config import Settings
-from llmc.events import Event, EventHook, FileGone, Warned
+from llmc.events import Event, EventHook, FileGone, SpanKept, Warned
 from llmc.indexer import Ignored
 from llmc.job import Job
 from llmc.models import Span
+from llmc.privacy import KeptPaths
 from llmc.store import Store
 
 EXCERPT_CHARS = 800
@@ -81,6 +82,10 @@ class WorkList:
     rules: Rules
     hooks: Sequence[EventHook] = ()
     left: Callable[[Sequence[Span]], object] = len
+    _home: _Home = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_home", _Home(self.settings))
 
     def jobs(self, source: Source) -> Iterator[Job]:
         """Yield a job for each span that the source gives, each once."""
@@ -105,14 +110,18 @@ class WorkList:
                 self.left(left)
 
     def job(self, span: Span) -> Job | None:
-        """Return a span as a job; None, and a warning, if it can't be read as it was indexed."""
+        """Return a span as a job; None, and a word, if it can't be read or asked about."""
+        kept = self._home.paths.covers(span.path)
+        if kept and not self._home.tiers:
+            _tell(self.hooks, SpanKept(span))
+            return None
         code = read_source(self.settings.repo, span, verify=self.rules.verify)
         if code is None:
             place = f"{span.path}:{span.start_line}"
             message = f"{place}: cannot be read as it was indexed; left for later"
             _tell(self.hooks, Warned(message))
             return None
-        return _job(self.settings, self.rules, span, code)
+        return _job(self.settings, self.rules, span, code, self._home if kept else None)
 
     def prompt(self, job: Job) -> prompts.Prompt | None:
         """Return a job's prompt, made anew if it was put by; None if its text has changed."""
@@ -163,7 +172,16 @@ def _real_path(descriptor: int, path: str) -> str:
         return os.path.realpath(path)
 
 
-def _job(settings: Settings, rules: Rules, span: Span, code: str) -> Job:
+class _Home:
+    """What counts for spans that must stay: their paths, and the tiers and hosts that stay."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.paths = KeptPaths(settings.repo, settings.privacy)
+        self.tiers = settings.staying_tiers() if self.paths else frozenset()
+        self.hosts = len(settings.staying().hosts) if self.paths else 0
+
+
+def _job(settings: Settings, rules: Rules, span: Span, code: str, home: _Home | None) -> Job:
     prompt = prompts.build(span, code)
     metrics = routing.measure(
         excerpt(code, rules.excerpt_chars),
@@ -175,8 +193,9 @@ def _job(settings: Settings, rules: Rules, span: Span, code: str) -> Job:
         metrics,
         settings.router,
         backend=settings.backend,
-        hosts=len(settings.hosts),
+        hosts=home.hosts if home else len(settings.hosts),
         retries=settings.retries,
+        among=home.tiers if home else None,
     )
     return Job(span, metrics, prompt, state, time.monotonic())
 

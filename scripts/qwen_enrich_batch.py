@@ -19,15 +19,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from llmc import engine, routing
-from llmc.backends import AttemptCascade, BackendConfig, CallPolicy
+from llmc import departures, destinations, engine, routing
+from llmc.backends import AttemptCascade, BackendConfig, CallPolicy, let_out
 from llmc.backends.command import CommandBackend
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
 from llmc.chains import ChainEntry
 from llmc.config import Flags, Settings, load_settings
-from llmc.destinations import cloud_models, exposed, lines
 from llmc.documents import POLICY_FILE
+from llmc.egress import Egress
 from llmc.errors import ConfigError, LlmcError, classify_failure
 from llmc.events import (
     Destinations,
@@ -71,7 +71,6 @@ __all__ = [
 ]
 
 _AdapterConfigShim = BackendConfig
-_OllamaBackendAdapter = OllamaBackend
 _GpuSampler = GpuSampler
 _should_sample_local_gpu = is_local
 handle_failure = save_refused_reply
@@ -81,6 +80,20 @@ PRESET_CACHE: dict[Path, Mapping[str, TierPreset]] = {}
 """The tier presets of each repository worked on."""
 
 HTTP_TIMEOUT_SEC = 180.0
+
+
+class _OllamaBackendAdapter(OllamaBackend):
+    """Ollama; a prompt for a host that is not the user's own leaves without likely secrets."""
+
+    def __init__(self, config: BackendConfig, egress: Egress, **words: Any) -> None:
+        super().__init__(config, **words)
+        self._egress = egress
+
+    def generate(
+        self, prompt: str, *, item: Mapping[str, Any]
+    ) -> tuple[Enrichment, dict[str, Any]]:
+        """Make one attempt."""
+        return let_out(super().generate, self.destination, self._egress, prompt, item)
 
 
 class _GatewayBackendAdapter:
@@ -94,8 +107,10 @@ class _GatewayBackendAdapter:
         cwd: Path,
         search: SearchPath,
         client: Client,
+        egress: Egress,
     ) -> None:
         self._config = config
+        self._egress = egress
         self._gateway = gateway
         self._cwd = cwd
         self._search = search
@@ -133,7 +148,7 @@ class _GatewayBackendAdapter:
             except ConfigError as error:
                 raise BackendError(str(error), failure_type="runtime") from None
             backend = OpenAIBackend(self._config, server, policy=policy, client=self._client)
-        return backend.generate(prompt, item=item)
+        return let_out(backend.generate, backend.destination, self._egress, prompt, item)
 
 
 def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
@@ -166,9 +181,10 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
         host = ollama_host_chain[index] if index < len(ollama_host_chain) else Host("", "")
     url = (entry.url.rstrip("/") if entry and entry.url else host.url) or None
     config = _config(entry, "ollama", tier_for_attempt, name=f"ollama-{host.label}", url=url)
-    ollama = OllamaBackend(
+    ollama = _OllamaBackendAdapter(
         config if config.model is not None else replace(config, model=preset.model),
-        preset,
+        Egress(settings.repo, settings.privacy),
+        preset=preset,
         label=host.label or None,
         default_model=settings.ollama_model,
         policy=CallPolicy(
@@ -220,7 +236,10 @@ def _gateway_adapter(
     elif entry and gateway.endpoint:
         key = settings.key(entry)
         gateway = replace(gateway, endpoint=gateway.signed(entry.api_key_env, key))
-    return _GatewayBackendAdapter(config, gateway, cwd=repo, search=settings.search, client=client)
+    egress = Egress(settings.repo, settings.privacy)
+    return _GatewayBackendAdapter(
+        config, gateway, cwd=repo, search=settings.search, client=client, egress=egress
+    )
 
 
 class _DriverBuilder:
@@ -228,15 +247,17 @@ class _DriverBuilder:
 
     def __init__(self, settings: Settings, args: argparse.Namespace) -> None:
         self._settings = settings
+        self._staying = settings.staying()
         self._args = args
 
     def __call__(self, attempt: Attempt) -> AttemptCascade:
-        hosts = self._settings.hosts
+        settings = self._staying if attempt.kept else self._settings
+        hosts = settings.hosts
         return _build_cascade_for_attempt(
             backend=self._settings.backend,
             tier_for_attempt=attempt.tier,
             repo_root=self._settings.repo,
-            args=self._args,
+            args=argparse.Namespace(**{**vars(self._args), "settings": settings}),
             ollama_host_chain=hosts,
             current_host_idx=attempt.host_index,
             host_chain_count=max(1, len(hosts)),
@@ -300,7 +321,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
         side_by_side=False,
     )
     if args.dry_run:
-        for span, tier, prompt in engine.plan(repo, settings, rules=rules):
+        for span, tier, prompt in engine.plan(repo, settings, hooks=(_print_event,), rules=rules):
             _say(f"--- {place(span)} [{tier}]")
             print(plain(prompt.replace("\r\n", "\n")))
         return 0
@@ -341,8 +362,8 @@ def _destinations(settings: Settings) -> Destinations:
     return Destinations(
         hosts,
         tuple(dict.fromkeys(programs)),
-        cloud_models=cloud_models(models),
-        exposed=exposed(settings, hosts),
+        cloud_models=destinations.cloud_models(models),
+        exposed=destinations.exposed(settings, hosts),
     )
 
 
@@ -354,7 +375,7 @@ class _Announcement:
 
     def __call__(self, event: Event) -> None:
         if self._where and isinstance(event, SpanStarted):
-            for line in lines(self._where):
+            for line in destinations.lines(self._where):
                 _complain(line)
             self._where = None
 
@@ -379,6 +400,8 @@ def _print_event(event: Event) -> None:
         case RunFinished(report=report):
             failed = sum(report.failed.values())
             _say(f"{report.enriched} enriched, {failed} failed, {report.left} left")
+            for line in departures.lines(report):
+                _say(line)
     sys.stdout.flush()
 
 

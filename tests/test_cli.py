@@ -72,12 +72,12 @@ def test_enrich_in_json_is_one_object(repo, clean_environ, host):
     result = llmc("enrich", repo, "--json", "--limit", 2, env=clean_environ)
     report = json.loads(result.stdout)
     assert (report["enriched"], report["left"], report["failures"]) == (2, 3, [])
-    assert result.stderr == ""
+    assert json.loads(result.stderr) == report["destinations"]
 
 
-def test_quiet_says_only_the_end(repo, clean_environ, host):
+def test_quiet_says_only_where_code_goes_and_the_end(repo, clean_environ, host):
     result = llmc("enrich", repo, "--quiet", env=clean_environ)
-    assert result.stderr == ""
+    assert result.stderr == "privacy   nothing leaves this machine\n"
     assert len(result.stdout.splitlines()) == 1
 
 

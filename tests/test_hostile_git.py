@@ -6,6 +6,7 @@ Each trap is sprung by plain git, which shows that it works, and not by ours.
 import os
 import resource
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -137,6 +138,16 @@ def test_a_file_of_git_that_never_ends_does_not_eat_all_memory(repo):
     (repo / ".git/commondir").symlink_to("/dev/zero")
     with pytest.raises(ConfigError, match="Out of memory"):
         source_files(repo, environ=dict(os.environ))
+
+
+def test_no_library_of_the_repository_is_loaded(repo, monkeypatch):
+    """Many have an empty part in this variable, which means the folder that they stand in."""
+    (repo / "libc.so.6").write_text("not a library")
+    monkeypatch.chdir(repo)
+    monkeypatch.setenv("LD_LIBRARY_PATH", ":/nonexistent")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(".", "status", LD_LIBRARY_PATH=":/nonexistent")
+    assert source_files(Path(), environ=dict(os.environ)) == ["a.py", "in/b.py", "out/c.py"]
 
 
 def test_a_work_tree_elsewhere_brings_in_no_file_of_it(repo, tmp_path):

@@ -9,19 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from llmc.backends._base import AttemptCascade, BackendConfig, CallPolicy, count
-from llmc.cascade import BackendAdapter, BackendCascade
+from llmc.backends._border import Sender, guard, let_out
+from llmc.cascade import BackendCascade
 from llmc.chains import ChainEntry, begun_at
 from llmc.config import Settings
+from llmc.egress import Egress
 from llmc.errors import ConfigError
 from llmc.gateways import Endpoint, GatewaySettings
 from llmc.models import Attempt
 from llmc.presets import TierPreset, preset_for
 from llmc.transport import Client
 
-__all__ = ["AttemptCascade", "BackendConfig", "CallPolicy", "CascadeBuilder", "count"]
+__all__ = [
+    "AttemptCascade",
+    "BackendConfig",
+    "CallPolicy",
+    "CascadeBuilder",
+    "count",
+    "let_out",
+]
 
 CONNECT_TIMEOUT_SEC = 10.0
 """A host that takes longer to accept a connection counts as not there."""
@@ -30,23 +40,35 @@ CONNECT_TIMEOUT_SEC = 10.0
 class CascadeBuilder:
     """Builds the cascade of each attempt from the settings; shares what is costly to make.
 
-    Raises UntrustedError for settings with anything in them that the user has not allowed.
+    A backend that leads away is put behind the border, unless what it is to be sent is nobody's
+    code (`guarded` off). Raises UntrustedError for settings with anything in them that the user has
+    not allowed.
     """
 
-    def __init__(self, settings: Settings, policy: CallPolicy) -> None:
+    def __init__(self, settings: Settings, policy: CallPolicy, *, guarded: bool = True) -> None:
         settings.require_trust()
         self.settings = settings
         self.policy = policy
+        self._egress = Egress(settings.repo, settings.privacy) if guarded else None
         self._client = Client(connect_timeout=CONNECT_TIMEOUT_SEC)
         self._built: dict[tuple[str, int, int], AttemptCascade] = {}
 
     def __call__(self, attempt: Attempt) -> AttemptCascade:
         """Return the cascade for one attempt. Raises ConfigError."""
+        if attempt.kept:
+            return self._staying(replace(attempt, kept=False))
         key = (attempt.tier, attempt.host_index, attempt.first_entry)
         built = self._built.get(key)
         if built is None:
             built = self._built[key] = self._build(attempt)
         return built
+
+    @cached_property
+    def _staying(self) -> CascadeBuilder:
+        """The builder for spans that must stay."""
+        builder = CascadeBuilder(self.settings.staying(), self.policy)
+        builder._client = self._client
+        return builder
 
     def _build(self, attempt: Attempt) -> AttemptCascade:
         settings = self.settings
@@ -54,11 +76,12 @@ class CascadeBuilder:
         entries = settings.entries(attempt.tier) if settings.backend == "auto" else ()
         if entries:
             entries = begun_at(entries, attempt.first_entry)
-            backends = [self._for_entry(entry, preset, attempt) for entry in entries]
+            asked = [self._for_entry(entry, preset, attempt) for entry in entries]
             selected = _family(entries[0].provider)
         else:
             selected = self._selected(attempt.tier)
-            backends = [self._default(selected, preset, attempt)]
+            asked = [self._default(selected, preset, attempt)]
+        backends = [guard(backend, self._egress) if self._egress else backend for backend in asked]
         host = self._host(attempt.host_index) if selected == "ollama" else (None, None)
         if entries and entries[0].url and selected == "ollama":
             host = (entries[0].name, entries[0].url)
@@ -95,7 +118,7 @@ class CascadeBuilder:
         host = self.settings.hosts[min(index, len(self.settings.hosts) - 1)]
         return host.label, host.url
 
-    def _default(self, selected: str, preset: TierPreset, attempt: Attempt) -> BackendAdapter:
+    def _default(self, selected: str, preset: TierPreset, attempt: Attempt) -> Sender:
         if selected == "embedded":
             return self._llamacpp(
                 None, {}, BackendConfig("embedded", "llamacpp", tier=attempt.tier)
@@ -111,7 +134,7 @@ class CascadeBuilder:
         config = BackendConfig(f"ollama-{label}", "ollama", tier=attempt.tier, url=url)
         return self._ollama(preset, label, config, None)
 
-    def _for_entry(self, entry: ChainEntry, preset: TierPreset, attempt: Attempt) -> BackendAdapter:
+    def _for_entry(self, entry: ChainEntry, preset: TierPreset, attempt: Attempt) -> Sender:
         config = BackendConfig(
             name=entry.name,
             provider=entry.provider,
@@ -161,7 +184,7 @@ class CascadeBuilder:
         label: str | None,
         config: BackendConfig,
         timeout: float | None,
-    ) -> BackendAdapter:
+    ) -> Sender:
         from llmc.backends.ollama import OllamaBackend
 
         default = self.settings.ollama_model
@@ -176,7 +199,7 @@ class CascadeBuilder:
 
     def _openai(
         self, endpoint: Endpoint, config: BackendConfig, timeout: float | None = None
-    ) -> BackendAdapter:
+    ) -> Sender:
         from llmc.backends.openai import OpenAIBackend
 
         return OpenAIBackend(
@@ -192,7 +215,7 @@ class CascadeBuilder:
         gateway: GatewaySettings,
         config: BackendConfig,
         timeout: float | None = None,
-    ) -> BackendAdapter:
+    ) -> Sender:
         from llmc.backends.command import CommandBackend
 
         return CommandBackend(
@@ -211,7 +234,7 @@ class CascadeBuilder:
         options: Mapping[str, Any],
         config: BackendConfig,
         timeout: float | None = None,
-    ) -> BackendAdapter:
+    ) -> Sender:
         from llmc.backends.llamacpp import LlamaCppBackend
 
         return LlamaCppBackend(

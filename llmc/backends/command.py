@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from llmc.backends._base import BackendConfig, CallPolicy, accept_from_gateway
+from llmc.egress import Destination
 from llmc.errors import BackendError, ConfigError
 from llmc.gateways import GatewaySettings
 from llmc.models import Enrichment
@@ -56,6 +57,10 @@ class CommandBackend:
     @property
     def config(self) -> BackendConfig:
         return self._config
+
+    @property
+    def destination(self) -> Destination:
+        return Destination("command", self._program, self._config.model or self._gateway.label)
 
     def describe_host(self) -> str | None:
         """Return nothing: a program has no host that we know of."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llmc.backends._base import BackendConfig, CallPolicy, accept
+from llmc.egress import Destination
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
 from llmc.presets import physical_cores
@@ -82,6 +83,10 @@ class LlamaCppBackend:
     @property
     def config(self) -> BackendConfig:
         return self._config
+
+    @property
+    def destination(self) -> Destination:
+        return Destination("llamacpp", "", self._config.model or "")
 
     def describe_host(self) -> str | None:
         """Return where the model runs."""

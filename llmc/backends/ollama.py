@@ -22,6 +22,7 @@ from llmc.backends._base import (
     retry_after,
 )
 from llmc.backends._stream import Guard, lines, without_thoughts
+from llmc.egress import Destination
 from llmc.errors import BackendError, HostUnreachableError, RateLimitedError
 from llmc.models import Enrichment
 from llmc.presets import TierPreset
@@ -68,6 +69,10 @@ class OllamaBackend:
     @property
     def config(self) -> BackendConfig:
         return self._config
+
+    @property
+    def destination(self) -> Destination:
+        return Destination("ollama", self._config.url or "", self.model)
 
     def describe_host(self) -> str | None:
         """Return the host's label, its address if it has none."""

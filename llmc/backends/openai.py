@@ -25,6 +25,7 @@ from llmc.backends._base import (
     retry_after,
 )
 from llmc.backends._stream import Guard, events, without_thoughts
+from llmc.egress import Destination
 from llmc.errors import (
     BackendError,
     CredentialsError,
@@ -80,6 +81,10 @@ class OpenAIBackend:
     @property
     def config(self) -> BackendConfig:
         return self._config
+
+    @property
+    def destination(self) -> Destination:
+        return Destination("openai", self._endpoint.url, self._endpoint.model)
 
     def describe_host(self) -> str | None:
         """Return the server's address, without path, password or key."""

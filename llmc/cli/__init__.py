@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from llmc import __version__
-from llmc.cli import doctor, enriching, indexing, init, ledger, reading, trust
+from llmc.cli import adopting, doctor, enriching, indexing, init, ledger, reading, trust
 from llmc.cli.common import complain
 from llmc.cli.streams import OutputError, accept_any_text, watched
 from llmc.errors import LlmcError
@@ -58,6 +58,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"llmc {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    for command in (init, indexing, enriching, reading, ledger, doctor, trust):
+    for command in (init, trust, indexing, enriching, reading, adopting, ledger, doctor):
         command.add(commands)
     return parser

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from llmc.events import Event
-    from llmc.models import IndexReport
+    from llmc.models import IndexPlace, IndexReport
+    from llmc.seal import Seal
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -93,10 +94,27 @@ def gateway_program(named: str | None, repo: Path) -> str | None:
     return str(Path(named).absolute())
 
 
-def index_path(repo: str) -> Path:
-    from llmc.config import index_path
+def index_place(repo: str) -> IndexPlace:
+    from llmc.config import index_place
 
-    return index_path(repository(repo))
+    return index_place(repository(repo))
+
+
+def own_seal(*, make: bool = False) -> Seal | None:
+    """Return this installation's seal; a user's folder that can't be used is said."""
+    from llmc import installation
+    from llmc.config import environment
+
+    return installation.seal(environment(), complain, make=make)
+
+
+def elsewhere_line(count: int) -> str:
+    """Return what is said of enrichments that were made elsewhere."""
+    what = "1 enrichment bears" if count == 1 else f"{count} enrichments bear"
+    return (
+        f"{what} no mark of this installation: made elsewhere, or before llmc kept marks; shown "
+        "as such, not given to agents. If they are yours: llmc adopt"
+    )
 
 
 def index_line(report: IndexReport, path: Path) -> str:

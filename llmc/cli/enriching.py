@@ -15,6 +15,7 @@ from llmc.cli.common import (
     complain,
     console,
     count,
+    elsewhere_line,
     gateway_flags,
     gateway_program,
     index_line,
@@ -110,13 +111,16 @@ def _enrich(args: argparse.Namespace) -> int:
         say_skipped(indexed)
         line = f"index     {index_line(indexed, settings.index_path)}"
         screen.print(line, markup=False, soft_wrap=True)
+        if indexed.elsewhere:
+            text = f"origin    {elsewhere_line(indexed.elsewhere)}"
+            screen.print(text, markup=False, soft_wrap=True)
     if args.dry_run:
         return _dry_run(without_unasked_cloud(settings), as_json=args.json)
     if not indexed.spans:
         screen.print("nothing to enrich: no file here holds a span of a language llmc knows")
         if args.json:
             nowhere = destinations.record(Destinations())
-            print_json(_run_record(RunReport(0, {}, 0, 0.0), [], nowhere))
+            print_json(_run_record(RunReport(0, {}, 0, 0.0), [], nowhere, indexed.elsewhere))
         return 0
     selection = select(settings)
     _announce(screen, selection)
@@ -131,7 +135,7 @@ def _enrich(args: argparse.Namespace) -> int:
         report = engine.enrich(settings.repo, selection.settings, hooks=hooks, stop=stop)
     if args.json:
         where = destinations.record(selection.destinations)
-        print_json(_run_record(report, failures, where))
+        print_json(_run_record(report, failures, where, indexed.elsewhere))
     else:
         console(stderr=False).print(run_summary(report), soft_wrap=True)
     if report.interrupted:
@@ -163,9 +167,10 @@ def _settings_flags(args: argparse.Namespace, repo: Path) -> Flags:
 
 
 def _announce(console: Console, selection: Selection) -> None:
+    from llmc.selection import border_lines
     from llmc.text import unbroken
 
-    for line in selection.lines:
+    for line in (*selection.lines, *border_lines(selection.settings)):
         console.print(unbroken(line), markup=False, soft_wrap=True)
 
 
@@ -191,13 +196,22 @@ def _as_json(event: Event) -> None:
 
 def _dry_run(settings: Settings, *, as_json: bool) -> int:
     from llmc import engine
+    from llmc.provenance import Source, marked
     from llmc.text import plain, unbroken
 
     planned = engine.plan(settings.repo, settings)
     if as_json:
+        words: dict[str, Source] = {
+            "path": "repository",
+            "symbol": "repository",
+            "prompt": "repository",
+        }
         print_json(
             [
-                {"path": span.path, "symbol": span.symbol, "tier": tier, "prompt": prompt}
+                marked(
+                    {"path": span.path, "symbol": span.symbol, "tier": tier, "prompt": prompt},
+                    words,
+                )
                 for span, tier, prompt in planned
             ]
         )
@@ -209,9 +223,14 @@ def _dry_run(settings: Settings, *, as_json: bool) -> int:
 
 
 def _run_record(
-    report: RunReport, failures: list[dict[str, object]], where: dict[str, object]
+    report: RunReport,
+    failures: list[dict[str, object]],
+    where: dict[str, object],
+    elsewhere: int,
 ) -> dict[str, object]:
-    return {
+    from llmc.provenance import marked
+
+    record = {
         "destinations": where,
         "enriched": report.enriched,
         "failed": dict(report.failed),
@@ -221,8 +240,22 @@ def _run_record(
         "unfinished": report.unfinished,
         "resting": report.resting,
         "stopped": report.stopped,
+        "sent": dict(report.sent),
+        "secrets_blotted": report.blotted,
+        "prompts_blotted": report.blotted_prompts,
+        "kept_here": report.kept,
+        "made_elsewhere": elsewhere,
         "failures": failures,
     }
+    return marked(
+        record,
+        {
+            "stopped": "host",
+            "failures[].path": "repository",
+            "failures[].symbol": "repository",
+            "failures[].detail": "host",
+        },
+    )
 
 
 def _collector(failures: list[dict[str, object]]) -> EventHook:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from llmc.cli.common import common, index_line, print_json, repository, say_skipped, warn
+from llmc.cli.common import (
+    common,
+    complain,
+    elsewhere_line,
+    index_line,
+    print_json,
+    repository,
+    say_skipped,
+    warn,
+)
 
 if TYPE_CHECKING:
     from llmc.cli.common import Commands
@@ -21,20 +30,27 @@ def add(commands: Commands) -> None:
 def _index(args: argparse.Namespace) -> int:
     from llmc import engine
     from llmc.config import load_settings
+    from llmc.provenance import marked
 
     settings = load_settings(repository(args.repo))
     report = engine.index(settings.repo, settings, hooks=(warn,))
     if args.json:
         print_json(
-            {
-                "files": report.files,
-                "changed": report.changed,
-                "removed": report.removed,
-                "spans": report.spans,
-                "skipped": [{"path": path, "reason": why} for path, why in report.skipped],
-            }
+            marked(
+                {
+                    "files": report.files,
+                    "changed": report.changed,
+                    "removed": report.removed,
+                    "spans": report.spans,
+                    "made_elsewhere": report.elsewhere,
+                    "skipped": [{"path": path, "reason": why} for path, why in report.skipped],
+                },
+                {"skipped[].path": "repository", "skipped[].reason": "repository"},
+            )
         )
     else:
         say_skipped(report, most=len(report.skipped))
+        if report.elsewhere:
+            complain(elsewhere_line(report.elsewhere))
         print(index_line(report, settings.index_path))
     return 0

@@ -42,7 +42,7 @@ def _check(args: argparse.Namespace) -> int:
     from llmc.rebuild import rebuild
 
     settings = load_settings(repository(args.repo), Flags(log=args.log))
-    with Reader.open_readonly(settings.index_path) as reader:
+    with Reader.open_readonly(settings.index) as reader:
         if args.rebuild:
             fields = settings.router.policy.log_fields
             audit = rebuild(reader, settings.repo, settings.metrics_log, log_fields=fields)

@@ -8,7 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmc.cli.common import common, console, count, index_path, print_json, repository
+from llmc.cli.common import (
+    common,
+    console,
+    count,
+    index_place,
+    own_seal,
+    print_json,
+    repository,
+)
 from llmc.errors import StoreError
 
 if TYPE_CHECKING:
@@ -28,6 +36,11 @@ def add(commands: Commands) -> None:
         "--last", type=count, metavar="N", help="the N spans enriched last (default without PATH)"
     )
     show.add_argument("--json", action="store_true", help="print JSON")
+    show.add_argument(
+        "--all-origins",
+        action="store_true",
+        help="with --json, also text that was made elsewhere and that nobody adopted",
+    )
     show.set_defaults(run=_show)
 
 
@@ -35,7 +48,7 @@ def _status(args: argparse.Namespace) -> int:
     from llmc.display import status_record, status_view
     from llmc.store import Store
 
-    with Store.open_readonly(index_path(args.repo)) as store:
+    with Store.open_readonly(index_place(args.repo), seal=own_seal()) as store:
         totals = store.totals()
     if args.json:
         print_json(status_record(totals))
@@ -49,7 +62,7 @@ def _show(args: argparse.Namespace) -> int:
     from llmc.store import Store
 
     repo = repository(args.repo)
-    with Store.open_readonly(index_path(args.repo)) as store:
+    with Store.open_readonly(index_place(args.repo), seal=own_seal()) as store:
         if args.path:
             path, line = _place(args.path, repo)
             if path not in store.files():
@@ -58,7 +71,7 @@ def _show(args: argparse.Namespace) -> int:
         else:
             results = store.latest(args.last or 5)
     if args.json:
-        print_json([result_record(result) for result in results])
+        print_json([result_record(result, withhold=not args.all_origins) for result in results])
     elif results:
         console(stderr=False).print(results_view(results))
     else:

@@ -1,16 +1,18 @@
 """The index file: opening it, writing to it, and what SQLite's errors mean to a user.
 
-In reading order: `opening` makes or opens an index and finds out whether it is sound, `writing` has
+In reading order: `opening` makes or opens an index and finds out whether it is sound; before that,
+`custody` asks whose files they are, `arrival` settles what has come to their place since, by what
+`known` remembers and `presence` sees, and `look` examines a database as a stranger's. `writing` has
 the transactions that every change is made in, `trouble` turns errors into words and advice,
 `reserve` keeps room on the disk for what is paid for. The tables are in `llmc.tables`.
 """
 
+from llmc.database.custody import located
 from llmc.database.opening import (
     connect,
     connect_readonly,
     connect_untouched,
     damage,
-    located,
     move_aside,
 )
 from llmc.database.reserve import Reserve

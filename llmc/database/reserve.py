@@ -10,8 +10,8 @@ import sqlite3
 from contextlib import closing, suppress
 from io import FileIO
 from pathlib import Path
-from urllib.parse import quote
 
+from llmc.database.look import opened
 from llmc.database.trouble import NO_ROOM, files_of
 from llmc.errors import FullDiskError
 from llmc.owners import is_at, locked
@@ -63,8 +63,7 @@ class Reserve:
         if self._file.closed:
             return False
         self.remove()
-        address = f"file:{quote(os.fsencode(self._index_path))}?mode=rw"
-        with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as connection:
+        with suppress(sqlite3.Error), closing(opened(self._index_path, "mode=rw")) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return True
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from llmc.config import Flags, Settings, environment, index_path, load_settings
+from llmc.config import Flags, Settings, environment, index_place, load_settings
 from llmc.doctor.configuration import examine_configuration
 from llmc.doctor.findings import Examined, Finding, Report, State, weigh
 from llmc.doctor.gateway import examine_endpoint
@@ -55,7 +55,7 @@ def examine(
     except ConfigError as error:
         broken = Finding("configuration", "settings", "fail", str(error))
         looked = examine_repository(repo, "", environment(environ))
-        rest = [*looked, *examine_index(index_path(repo, environ))]
+        rest = [*looked, *examine_index(index_place(repo, environ))]
         return Report((broken, *rest), readable=False)
     plan, settled = _settled(settings)
     # Which of several chains was meant is for the user to say: nobody is asked in their name.
@@ -68,7 +68,7 @@ def examine(
         *weigh(places),
         *_gpu(settled, targets),
         *examine_repository(settings.repo, settings.exclude, settings.environ),
-        *examine_index(settings.index_path),
+        *examine_index(settings.index),
     ]
     return Report(redacted(findings, secrets_of(settings)))
 

@@ -13,7 +13,8 @@ from llmc.doctor.findings import Finding
 from llmc.errors import ConfigError, CorruptIndexError, StoreError
 from llmc.gpu import QUERY_TIMEOUT_SEC
 from llmc.indexer import source_files
-from llmc.programs import SearchPath
+from llmc.models import IndexPlace
+from llmc.programs import NEUTRAL_FOLDER, SearchPath
 from llmc.store import Store
 
 CHECK_SECONDS = 20.0
@@ -43,10 +44,11 @@ def examine_repository(repo: Path, exclude: str, environ: Mapping[str, str]) -> 
     ]
 
 
-def examine_index(path: Path) -> list[Finding]:
+def examine_index(place: IndexPlace) -> list[Finding]:
     """Look at the index without leaving a trace, and at the room for it."""
+    path = place.path
     try:
-        return [*_index(path), *_room(path)]
+        return [*_index(place), *_room(path)]
     except OSError as error:
         detail = f"{path} cannot be looked at: {error.strerror}"
         return [Finding("index", "index", "fail", detail)]
@@ -68,18 +70,20 @@ def _room(path: Path) -> list[Finding]:
     return [Finding("index", "disk", "ok", text)]
 
 
-def _index(path: Path) -> list[Finding]:
-    if not path.exists():
+def _index(place: IndexPlace) -> list[Finding]:
+    path = place.path
+    if not os.path.lexists(path):
         return [Finding("index", "index", "info", f"{path}: none yet; a run makes it")]
-    if not os.access(path, os.W_OK):
+    if path.exists() and not os.access(path, os.W_OK):
         detail = f"{path} is read-only"
         return [Finding("index", "index", "fail", detail, f"chmod u+w {path}")]
-    return [_contents(path)]
+    return [_contents(place)]
 
 
-def _contents(path: Path) -> Finding:
+def _contents(place: IndexPlace) -> Finding:
+    path = place.path
     try:
-        connection = connect_untouched(path)
+        connection = connect_untouched(place)
         with Store(path, connection) as store:
             broken = damage(connection, path, CHECK_SECONDS)
             if broken:
@@ -108,6 +112,7 @@ def examine_gpu(search: SearchPath) -> Finding:
     try:
         result = subprocess.run(
             [program, *_GPU_QUERY, "--format=csv,noheader,nounits"],
+            cwd=NEUTRAL_FOLDER,
             capture_output=True,
             text=True,
             errors="replace",

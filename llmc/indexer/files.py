@@ -9,30 +9,20 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from pathspec import GitIgnoreSpec
 
 from llmc import languages
 from llmc.errors import ConfigError
-from llmc.programs import GIT_OPTIONS, SearchPath, for_git
+from llmc.git import Git
+from llmc.ignorefile import open_file, read_lines
 
 RAGIGNORE = ".ragignore"
-
-_GIT_SECONDS = 120
-_GIT_BYTES = 2 * 1024**3
-"""The most that one git may take: enough for an index of several million files."""
-
-_RAGIGNORE_BYTES = 1024 * 1024
-_SLOW = re.compile(r"(?:\*[^/*]+){3}\*|(?:\*\*.*){3}")
-"""Four * in a name, or three ** in a line: each takes a long name's length times as long."""
 
 _TEST_FOLDERS = frozenset({"test", "tests", "testing", "testdata", "__tests__", "spec", "specs"})
 _TEST_FILE = re.compile(r"(test|conftest)\.\w+|test_.*|.*[_.-](test|spec)\.\w+|.*Tests?\.java")
@@ -49,7 +39,7 @@ def source_files(
     name. `exclude` and `environ` are as in `Ignored`. Raises ConfigError if git is missing or knows
     no repository at `repo`.
     """
-    git = _Git(repo, environ or {})
+    git = Git(repo, environ or {})
     listing = git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if listing.returncode:
         raise ConfigError(
@@ -78,7 +68,7 @@ class Ignored:
     def __init__(
         self, repo: Path, exclude: str = "", environ: Mapping[str, str] | None = None
     ) -> None:
-        self._git = _Git(repo, environ or {})
+        self._git = Git(repo, environ or {})
         self._rules = _Rules(repo, exclude)
         self._has_git: bool | None = None
 
@@ -161,83 +151,19 @@ class _Tree:
         return self._real[folder]
 
 
-def open_file(path: Path) -> BinaryIO:
-    """Open a file for reading, but no link, and without waiting for the other end of a pipe.
-
-    Raises OSError.
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags), "rb")
-
-
 def _ragignore(file: Path) -> GitIgnoreSpec:
     """Read a .ragignore; a link to another file of the repository is as good as a file.
 
     Raises ConfigError.
     """
     try:
-        root, real = os.path.realpath(file.parent), os.path.realpath(file)
-        if os.path.commonpath([root, real]) != root:
-            raise ValueError(f"a link to {real}, outside the repository")
-        with open_file(Path(real)) as opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                raise ValueError("no regular file")
-            text = opened.read(_RAGIGNORE_BYTES + 1)
-        if len(text) > _RAGIGNORE_BYTES:
-            raise ValueError(f"more than {_RAGIGNORE_BYTES} bytes")
-        lines = text.decode("utf-8-sig").splitlines()
-        if slow := [line for line in lines if not line.startswith("#") and _SLOW.search(line)]:
-            raise ValueError(f"{slow[0][:100]!r} has more * than can be matched in time")
-        return GitIgnoreSpec.from_lines(lines)
+        return GitIgnoreSpec.from_lines(read_lines(file))
     except FileNotFoundError:
         return GitIgnoreSpec.from_lines([])
     except (OSError, ValueError) as exc:
         raise ConfigError(
             f"{str(file)!r} cannot be used ({exc}); it takes .gitignore lines in UTF-8"
         ) from exc
-
-
-class _Git:
-    """The user's git, looking at a repository whose own settings make it run nothing."""
-
-    def __init__(self, repo: Path, environ: Mapping[str, str]) -> None:
-        self._repo = repo
-        self._program = SearchPath.of(environ, repo).find("git")
-        self._environ = for_git(environ)
-
-    def __call__(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run a command that only looks. Raises ConfigError if there is no git, or no end."""
-        if self._program is None:
-            raise ConfigError(
-                f"git is needed to list the files of {str(self._repo)!r}, but there is no `git` on"
-                " the PATH (where relative folders and those of the repository don't count);"
-                " install it"
-            )
-        with subprocess.Popen(
-            [self._program, "-C", str(self._repo), *GIT_OPTIONS, *words],
-            env=self._environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
-            _bound(process)
-            try:
-                output, errors = process.communicate(stdin, _GIT_SECONDS)
-            except subprocess.TimeoutExpired as exc:
-                raise ConfigError(
-                    f"git gave no answer about {str(self._repo)!r} within {_GIT_SECONDS} s; try"
-                    " `git status`"
-                ) from exc
-            finally:
-                process.kill()
-        return subprocess.CompletedProcess(words, process.returncode, output, errors)
-
-
-def _bound(process: subprocess.Popen[bytes]) -> None:
-    """Keep a process from eating all memory, where the system can: .git may link to /dev/zero."""
-    if hasattr(resource, "prlimit"):
-        with suppress(OSError):  # it is gone already
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (_GIT_BYTES, _GIT_BYTES))
 
 
 def _complaint(result: subprocess.CompletedProcess[bytes]) -> str:

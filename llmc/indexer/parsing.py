@@ -25,9 +25,9 @@ from tree_sitter import Node, Parser
 
 from llmc import languages
 from llmc.errors import IndexingError
+from llmc.ignorefile import open_file
 from llmc.indexer import definitions, sections
 from llmc.indexer.definitions import Piece
-from llmc.indexer.files import open_file
 from llmc.languages import Language
 from llmc.models import ParsedFile, ParsedSpan
 

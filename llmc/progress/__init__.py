@@ -26,7 +26,13 @@ from llmc.events import (
     Stopping,
     Warned,
 )
-from llmc.progress.lines import pace_line, rest_line, return_line, run_summary, span_line
+from llmc.progress.lines import (
+    pace_line,
+    rest_line,
+    return_line,
+    run_summary,
+    span_line,
+)
 from llmc.progress.panel import Canvas, Panel
 from llmc.progress.rows import ending
 from llmc.progress.screen import Screen

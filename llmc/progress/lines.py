@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from llmc.departures import lines
 from llmc.models import RunReport, SpanReport
 from llmc.progress.rows import counts
 from llmc.progress.tally import RunView
@@ -68,6 +69,8 @@ def run_summary(report: RunReport) -> Text:
         rest = "runs and rest" if report.resting > 1 else "runs and rests"
         now = "them" if report.resting > 1 else "it"
         text.append(f"\n{report.resting} failed in earlier {rest}; --retry-failed tries {now} now")
+    for line in lines(report):
+        text.append(f"\n{line}")
     if report.stopped:
         text.append(f"\nstopped: {one_line(report.stopped)}", style="yellow")
     if report.interrupted:

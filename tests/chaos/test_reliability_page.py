@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llmc import calls, config, gpu, hosts, journal, jsonl, lanes, routing, run
+from llmc import calls, config, git, gpu, hosts, journal, jsonl, lanes, routing, run
 from llmc.backends import CONNECT_TIMEOUT_SEC, _base, openai
 from llmc.database import BUSY_TIMEOUT_SEC, opening
-from llmc.indexer import files
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reliability.md").read_text()
@@ -38,7 +37,7 @@ def bound(start):
         ("a call that overruns", [calls.GRACE_SEC, run.RENEWAL_SEC]),
         ("a log, while another program", [jsonl.LOCK_PATIENCE_SEC]),
         ("others that are opening the index", [opening.OPENING_PATIENCE_SEC]),
-        ("git, when files are listed", [files._GIT_SECONDS]),
+        ("git, when files are listed", [git.SECONDS]),
         ("`nvidia-smi`", [gpu.QUERY_TIMEOUT_SEC, gpu.FIRST_SAMPLE_SEC]),
         ("calls in flight, after the second", [run.HALT_SEC]),
         ("the claims of a process", [run.LEASE_SEC, run.RENEWAL_SEC]),

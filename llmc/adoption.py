@@ -1,0 +1,99 @@
+"""What was made elsewhere is counted, taken as one's own, or set aside; see `origins`.
+
+An adopted result is sealed by this installation, with the time of that, and from then on checked
+like one made here. One that is set aside goes to a table that nothing returns from by itself: its
+span is asked for anew, and nothing that somebody paid for is deleted.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmc.database import mapped, writing
+from llmc.origins import FIRST, Origins, Result, Table
+from llmc.rows import is_whole, shifted, shown
+from llmc.tables import RESULT_COLUMNS
+
+_TABLES: tuple[Table, ...] = ("enrichments", "llmc_archive")
+_NAMES = RESULT_COLUMNS.split(", ")
+_EVIDENCE, _MODEL = _NAMES.index("evidence"), _NAMES.index("model")
+_SET_ASIDE = (
+    "INSERT INTO llmc_set_aside (span_hash, set_aside_at, start_line, "
+    f"{RESULT_COLUMNS}) SELECT span_hash, ?, ?, {RESULT_COLUMNS} FROM {{}} WHERE rowid = ?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Strangers:
+    """Results made elsewhere: how many by (model, installation as claimed), archived ones too."""
+
+    by_maker: Counter[tuple[str, str | None]]
+    archived: int = 0
+
+    @property
+    def count(self) -> int:
+        return self.by_maker.total()
+
+
+class Adoption:
+    """The results of one open index that were made elsewhere."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, origins: Origins) -> None:
+        self._path = path
+        self._db = connection
+        self._origins = origins
+
+    def strangers(self) -> Strangers:
+        """Count what was made elsewhere. Raises StoreError."""
+        makers: Counter[tuple[str, str | None]] = Counter()
+        archived = 0
+        with mapped(self._path):
+            for table in _TABLES:
+                for result in self._origins.results(table):
+                    if result.made != "elsewhere":
+                        continue
+                    claimed = self._origins.claimed("result", result.span_hash)
+                    makers[shown(result.values[_MODEL]) or "-", claimed] += 1
+                    archived += table == "llmc_archive"
+        return Strangers(makers, archived)
+
+    def adopt(self, now: float) -> int:
+        """Seal what was made elsewhere as adopted; return how many that were. Raises StoreError."""
+        return self._each(lambda table, result: self._adopt(table, result, now))
+
+    def set_aside(self, now: float) -> int:
+        """Move what was made elsewhere out of the way; return how many. Raises StoreError."""
+        return self._each(lambda table, result: self._set_aside(table, result, now))
+
+    def _each(self, change: Callable[[Table, Result], None]) -> int:
+        """Change what was made elsewhere, a page at a time: read and changed in one transaction."""
+        count = 0
+        for table in _TABLES:
+            after: int | None = FIRST
+            while after is not None:
+                with writing(self._db, self._path):
+                    page = self._origins.page(table, after)
+                    strangers = [found for found in page if found.made == "elsewhere"]
+                    for result in strangers:
+                        change(table, result)
+                count += len(strangers)
+                after = page[-1].rowid if page else None
+        return count
+
+    def _adopt(self, table: Table, result: Result, now: float) -> None:
+        values = list(result.values)
+        if values[_EVIDENCE]:
+            # As llmc writes it, so that it can be moved along with its span and still be checked.
+            values[_EVIDENCE] = shifted(values[_EVIDENCE], 0)
+            change = f"UPDATE {table} SET evidence = ? WHERE rowid = ?"
+            self._db.execute(change, (values[_EVIDENCE], result.rowid))
+        line = result.line if is_whole(result.line) else 0
+        self._origins.mark("result", result.span_hash, line, values, adopted_at=now)
+
+    def _set_aside(self, table: Table, result: Result, now: float) -> None:
+        self._db.execute(_SET_ASIDE.format(table), (now, result.line, result.rowid))
+        self._db.execute(f"DELETE FROM {table} WHERE rowid = ?", (result.rowid,))

@@ -1,0 +1,80 @@
+"""A backend whose prompts leave this machine: each is blotted, and noted down, before it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from llmc.cascade import BackendAdapter
+from llmc.egress import Destination, Egress
+from llmc.errors import BackendError
+from llmc.prompts import blotted
+
+Answer = tuple[Any, dict[str, Any]]
+
+
+class Sender(BackendAdapter, Protocol):
+    """A backend that says where it sends prompts."""
+
+    @property
+    def destination(self) -> Destination: ...
+
+
+def let_out(
+    generate: Callable[..., Answer],
+    to: Destination,
+    egress: Egress,
+    prompt: str,
+    item: Mapping[str, Any],
+) -> Answer:
+    """Have a backend answer, without the likely secrets of the prompt if it leads away.
+
+    Raises BackendError, StoreError if it can't be put on record that the prompt leaves.
+    """
+    if not egress.leads_away(to):
+        return generate(prompt, item=item)
+    egress.refuse_kept(to, item)
+    letter, secrets = blotted(prompt)
+    departure = egress.note(to, letter, secrets, item)
+    try:
+        result, meta = generate(letter, item=item)
+    except BackendError as error:
+        error.departure = departure
+        raise
+    meta["departure"] = departure
+    return result, meta
+
+
+class Guarded:
+    """A backend behind the border."""
+
+    def __init__(self, backend: Sender, egress: Egress) -> None:
+        self._backend = backend
+        self._egress = egress
+
+    @property
+    def config(self) -> Any:
+        return self._backend.config
+
+    @property
+    def options(self) -> Any:
+        return getattr(self._backend, "options", None)
+
+    def describe_host(self) -> str | None:
+        return self._backend.describe_host()
+
+    def prepare(self) -> None:
+        """Let the backend find out what is wrong. Raises ConfigError."""
+        prepare = getattr(self._backend, "prepare", None)
+        if prepare:
+            prepare()
+
+    def generate(self, prompt: str, *, item: Mapping[str, Any]) -> Answer:
+        """Make one attempt."""
+        to = self._backend.destination
+        return let_out(self._backend.generate, to, self._egress, prompt, item)
+
+
+def guard(backend: Sender, egress: Egress) -> BackendAdapter:
+    """Return a backend behind the border if it leads away, else as it is."""
+    return Guarded(backend, egress) if egress.leads_away(backend.destination) else backend

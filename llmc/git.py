@@ -1,0 +1,59 @@
+"""The user's git, asked about a repository whose own settings make it run nothing."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from llmc.errors import ConfigError
+from llmc.programs import GIT_OPTIONS, SearchPath, for_git
+
+SECONDS = 120
+_MOST_BYTES = 2 * 1024**3
+"""The most memory that one git may take: enough for an index of several million files."""
+
+
+class Git:
+    """Git in a repository, found and told as the user's `environ` says."""
+
+    def __init__(self, repo: Path, environ: Mapping[str, str]) -> None:
+        self._repo = repo
+        self._program = SearchPath.of(environ, repo).find("git")
+        self._environ = for_git(environ)
+
+    def __call__(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run a command that only looks. Raises ConfigError if there is no git, or no end."""
+        if self._program is None:
+            raise ConfigError(
+                f"git is needed to list the files of {str(self._repo)!r}, but there is no `git` on"
+                " the PATH (where relative folders and those of the repository don't count);"
+                " install it"
+            )
+        with subprocess.Popen(
+            [self._program, "-C", str(self._repo), *GIT_OPTIONS, *words],
+            env=self._environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            _bound(process)
+            try:
+                output, errors = process.communicate(stdin, SECONDS)
+            except subprocess.TimeoutExpired as exc:
+                raise ConfigError(
+                    f"git gave no answer about {str(self._repo)!r} within {SECONDS} s; try"
+                    " `git status`"
+                ) from exc
+            finally:
+                process.kill()
+        return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+
+def _bound(process: subprocess.Popen[bytes]) -> None:
+    """Keep a process from eating all memory, where the system can: .git may link to /dev/zero."""
+    if hasattr(resource, "prlimit"):
+        with suppress(OSError):  # it is gone already
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))

@@ -1,0 +1,194 @@
+"""Strings that are secrets by the name they are given, or by the place where they stand.
+
+`password = "..."`, `"token": "..."`, `API_KEY=...`, `scheme://user:password@host`, a header with
+its value. Most of what has such a name is no secret: a placeholder, a variable, a word. So behind a
+name of a password must stand something that is no plain word, behind the others something that
+looks drawn by lot.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+MOST = 4096
+"""Characters of a value that are looked at; a longer one is a secret as far as that."""
+
+_NAME = re.compile(r"pass(?:w(?:or)?d|phrase)?|pwd|secret|token|credential|key")
+_OF_A_KEY = re.compile(
+    r"(?:api|access|auth|priv|private|encrypt|encryption|signing|sign|account|shared|master|client"
+    r"|storage|session|app|service|admin|license|secret)[_. -]?$"
+    r"|(?<!public)(?<!primary)(?<!foreign)(?<!result)(?<!output)(?<!sort)(?<!set)(?<=[a-z0-9])[_-]$"
+)
+_REST = re.compile(r"[A-Za-z0-9_.-]{0,40}+")
+_OTHER_THING = re.compile(
+    r"(?i)type|ur[il]|path|file|name|field|label|len|size|count|regex|pattern|format|prefix|suffix"
+    r"|header|class|param|endpoint|expir|ttl|limit|i[sz]e|hint|prompt|text|message|error|help|env"
+    r"|column|policy|min|max|index|kind|version|ary|ref|status|state|scope|hash|sha|md5|algo|method"
+    r"|provider|strength|input|selector|placeholder|rule|valid|title|desc|location|dir|arn|public"
+)
+_QUOTED = re.compile(
+    r"\\{0,3}[\"'`]?[\[\])}]{0,2}\s{0,4}"
+    r"(?:(?:[: ]\s{0,3}[A-Za-z_&*][\w.\[\]|<>&*? ]{0,40}?)?"  # a type
+    r"(?:=>|:=|\|\|=|\?\?=|={1,3}|!==?|:|,|\()|(?=[\"']))\s{0,80}"
+    r"(?P<wrap>(?:new )?[\w.:&\[\]]{1,40}\(\s{0,40})?"
+    r"[A-Za-z@$#]{0,2}(?P<open>\\{0,3}[\"'`])"
+)
+_BARE = re.compile(
+    r"\\{0,3}[\"'`]?[\])]?(?:\s{0,4}[:=]\s{0,4}|>)(?P<value>[A-Za-z0-9_+/=.~!@#$%^*-]{6,512}+)"
+    r"(?=[\s\"'`<&;,)\\]|$)"
+)
+_SETTING = re.compile(
+    r"[ \t]{0,4}[:=][ \t]{0,4}(?P<value>[^\s\"'`<>()\[\]{},;]{6,512}+)(?=[ \t]{0,80}(?:[\r\n#]|$))"
+)
+_ENDS = {quote: re.compile(rf"[^{quote}\\\n]*+(?:\\[^\n][^{quote}\\\n]*+)*+") for quote in "\"'`"}
+_ESCAPED_END = re.compile(r"[^\\\n]*+")
+
+_URL = re.compile(r"://[^\s/:@\"'<>`]{0,64}:([^\s/@\"'<>`]{3,256})@[\w\[]")
+_HEADER = re.compile(r"(?:basic|bearer|token|apikey)[ :]{1,3}([a-z0-9+/_.~=-]{16,})")
+
+_UNREAL = re.compile(
+    r"(?i)\*\*\*|\.\.\.|…|\$\{|\{\{|\$\(|%\(|#\{|\{\w*\}|<\w|%s|example|placeholder|change.?me|your"
+    r"|xxx|redacted|dummy|sample|insert|replace|todo|fake|mock|invalid|wrong|incorrect|bogus|://"
+)
+_WORDS = re.compile(
+    r"(?i)passw(?:or)?d|passphrase|secret|token|test(?:ing)?|admin|user(?:name)?|root|guest|login"
+    r"|key|foo|bar|baz|qux|spam|eggs|default|demo|string|none|null|true|false|value|hello|world"
+    r"|pass|pwd|api|auth|my|the|new|old|abc|def|1234567890|123456789|12345678|1234567|123456|12345"
+    r"|1234|123"
+)
+_SEGMENT = re.compile(r"[A-Za-z]*\d{0,3}|v?\d+")
+_SPLIT = re.compile(r"[-_./: ,|]")
+_HEX = re.compile(r"[0-9a-fA-F-]{16,}")
+
+
+def find(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield (rule, start, end) of each value that is likely a secret."""
+    lower = text.replace("İ", "I").lower()  # the one letter that gets longer in lower case
+    yield from _named(text, lower)
+    if "://" in text:
+        for match in _URL.finditer(text):
+            if not _is_unreal(match[1]) and not _WORDS.fullmatch(match[1]):
+                yield "password in a URL", *match.span(1)
+    for match in _HEADER.finditer(lower):
+        value = text[match.start(1) : match.end(1)]
+        if is_random(value) and not _is_unreal(value):
+            yield "authorization header", *match.span(1)
+
+
+def _named(text: str, lower: str) -> Iterator[tuple[str, int, int]]:
+    end = 0
+    for name in _NAME.finditer(lower):
+        if name.start() < end or not _is_name_of_secret(name, lower):
+            continue
+        rest = _REST.match(text, name.end())
+        assert rest, "it may be empty"
+        later = _NAME.search(lower, name.end(), rest.end())
+        if later and _is_name_of_secret(later, lower):
+            continue  # the last word of a name says what it is
+        is_password = name[0].startswith(("pass", "pwd"))
+        found = _quoted(text, rest.end(), is_password=is_password)
+        found = found or _bare(text, name.start(), rest.end(), is_password=is_password)
+        if found and not _OTHER_THING.search(rest[0]):
+            end = found[1]
+            yield "password" if is_password else "named secret", *found
+
+
+def _is_name_of_secret(name: re.Match[str], lower: str) -> bool:
+    """Tell whether a word names a secret: not every key does, and some words only hold a `pass`."""
+    before = lower[max(0, name.start() - 14) : name.start()]
+    after = lower[name.end() : name.end() + 1]
+    if name[0] == "key":
+        return _OF_A_KEY.search(before) is not None
+    return name[0] not in ("pass", "pwd") or not (before[-1:].isalpha() or after.isalpha())
+
+
+def _quoted(text: str, start: int, *, is_password: bool) -> tuple[int, int] | None:
+    """Return where the string stands that a name is given, None if it is no secret."""
+    opening = _QUOTED.match(text, start)
+    if not opening:
+        return None
+    quote = opening["open"]
+    closing = _ENDS[quote] if len(quote) == 1 else _ESCAPED_END
+    content = closing.match(text, opening.end(), opening.end() + MOST)
+    assert content, "it may be empty"
+    value = content[0]
+    if _is_unreal(value) or any(map(str.isspace, value)):
+        return None
+    least = 6 if is_password else 8
+    if is_random(value) or (not opening["wrap"] and len(value) >= least and _is_password(value)):
+        return content.span()
+    return None
+
+
+def _bare(text: str, name: int, start: int, *, is_password: bool) -> tuple[int, int] | None:
+    """Return where a value without quotes stands, None if there is none, or no secret."""
+    setting = _SETTING.match(text, start) if is_password and _begins_line(text, name) else None
+    if setting and not _is_unreal(setting["value"]) and _is_password(setting["value"]):
+        return setting.span("value")
+    found = _BARE.match(text, start)
+    if not found or _is_unreal(found["value"]):
+        return None
+    value = found["value"].rstrip(".,")
+    start = found.start("value")
+    return (start, start + len(value)) if is_random(value) else None
+
+
+def _begins_line(text: str, name: int) -> bool:
+    """Tell whether a name is the first word of its line, as in a file of settings."""
+    before = text[text.rfind("\n", max(0, name - 80), name) + 1 : name].strip()
+    before = before.removeprefix("export ").removeprefix("- ")
+    return not before or before.replace("_", "").replace("-", "").replace(".", "").isalnum()
+
+
+def _is_unreal(value: str) -> bool:
+    """Tell whether a value stands for a secret rather than being one."""
+    return len(set(value)) < 4 or bool(_UNREAL.search(value)) or value[:1] in "$<%{["
+
+
+def is_random(value: str) -> bool:
+    """Tell whether a value looks drawn by lot: letters and digits, in no order that words have."""
+    if len(value) < 12 or len(set(value)) < 8:
+        return False
+    digits, letters = sum(map(str.isdigit, value)), sum(map(str.isalpha, value))
+    if not letters:
+        return False
+    changes = sum(_is_change(a, b) for a, b in pairwise(map(_kind, value)))
+    if not digits:
+        return len(value) >= 20 and value.isalpha() and changes > 0.2 * len(value)
+    if _HEX.fullmatch(value):
+        return digits > 1
+    return not _is_name(value) and changes >= 0.2 * len(value)
+
+
+def _is_password(value: str) -> bool:
+    """Tell whether a value may be a password: no plain word, no path, no name of a variable."""
+    if len(value) < 6 or value[:1] in "/.~-" or not value.isprintable():
+        return False
+    left = _WORDS.sub("", value)
+    letters = any(map(str.isalpha, left))
+    digits = any(map(str.isdigit, left))
+    special = any(not char.isalnum() and char not in "_-./: ,|()[]" for char in left)
+    if _SPLIT.search(value) and _is_name(value):
+        return False
+    return letters and (digits or special) and len(left) > 3
+
+
+def _is_name(value: str) -> bool:
+    """Tell whether a value is made of words, with a number behind some, as names of things are."""
+    return all(map(_SEGMENT.fullmatch, _SPLIT.split(value)))
+
+
+def _kind(char: str) -> str:
+    if char.isdigit():
+        return "digit"
+    if char.isalpha():
+        return "capital" if char.isupper() else "letter"
+    return "mark"
+
+
+def _is_change(kind: str, following: str) -> bool:
+    """Tell whether a character is not of the kind of the one before; after a capital, words go on
+    in small letters."""
+    return kind != following and (kind, following) != ("capital", "letter")
