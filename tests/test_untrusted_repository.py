@@ -251,6 +251,14 @@ def toml(value: Any) -> str:
 
 
 LINKED = (
+    ".rag",
+    ".rag/index_v2.db",
+    ".rag/index_v2.db-wal",
+    ".rag/index_v2.db-journal",
+    ".rag/index_v2.db-shm",
+    ".rag/index_v2.db.reserve",
+    ".rag/index_v2.db.runs",
+    ".rag/.gitignore",
     "logs",
     "logs/.gitignore",
     "logs/run_ledger.log",
@@ -408,6 +416,7 @@ def faults(world: World, repository: Repository, hosts: str = "hosts") -> list[s
 )
 @example(Repository(), "hosts")
 @example(Repository(links={"logs": "../../.ssh"}), "hosts")
+@example(Repository(links={".rag": "../../.ssh"}), "hosts")
 @example(Repository(OTHER_CHAIN), "a chain")
 @example(Repository(OTHER_CHAIN), "another chain")
 def test_an_untrusted_repository_stays_within_its_bounds(
