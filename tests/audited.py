@@ -31,20 +31,18 @@ SECONDS = 120
 
 PROGRAMS = ("git", "nvidia-smi")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-CHANGES = {
+NAMES = {
     "os.mkdir": 1,
     "os.rmdir": 1,
     "os.remove": 1,
-    "os.truncate": 1,
-    "os.chmod": 1,
-    "os.chown": 1,
-    "os.utime": 1,
-    "os.setxattr": 1,
     "os.rename": 2,
     "os.link": 2,
     "os.symlink": 2,
 }
-"""Events whose first arguments, so many, are paths that change."""
+"""Events whose first arguments, so many, are names that come or go; a link is not followed."""
+
+CHANGES = ("os.truncate", "os.chmod", "os.chown", "os.utime", "os.setxattr")
+"""Events whose first argument is a file that is changed, through a link as well."""
 
 STARTS = ("os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.fork", "os.forkpty")
 LOADS = ("sqlite3.load_extension", "sqlite3.enable_load_extension", "ctypes.dlopen")
@@ -99,7 +97,10 @@ class Watch:
         if event == "sqlite3.connect":
             return self._of_database(os.fsdecode(args[0]))
         if event in CHANGES:
-            return next(filter(None, map(self._of_change, args[: CHANGES[event]])), None)
+            return self._of_change(args[0])
+        if event in NAMES:
+            troubles = (self._of_change(name, follow=False) for name in args[: NAMES[event]])
+            return next(filter(None, troubles), None)
         if event == "subprocess.Popen":
             return self._of_program(args[0], args[1])
         if event in STARTS or event in LOADS:
