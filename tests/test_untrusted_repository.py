@@ -4,7 +4,7 @@
 under an audit hook: no socket beyond loopback, no program but git and nvidia-smi, no file changed
 outside of the repository and the user's folder for llmc, no variable of the user in any request.
 
-`LLMC_LONG=1 pytest tests/test_untrusted_repository.py` tries 3,000 repositories instead of 40.
+`LLMC_LONG=1 pytest tests/test_untrusted_repository.py` tries 3,000 repositories instead of 25.
 """
 
 from __future__ import annotations
@@ -26,15 +26,20 @@ from tests.siege import CODE, SECRETS, World, machine
 
 LONG = os.environ.get("LLMC_LONG") == "1" or os.environ.get("LLMC_CHAOS") == "1"
 
+ENRICH = ("enrich", ".", "--retries", "1", "--wait-for-hosts", "0", "--limit", "1")
 COMMANDS = (
     ("index", "."),
     ("trust", "."),
-    ("enrich", ".", "--retries", "1", "--wait-for-hosts", "0", "--limit", "1"),
+    ENRICH,
     ("enrich", ".", "--dry-run"),
     ("doctor", ".", "--no-trial"),
     ("status", "."),
     ("show", "a.py"),
     ("driver", "--repo", ".", "--retries", "1", "--retry-wait", "0", "--max-spans", "1"),
+    ("adopt", "."),
+    ("ledger", "check", "."),
+    ("init", "."),  # which trusts what it writes, and nothing that was there
+    ENRICH,
 )
 
 # -- what a repository may say ---------------------------------------------------------------------
@@ -406,7 +411,7 @@ def faults(world: World, repository: Repository, hosts: str = "hosts") -> list[s
 
 
 @settings(
-    max_examples=3000 if LONG else 40,
+    max_examples=3000 if LONG else 25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
