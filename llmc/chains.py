@@ -143,14 +143,13 @@ class EnrichmentTable:
     unknown: tuple[str, ...] = ()
 
     @property
-    def users_chain(self) -> str | None:
-        """The chain that a run takes if only the user's word counts, None if that names no chain.
+    def untrusted_default(self) -> str:
+        """The chain that a run takes if the file's word is not the user's.
 
-        A file that isn't trusted may choose among the chains of $ENRICH_CHAIN_JSON, and no other.
+        It may choose among the chains that $ENRICH_CHAIN_JSON names, but not one beside them.
         """
-        named = [entry.chain for entry in self.entries if isinstance(entry, UserEntry)]
-        choice = (self.default_chain, "default", *named[:1])
-        return next((chain for chain in choice if chain in named), None)
+        users = {entry.chain for entry in self.entries if isinstance(entry, UserEntry)}
+        return self.default_chain if not users or self.default_chain in users else "default"
 
     def selected(self, chain: str | None = None) -> tuple[ChainEntry, ...]:
         """Return the enabled entries of a chain, the default one if none is named."""

@@ -169,8 +169,9 @@ class Settings:
     @property
     def _named_hosts(self) -> bool:
         """Whether the user said where the code goes, so that no repository may say otherwise."""
-        cloud = any(self.environ.get(n) for n in ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT"))
-        return self.hosts_configured or cloud or self.gateway.program is not None
+        places = ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT", "ENRICH_CHAIN_JSON")
+        elsewhere = any(self.environ.get(name) for name in places)
+        return self.hosts_configured or elsewhere or self.gateway.program is not None
 
     def require_trust(self, *, driver: bool = False) -> None:
         """Raise UntrustedError if a run would use what the user has not allowed."""
@@ -280,11 +281,10 @@ def load_settings(
     files = read_all(repo)
     table = read_table(files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
     trusted, trust_problem = (True, "") if flags.trust else trust.standing(env, repo, files)
-    users = None if trusted else table.users_chain
-    wanted = flags.chain or users or table.default_chain
+    wanted = flags.chain or (table.default_chain if trusted else table.untrusted_default)
     chain, passed_over = table.selected(wanted), tuple[str, ...]()
     hosts_named = any(env.get(name) for name in _HOST_VARIABLES)
-    if hosts_named and not trusted:
+    if (hosts_named or env.get("ENRICH_CHAIN_JSON")) and not trusted:
         chain, passed_over = needs.at_own_hosts(chain)
     backend = flags.backend or "auto"
     presets = read_presets(files.get(PRESET_FILE), env.get("ENRICH_NUM_GPU", ""))

@@ -95,10 +95,14 @@ class World:
         return {
             "hosts": {"ENRICH_OLLAMA_HOSTS": f"mine={self.mine.url}"},
             "one host": {"OLLAMA_URL": self.mine.url},
-            "a chain": {"ENRICH_CHAIN_JSON": json.dumps(entries), "OLLAMA_URL": self.mine.url},
-            "another chain": {
-                "ENRICH_CHAIN_JSON": json.dumps({"chains": {"mine": entries}}),
-                "OLLAMA_URL": self.mine.url,
+            # The driver would ask whether the default host is there, which these don't replace.
+            "a chain": {
+                "ENRICH_CHAIN_JSON": json.dumps(entries),
+                "ENRICH_HEALTHCHECK_ENABLED": "0",
+            },
+            "chains": {
+                "ENRICH_CHAIN_JSON": json.dumps({"chains": {"default": entries, "2": entries}}),
+                "ENRICH_HEALTHCHECK_ENABLED": "0",
             },
         }[way]
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from llmc.config import load_settings
 from llmc.testing.ollama import Call
 from tests.audited import fingerprint
 from tests.siege import CODE, World, git, machine
@@ -226,7 +227,7 @@ def test_what_was_typed_before_the_question_is_no_answer(world: World) -> None:
 # -- the user's word
 
 
-@pytest.mark.parametrize("way", ["hosts", "one host", "a chain", "another chain"])
+@pytest.mark.parametrize("way", ["hosts", "one host", "a chain", "chains"])
 @pytest.mark.parametrize("chain", ["default", "other"])
 def test_a_host_that_the_user_named_is_not_replaced(world: World, way: str, chain: str) -> None:
     entry = f'name = "x"\nmodel = "m"\nchain = "{chain}"\nurl = "{world.decoy.url}"\n'
@@ -237,6 +238,17 @@ def test_a_host_that_the_user_named_is_not_replaced(world: World, way: str, chai
     assert done.breaches == []
     assert not world.decoy.requests, done.printed
     assert len(world.mine.calls) == 1
+
+
+def test_a_host_that_the_user_named_for_another_chain_leaves_none_to_the_repository(
+    world: World,
+) -> None:
+    world.clone({"llmc.toml": f'[[enrichment.chain]]\nname = "x"\nurl = "{world.decoy.url}"\n'})
+    theirs = {"chains": {"mine": [{"name": "y", "url": world.mine.url, "model": "m"}]}}
+    settings = load_settings(
+        world.repo, environ=world.environ({"ENRICH_CHAIN_JSON": json.dumps(theirs)})
+    )
+    assert [entry.url for entry in settings.chain] == [None]
 
 
 def test_a_key_goes_nowhere_that_the_user_did_not_name_it_for(world: World) -> None:

@@ -417,13 +417,13 @@ def faults(world: World, repository: Repository, hosts: str = "hosts") -> list[s
 )
 @given(
     repository=REPOSITORIES,
-    hosts=st.sampled_from(["hosts", "one host", "a chain", "another chain"]),
+    hosts=st.sampled_from(["hosts", "one host", "a chain", "chains"]),
 )
 @example(Repository(), "hosts")
 @example(Repository(links={"logs": "../../.ssh"}), "hosts")
 @example(Repository(links={".rag": "../../.ssh"}), "hosts")
 @example(Repository(OTHER_CHAIN), "a chain")
-@example(Repository(OTHER_CHAIN), "another chain")
+@example(Repository(OTHER_CHAIN), "chains")
 def test_an_untrusted_repository_stays_within_its_bounds(
     world: World, repository: Repository, hosts: str
 ) -> None:
