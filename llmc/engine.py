@@ -196,6 +196,7 @@ def enrich(
     Raises ConfigError, StoreError.
     """
     settings = settings or load_settings(repo)
+    settings.require_trust()
     builder = builder or CascadeBuilder(settings, CallPolicy(retry_wait=settings.retry_wait))
     builder.check()
     make_folder(settings.logs, ignored_by_git=True)
