@@ -38,6 +38,7 @@ from llmc.documents import (
 )
 from llmc.errors import ConfigError
 
+DEFAULT_CHAIN = "default"
 PROVIDERS = ("ollama", "openai", "command", "llamacpp")
 _SYNONYMS = {"gateway": "openai", "gemini": "openai"}
 
@@ -72,7 +73,7 @@ class ChainEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
-    chain: Annotated[str, Field(max_length=MAX_NAME)] = "default"
+    chain: Annotated[str, Field(max_length=MAX_NAME)] = DEFAULT_CHAIN
     provider: Provider = "ollama"
     model: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
     url: Annotated[str, Field(max_length=MAX_TEXT, pattern=r"^https?://[^\s/]+")] | None = None
@@ -120,6 +121,15 @@ def peers(entries: Sequence[ChainEntry]) -> int:
     return len(entries)
 
 
+def in_flight(entries: Sequence[ChainEntry], default: int) -> int:
+    """Return how many requests a chain's places take at once; `default` is for an entry's slots."""
+    places: dict[tuple[str, str | None], int] = {}
+    for entry in entries:
+        place = entry.provider, entry.url or entry.command
+        places[place] = max(places.get(place, 0), entry.slots or default)
+    return sum(places.values())
+
+
 def begun_at(entries: tuple[ChainEntry, ...], first: int) -> tuple[ChainEntry, ...]:
     """Return a cascade's entries in the order in which they are asked when it begins at `first`.
 
@@ -135,7 +145,7 @@ def begun_at(entries: tuple[ChainEntry, ...], first: int) -> tuple[ChainEntry, .
 class EnrichmentTable:
     """What `[enrichment]` says; None where it says nothing."""
 
-    default_chain: str = "default"
+    default_chain: str = DEFAULT_CHAIN
     concurrency: int | None = None
     cooldown_seconds: int | None = None
     est_tokens_per_span: int | None = None
@@ -172,7 +182,7 @@ def read_table(file: SettingsFile | None, chain_json: str = "") -> EnrichmentTab
         entries = _overridden(entries, chain_json)
     names = ("concurrency", "cooldown_seconds", "est_tokens_per_span")
     numbers = {name: _number(path, table, name) for name in names}
-    default = table.get("default_chain", "default")
+    default = table.get("default_chain", DEFAULT_CHAIN)
     if not isinstance(default, str) or len(default) > MAX_NAME:
         raise ConfigError(
             f"{path}: enrichment.default_chain is {shown(default)}; it must be a string of at most "

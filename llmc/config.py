@@ -17,9 +17,10 @@ from typing import TypeVar
 from pydantic import SecretStr
 
 from llmc import gateways, home, needs, privacy, trust
-from llmc.chains import ChainEntry, read_table
+from llmc.chains import DEFAULT_CHAIN, ChainEntry, in_flight, read_table
 from llmc.documents import (
     CONFIG_FILE,
+    MAX_IN_FLIGHT,
     MAX_SLOTS,
     POLICY_FILE,
     PRESET_FILE,
@@ -105,7 +106,8 @@ class Settings:
 
     `files` are the settings files that all this was read from. Unless they are `trusted`, a run may
     not go by what they ask for beyond what any repository may say: see `unmet`; `trust_problem`
-    says why it can't be told. `passed_over` says which of their addresses gave way to the user's.
+    says why it can't be told. `passed_over` says which of their addresses gave way to the user's,
+    `chain_chosen` is the chain that they name where the user names none.
     """
 
     repo: Path
@@ -143,6 +145,7 @@ class Settings:
     trusted: bool = False
     trust_problem: str = ""
     passed_over: tuple[str, ...] = ()
+    chain_chosen: str | None = None
 
     @property
     def index(self) -> IndexPlace:
@@ -163,7 +166,8 @@ class Settings:
         """
         if self.trusted:
             return ()
-        found = needs.of_run(self.chain, self.presets, self.backend, driver=driver)
+        chosen = self.chain_chosen
+        found = needs.of_run(self.chain, self.presets, self.backend, chosen=chosen, driver=driver)
         return tuple(need for need in found if need.kind != "here" or self._named_hosts)
 
     @property
@@ -328,6 +332,7 @@ def load_settings(
         trust_problem=trust_problem,
         passed_over=passed_over,
         privacy=_privacy(repo, files.get(CONFIG_FILE), env),
+        chain_chosen=None if flags.chain or wanted == DEFAULT_CHAIN else wanted,
         **health(env),
     )
     return replace(settings, warnings=tuple(_warnings(settings, flags.chain, table.unknown)))
@@ -341,6 +346,11 @@ def _slots(flags: Flags, env: Mapping[str, str]) -> int | None:
 
 def _warnings(settings: Settings, chain: str | None, unknown: tuple[str, ...]) -> list[str]:
     found = [f"llmc.toml: {key} is not a setting of llmc; ignored" for key in unknown]
+    if (total := in_flight(settings.chain, settings.concurrency)) > MAX_IN_FLIGHT:
+        raise ConfigError(
+            f"the chain's slots come to {total}, and {MAX_IN_FLIGHT} are the most: lower slots or "
+            "concurrency"
+        )
     if chain and not settings.chain:
         raise ConfigError(f"--chain {chain!r}: llmc.toml has no enabled entry with that chain")
     return found

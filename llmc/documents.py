@@ -21,6 +21,9 @@ POLICY_FILE = "router/policy.json"
 MAX_SLOTS = 256
 """Requests in flight at one host: more threads than any server we know of answers at once."""
 
+MAX_IN_FLIGHT = 2048
+"""Requests in flight at all places of a chain: each is a thread, and room set aside on the disk."""
+
 MAX_NUMBER = 10**9
 """For seconds and counts: 31 years, or more tokens than any model takes."""
 

@@ -216,6 +216,7 @@ def enrich(
     Raises ConfigError, StoreError.
     """
     settings = settings or load_settings(repo)
+    settings.require_trust()
     if builder is None:
         _tell(hooks, destinations.of(settings))
     builder = builder or CascadeBuilder(settings, CallPolicy(retry_wait=settings.retry_wait))

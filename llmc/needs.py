@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from llmc.chains import ChainEntry, UserEntry, read_table
+from llmc.chains import DEFAULT_CHAIN, ChainEntry, UserEntry, read_table
 from llmc.documents import CONFIG_FILE, MAX_NUMBER, PRESET_FILE, SettingsFile
 from llmc.places import is_cloud_model, is_this_machine
 from llmc.presets import MAX_OPTION, TIERS, TierPreset, read_presets
 from llmc.transport import address
 
-Kind = Literal["program", "host", "here", "gateway", "cloud model", "key", "model file", "option"]
+Kind = Literal[
+    "program", "host", "here", "gateway", "chain", "cloud model", "key", "model file", "option"
+]
 
 _BARE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 """A URL in which nothing hides: no user, no query, no fragment, no escape."""
@@ -69,24 +71,36 @@ def of_files(files: Mapping[str, SettingsFile]) -> tuple[Need, ...]:
 
     Raises ConfigError.
     """
-    entries = [entry for entry in read_table(files.get(CONFIG_FILE)).entries if entry.enabled]
-    presets = read_presets(files.get(PRESET_FILE))
-    asked = [*(need for entry in entries for need in of_entry(entry)), *of_presets(presets)]
+    table = read_table(files.get(CONFIG_FILE))
+    entries = [entry for entry in table.entries if entry.enabled]
+    asked = [need for entry in entries for need in of_entry(entry)]
+    asked += of_presets(read_presets(files.get(PRESET_FILE)))
+    if table.default_chain != DEFAULT_CHAIN:
+        asked.append(of_choice(table.default_chain))
     return tuple(dict.fromkeys(asked))
 
 
 def of_run(
-    chain: Iterable[ChainEntry], presets: Mapping[str, TierPreset], backend: str, *, driver: bool
+    chain: Iterable[ChainEntry],
+    presets: Mapping[str, TierPreset],
+    backend: str,
+    *,
+    chosen: str | None,
+    driver: bool,
 ) -> tuple[Need, ...]:
     """Return what a run uses of it: the llmc command goes by a chain only under backend auto.
 
     The batch driver does so under each, and its gateway takes what an entry says of any provider.
+    `chosen` is the chain's name if it is the repository that chose it: to take one that the user
+    keeps for other uses needs their word.
     """
     used = tuple(chain) if driver or backend == "auto" else ()
     found = list(of_presets(presets, presets_used(used, backend)))
     for entry in used:
         gateway = backend == "gateway" or entry.routing_tier == "nano"
         found += of_entry(entry, to_gateway=driver and gateway)
+    if chosen is not None and any(isinstance(entry, UserEntry) for entry in used):
+        found.append(of_choice(chosen))
     return tuple(dict.fromkeys(found))
 
 
@@ -164,6 +178,12 @@ def of_entry(entry: ChainEntry, *, to_gateway: bool = False) -> Iterator[Need]:
             said = json.dumps(value, ensure_ascii=False)
             text = f"send the option {name!r}: {said if len(said) < 200 else said[:200] + '…'}"
             yield Need("option", name, where("options"), text)
+
+
+def of_choice(chain: str) -> Need:
+    """Return what it takes for a repository to choose the chain."""
+    text = f"use the chain {chain!r} of your own where you name none"
+    return Need("chain", chain, f"{CONFIG_FILE}, enrichment.default_chain", text)
 
 
 def is_bare(url: str) -> bool:

@@ -106,26 +106,29 @@ def _bytes(repo: Path, name: str) -> bytes:
         place /= part
         above, flags = opened, _FILE if part is last else _FOLDER
         try:
-            _refuse_link(place, above)
+            _refuse_others(place, above, folder=part is not last)
             opened = os.open(part, flags, dir_fd=above)
         finally:
             os.close(above)
     with os.fdopen(opened, "rb") as file:
         if not stat.S_ISREG(os.fstat(opened).st_mode):
-            raise ConfigError(f"{place} is no regular file; remove it, or put a plain file there")
+            raise ConfigError(f"{place} was replaced while it was read; run the command again")
         raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{place} has more than {MAX_BYTES >> 20} MiB; settings are small files")
     return raw
 
 
-def _refuse_link(path: Path, above: int) -> None:
-    """Refuse a link, whatever is behind it, before anything is opened. Raises ConfigError."""
-    if stat.S_ISLNK(os.stat(path.name, dir_fd=above, follow_symlinks=False).st_mode):
+def _refuse_others(path: Path, above: int, *, folder: bool) -> None:
+    """Refuse what is no folder, or no plain file, before it is opened. Raises ConfigError."""
+    mode = os.stat(path.name, dir_fd=above, follow_symlinks=False).st_mode
+    if stat.S_ISLNK(mode):
         raise ConfigError(
             f"{path} is a link; settings are read from the repository itself: put a copy of what "
             "it points to in its place, or remove it"
         )
+    if not folder and not stat.S_ISREG(mode):
+        raise ConfigError(f"{path} is no regular file; remove it, or put a plain file there")
 
 
 def _toml(text: str) -> Any:
@@ -143,16 +146,19 @@ def _yaml(text: str) -> Any:
     import yaml  # only a repository with a preset file pays for it
 
     class Loader(yaml.SafeLoader):
-        """Refuses aliases, by which a few lines unfold to gigabytes, and counts the rest."""
+        """Refuses aliases, by which a few lines unfold to gigabytes, and bounds the rest."""
 
-        nodes = 0
+        nodes = depth = 0
 
         def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
             if self.check_event(yaml.AliasEvent):
                 raise ValueError("aliases (*name) are not read; write the value out")
             self.nodes += 1
-            _bound_nodes(self.nodes)
-            return super().compose_node(parent, index)
+            self.depth += 1
+            _check_bounds(self.nodes, self.depth)
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
 
     try:
         found = yaml.load(text, Loader)
@@ -166,13 +172,11 @@ def _bounded(document: Any) -> Any:
 
     Raises ValueError.
     """
-    left, nodes = [(document, 0)], 0
+    left, nodes = [(document, 1)], 0
     while left:
         value, depth = left.pop()
         nodes += 1
-        _bound_nodes(nodes)
-        if depth > MAX_DEPTH:
-            raise ValueError(f"it nests more than {MAX_DEPTH} deep")
+        _check_bounds(nodes, depth)
         if isinstance(value, int) and abs(value) >= 1 << 63:
             raise ValueError("a whole number in it has more than 64 bits")
         if isinstance(value, dict | list):
@@ -181,9 +185,11 @@ def _bounded(document: Any) -> Any:
     return document
 
 
-def _bound_nodes(count: int) -> None:
-    if count > MAX_NODES:
+def _check_bounds(nodes: int, depth: int) -> None:
+    if nodes > MAX_NODES:
         raise ValueError(f"it holds more than {MAX_NODES} values")
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it nests more than {MAX_DEPTH} deep")
 
 
 _PARSERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {

@@ -57,10 +57,13 @@ def configured(
     env: Mapping[str, str] | None = None,
     **flags: Any,
 ) -> Settings:
-    """Read the settings of a run with this host chain, and no pause before a retry."""
+    """Read the settings of a run with this host chain, and no pause before a retry.
+
+    What the repository's files say is taken as the user's own word.
+    """
     nobody = {} if hosts else {"OLLAMA_URL": DEAD_URL}
     environ = environment(hosts, {**nobody, **(env or {})})
-    return load_settings(repo.root, Flags(**{"retry_wait": 0.0, **flags}), environ)
+    return load_settings(repo.root, Flags(**{"retry_wait": 0.0, "trust": True, **flags}), environ)
 
 
 @dataclass(frozen=True)

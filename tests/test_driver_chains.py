@@ -39,11 +39,11 @@ def toml(value):
 
 
 def configured(root, text, *flags, pieces=None, env=None, hosts=None, preset=PRESET):
-    """Enrich a span at 7b and one at 14b with this llmc.toml."""
+    """Enrich a span at 7b and one at 14b with this llmc.toml, taken as the user's own word."""
     repo = make_repo(root, *(pieces or (plain("small"), plain("large", lines=61))))
     repo.write("llmc.toml", text)
     repo.write("presets/enrich_7b_ollama.yaml", preset)
-    return drive(repo, *flags, hosts=hosts, env=env)
+    return drive(repo, "--trust", *flags, hosts=hosts, env=env)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from llmc.models import Attempt
 def lanes_of(repo, environ, toml="", **flags):
     if toml:
         (repo / "llmc.toml").write_text(toml)
-    return Lanes.of(load_settings(repo, Flags(**flags), environ))
+    return Lanes.of(load_settings(repo, Flags(trust=True, **flags), environ))
 
 
 def served(lanes, tier):
@@ -153,7 +153,7 @@ def test_an_entry_without_a_url_and_without_any_host_still_has_a_choice(repo, cl
 def test_the_builder_asks_in_the_order_that_the_lanes_have(repo, clean_environ):
     toml = "".join(entry(name, url=f"http://{name}:1") for name in "xyz")
     (repo / "llmc.toml").write_text(toml)
-    settings = load_settings(repo, Flags(), clean_environ)
+    settings = load_settings(repo, Flags(trust=True), clean_environ)
     lanes, builder = Lanes.of(settings), CascadeBuilder(settings, CallPolicy())
     for choice in lanes.choices["7b"]:
         built = builder(Attempt(1, "7b", 0, first_entry=choice.first_entry))

@@ -23,15 +23,14 @@ def is_possible() -> bool:
 def agreed(question: str) -> bool:
     """Ask on standard error; only the key y or Y, pressed after it was asked, is a yes."""
     terminal = sys.stdin.fileno()
-    before = termios.tcgetattr(terminal)
+    before, answer = termios.tcgetattr(terminal), ""
     try:
-        tty.setcbreak(terminal)  # this also throws away what was typed ahead
+        tty.setcbreak(terminal)
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
-        termios.tcflush(terminal, termios.TCIFLUSH)
-        yes = os.read(terminal, 1) in (b"y", b"Y")
+        termios.tcflush(terminal, termios.TCIFLUSH)  # what was typed ahead answers nothing
+        answer = "yes" if os.read(terminal, 1) in (b"y", b"Y") else "no"
     finally:
         termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
-        sys.stderr.write("\n")
-    sys.stderr.write("yes\n" if yes else "no\n")
-    return yes
+        sys.stderr.write(f"{answer}\n")
+    return answer == "yes"

@@ -145,6 +145,7 @@ def site(tmp_path, clean_environ, seed):
         ]
         (repo / "llmc.toml").write_text(CLOUD.format(url=fakes[-1].url))
         world = w.World(repo, clean_environ).with_hosts(*(fake.url for fake in fakes[:-1]))
+        world.trust()
         yield Site(world, fakes, scripts)
 
 

@@ -86,7 +86,9 @@ def make_world(folder, environ, urls):
             for number, url in enumerate(urls)
         )
     )
-    return w.World(repo, {**environ, "ENRICH_HEALTHCHECK_TIMEOUT_SECONDS": "1"})
+    world = w.World(repo, {**environ, "ENRICH_HEALTHCHECK_TIMEOUT_SECONDS": "1"})
+    world.trust()
+    return world
 
 
 @pytest.fixture

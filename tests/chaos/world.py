@@ -148,6 +148,11 @@ class World:
         running = self.start(command, *words)
         return running.wait(), running.said
 
+    def trust(self) -> None:
+        """Take the repository's settings as the user's own word."""
+        status, said = self.run("trust", "--yes")
+        assert status == 0, said
+
     def audit(self, *words: str) -> dict[str, Any]:
         """Run `llmc ledger check`; it must find or make the logs and the index agree."""
         status, said = self.run("ledger check", "--json", *words)
