@@ -33,6 +33,7 @@ from llmc.documents import (
     MAX_SLOTS,
     MAX_TEXT,
     MAX_WORD,
+    OPTIONS,
     SettingsFile,
     shown,
 )
@@ -95,9 +96,17 @@ class ChainEntry(BaseModel):
 
     @field_validator("options")
     @classmethod
-    def _leave_ours(cls, options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    def _check_options(cls, options: dict[str, JsonValue]) -> dict[str, JsonValue]:
         if named := [name for name in _OURS if name in options]:
             raise ValueError(f"an option can't be {named[0]!r}, which llmc says itself")
+        for name, most in OPTIONS.items():
+            value = options.get(name, 0)
+            if (
+                not isinstance(value, int | float)
+                or isinstance(value, bool)
+                or not -most <= value <= most
+            ):
+                raise ValueError(f"{name} is {shown(value)}; it must be a number up to {most}")
         return options
 
 

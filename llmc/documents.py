@@ -40,6 +40,35 @@ MAX_ENTRIES = 256
 MAX_FIELDS = 64
 """Entries of all chains, keys of one table of options, fields added to a log."""
 
+OPTIONS: Mapping[str, float] = {
+    "frequency_penalty": MAX_NUMBER,
+    "max_completion_tokens": MAX_NUMBER,
+    "max_tokens": MAX_NUMBER,
+    "min_p": MAX_NUMBER,
+    "mirostat": MAX_NUMBER,
+    "mirostat_eta": MAX_NUMBER,
+    "mirostat_tau": MAX_NUMBER,
+    "num_batch": 1 << 20,
+    "num_ctx": 1 << 24,
+    "num_gpu": 9999,
+    "num_keep": MAX_NUMBER,
+    "num_predict": MAX_NUMBER,
+    "num_thread": 4096,
+    "presence_penalty": MAX_NUMBER,
+    "repeat_last_n": MAX_NUMBER,
+    "repeat_penalty": MAX_NUMBER,
+    "seed": 1 << 63,
+    "temperature": MAX_NUMBER,
+    "tfs_z": MAX_NUMBER,
+    "top_k": MAX_NUMBER,
+    "top_p": MAX_NUMBER,
+    "typical_p": MAX_NUMBER,
+}
+"""Options that only say how a model is loaded and samples: numbers all, and the most each may be.
+
+As far below 0 as above; a preset's not below -1, which is a server's word for "all".
+"""
+
 _SHOWN_CHARS = 200
 
 

@@ -8,7 +8,6 @@ What the user said in $ENRICH_CHAIN_JSON is none.
 from __future__ import annotations
 
 import json
-import math
 import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,9 +16,9 @@ from functools import partial
 from typing import Literal
 
 from llmc.chains import DEFAULT_CHAIN, ChainEntry, UserEntry, read_table
-from llmc.documents import CONFIG_FILE, MAX_NUMBER, PRESET_FILE, SettingsFile
+from llmc.documents import CONFIG_FILE, OPTIONS, PRESET_FILE, SettingsFile
 from llmc.places import is_cloud_model, is_this_machine
-from llmc.presets import MAX_OPTION, TIERS, TierPreset, read_presets
+from llmc.presets import TIERS, TierPreset, read_presets
 from llmc.transport import address
 
 Kind = Literal[
@@ -28,28 +27,6 @@ Kind = Literal[
 
 _BARE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 """A URL in which nothing hides: no user, no query, no fragment, no escape."""
-
-PLAIN_OPTIONS = frozenset(MAX_OPTION) | {
-    "frequency_penalty",
-    "max_completion_tokens",
-    "max_tokens",
-    "min_p",
-    "mirostat",
-    "mirostat_eta",
-    "mirostat_tau",
-    "num_keep",
-    "num_predict",
-    "presence_penalty",
-    "repeat_last_n",
-    "repeat_penalty",
-    "seed",
-    "temperature",
-    "tfs_z",
-    "top_k",
-    "top_p",
-    "typical_p",
-}
-"""Options that say how a model samples, or how it is loaded: numbers, all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +151,7 @@ def of_entry(entry: ChainEntry, *, to_gateway: bool = False) -> Iterator[Need]:
         text = f"give the value of ${name} to the program {entry.command!a}"
         yield Need("key", name, where("env"), text)
     for name, value in entry.options.items():
-        if not is_plain(name, value):
+        if name not in OPTIONS:
             said = json.dumps(value, ensure_ascii=False)
             text = f"send the option {name!r}: {said if len(said) < 200 else said[:200] + '…'}"
             yield Need("option", name, where("options"), text)
@@ -194,13 +171,6 @@ def is_bare(url: str) -> bool:
 def is_loopback(url: str) -> bool:
     """Tell whether a URL leads to this machine and hides nothing."""
     return is_bare(url) and is_this_machine(url)
-
-
-def is_plain(option: str, value: object) -> bool:
-    """Tell whether an option only says how a model samples or is loaded."""
-    if option not in PLAIN_OPTIONS or isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) and abs(value) <= MAX_OPTION.get(option, MAX_NUMBER)
 
 
 def _host(url: str, where: str) -> Need:

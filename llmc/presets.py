@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llmc.documents import MAX_FIELDS, MAX_NAME, MAX_NUMBER, MAX_WORD, SettingsFile, shown
+from llmc.documents import MAX_FIELDS, MAX_NAME, MAX_NUMBER, MAX_WORD, OPTIONS, SettingsFile, shown
 from llmc.errors import ConfigError
 
 TIERS = ("7b", "14b", "nano")
@@ -72,10 +72,6 @@ class RouterSettings:
         return "nano" in named or sized
 
 
-MAX_OPTION = {"num_ctx": 1 << 24, "num_batch": 1 << 20, "num_gpu": 9999, "num_thread": 4096}
-"""The most that each number of a preset may be; -1, the least, is a server's word for "all"."""
-
-
 def read_presets(file: SettingsFile | None, num_gpu: str = "") -> dict[str, TierPreset]:
     """Return the presets "7b" and "14b" of a repository.
 
@@ -103,8 +99,8 @@ def _presets(
         "num_thread": _whole(options.get("num_thread"), physical_cores()),
     }
     for name, number in numbers.items():
-        if not -1 <= number <= MAX_OPTION[name]:
-            raise ValueError(f"{name} is {number}; it must be -1 to {MAX_OPTION[name]}")
+        if not -1 <= number <= OPTIONS[name]:
+            raise ValueError(f"{name} is {number}; it must be -1 to {OPTIONS[name]}")
     small: dict[str, Any] = dict(numbers)
     if kind := found.get("kv_type"):
         small["kv_type"] = _scalar("kv_type", kind)
@@ -227,6 +223,6 @@ def _gpu_layers(value: object, num_gpu: str) -> int:
     if word in ("auto", "auto_full"):
         return ALL_LAYERS
     if word.startswith("auto_vram"):
-        most = MAX_OPTION["num_gpu"]
+        most = int(OPTIONS["num_gpu"])
         return min(int(num_gpu[:9]), most) if num_gpu.isdecimal() else ALL_LAYERS
     return _whole(value, 64)

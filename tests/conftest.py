@@ -58,3 +58,25 @@ def repo(tmp_path):
     subprocess.run(["git", "init", "-q", root], check=True)
     (root / "small.py").write_text(CODE)
     return root
+
+
+@pytest.fixture
+def own_folder(tmp_path):
+    """A user's folder that no other test writes to; it need not be there."""
+    return tmp_path / "config/llmc"
+
+
+@pytest.fixture
+def own_environ(clean_environ, own_folder):
+    """An environment with that folder in which nothing is configured, not even a dead host."""
+    del clean_environ["OLLAMA_URL"]
+    return clean_environ | {"XDG_CONFIG_HOME": str(own_folder.parent)}
+
+
+@pytest.fixture
+def at_home(own_environ, monkeypatch):
+    """That environment for the commands that run in this process."""
+    for name in set(os.environ) - set(own_environ):
+        monkeypatch.delenv(name)
+    for name, value in own_environ.items():
+        monkeypatch.setenv(name, value)

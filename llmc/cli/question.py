@@ -25,10 +25,9 @@ def agreed(question: str) -> bool:
     terminal = sys.stdin.fileno()
     before, answer = termios.tcgetattr(terminal), ""
     try:
-        tty.setcbreak(terminal)
+        tty.setcbreak(terminal, termios.TCSAFLUSH)  # what was typed ahead answers nothing
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
-        termios.tcflush(terminal, termios.TCIFLUSH)  # what was typed ahead answers nothing
         answer = "yes" if os.read(terminal, 1) in (b"y", b"Y") else "no"
     finally:
         termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
