@@ -91,7 +91,7 @@ def index(
     try:
         return _index_into(settings, paths, hooks, mend=mend)
     except CorruptIndexError as error:
-        _replace_corrupt(settings.index, error, hooks)
+        _replace_corrupt(_telling(settings.index, hooks), error, hooks)
         return _index_into(settings, paths, hooks, mend=mend)
 
 
