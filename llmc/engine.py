@@ -96,7 +96,7 @@ def index(
     try:
         return _index_into(settings, paths, hooks, seal, mend=mend)
     except CorruptIndexError as error:
-        _replace_corrupt(settings.index, error, hooks)
+        _replace_corrupt(_telling(settings.index, hooks), error, hooks)
         return _index_into(settings, paths, hooks, seal, mend=mend)
 
 

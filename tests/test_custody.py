@@ -91,24 +91,15 @@ def pay(place, summary="paid for"):
 
 def leave_a_journal(place):
     """Store a result as a run does that is killed: it is in the journal alone."""
-    paying = (
-        "import os, sys; from tests.test_custody import *\n"
-        "place = load_settings(Path(sys.argv[1])).index\n"
-        "store = Store.open(place); [span, *_] = store.pending(0, 1)\n"
-        "store._db.execute('INSERT INTO enrichments (span_hash, summary) VALUES (?, 1)',"
-        " (span.span_hash,))\n"
-        "os._exit(0)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", f"from pathlib import Path; {paying}", place.repo],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=driver.ROOT,
-    )
-    assert done.returncode == 0, done.stderr
     journal = place.path.with_name(f"{place.path.name}-wal")
-    assert journal.stat().st_size
+    with Store.open(place) as store:
+        [span] = store.pending(0, 1)
+        store._db.execute(
+            "INSERT INTO enrichments (span_hash, summary) VALUES (?, 'late')", (span.span_hash,)
+        )
+        left = {file: file.read_bytes() for file in (place.path, journal)}
+    for file, data in left.items():
+        file.write_bytes(data)
     return journal
 
 
@@ -374,13 +365,15 @@ def test_journals_without_an_index_are_set_aside(repo, clean_environ):
 @pytest.fixture
 def pulled(place, tmp_path):
     """A pull has brought an index of somebody else's over the user's own, which has a result."""
+    git(place.repo, "add", "small.py")
+    git(place.repo, "commit", "-qm", "x")
+    upstream = tmp_path / "upstream"
+    git(tmp_path, "clone", "-q", place.repo, upstream)
+    driver.make_index(upstream / ".rag/index_v2.db")
+    git(upstream, "add", "-f", ".rag/index_v2.db")
+    git(upstream, "commit", "-qm", "theirs")
     pay(place)
-    theirs = tmp_path / "theirs.db"
-    with Store.open(theirs, create=True):
-        pass
-    place.path.unlink()
-    shutil.copy(theirs, place.path)
-    git(place.repo, "add", "-f", place.path)
+    git(place.repo, "pull", "-q", upstream, "HEAD")
     return place
 
 

@@ -72,7 +72,9 @@ HOSTILE = {
     "a table of ours with other columns": "DROP TABLE llmc_claims; "
     "CREATE TABLE llmc_claims (span_hash, owner)",
     "in capital letters": "DROP TABLE enrichments; CREATE VIEW Enrichments AS SELECT 1",
-    "a huge schema": ";".join(f"CREATE TABLE t{number} (x)" for number in range(2100)),
+    "a huge schema": "BEGIN; "
+    + "; ".join(f"CREATE TABLE t{number} (x)" for number in range(2100))
+    + "; COMMIT",
 }
 
 

@@ -58,8 +58,7 @@ def receive(path: Path, place: IndexPlace, *, shared: bool, patience: float) -> 
             journal.rename(aside)
             at.tell(f"{journal} was left without its index; it is kept as {aside}")
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
-    elif not shared:
-        ours = at.is_ours(path)
+    elif not ((ours := at.is_ours(path)) and shared):
         looked = _is_index(path, state, ours=ours)
         torn = _settle_journals(at, ours=ours, patience=patience)
         if not (looked or torn):
@@ -72,9 +71,9 @@ def inspect(path: Path, place: IndexPlace, *, shared: bool) -> None:
     """Make sure that an index can be read as it is. Raises StoreError, OSError."""
     at = _At(path, Known(place.environ), place.tell)
     state = standing(path)
-    if state is None or (shared and in_use(path)):
-        return
     ours = at.is_ours(path)
+    if state is None or (ours and shared and in_use(path)):
+        return
     if not ours and at.is_ours(kept(path)):
         raise StoreError(f"{path} has taken the place of your own index; llmc index puts it back")
     _is_index(path, state, ours=ours)
@@ -102,7 +101,8 @@ def _put_back(at: _At, *, shared: bool) -> None:
         aside = unused_name(kept(at.path), "")
         kept(at.path).rename(aside)
         if there is None:
-            move_along(at.path, aside, "-wal")
+            for suffix in ("-wal", "-shm"):
+                move_along(at.path, aside, suffix)
         what = "was removed" if there is None else "is another one than before"
         at.tell(f"{at.path} {what}; the earlier one is kept as {aside}: move it back, or remove it")
         return

@@ -44,9 +44,13 @@ class Known:
 
         One that was moved within its file system is, and one whose disk has another number since.
         """
+        try:
+            entries = [] if self._file is None else _read(self._file)
+        except ConfigError:
+            return False
         return any(
             inode == state.st_ino and (place == str(path) or device == state.st_dev)
-            for place, device, inode in self._entries()
+            for place, device, inode in entries
         )
 
     def add(self, path: Path, state: os.stat_result) -> bool:
@@ -56,16 +60,18 @@ class Known:
             return False
         try:
             with home.alone(self._file.parent):
-                others = [known for known in self._entries() if known[1:] != entry[1:]]
+                others = [known for known in _read(self._file) if known[1:] != entry[1:]]
                 text = json.dumps([*others, entry][-_MOST:], indent=0)
                 home.write(self._file, text.encode("ascii"))
         except ConfigError:
             return False
         return True
 
-    def _entries(self) -> list[_Entry]:
-        try:
-            found = json.loads((self._file and home.read(self._file, _MAX_BYTES)) or b"[]")
-            return [(str(path), int(device), int(inode)) for path, device, inode in found]
-        except (ConfigError, ValueError, TypeError, RecursionError):
-            return []
+
+def _read(file: Path) -> list[_Entry]:
+    """Return the list; a damaged one is empty. Raises ConfigError if it isn't the user's."""
+    try:
+        found = json.loads(home.read(file, _MAX_BYTES) or b"[]")
+        return [(str(path), int(device), int(inode)) for path, device, inode in found]
+    except (ValueError, TypeError, RecursionError):
+        return []
