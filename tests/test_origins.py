@@ -378,6 +378,12 @@ def test_a_pass_says_how_much_was_made_elsewhere_and_what_to_do(shipped, capsys,
     assert json.loads(capsys.readouterr().out)["made_elsewhere"] == 5
 
 
+def test_marks_of_nobody_hide_nothing_from_who_has_no_installation_yet(shipped):
+    shipped.sql("UPDATE llmc_origins SET installation = ''")
+    assert shipped.reindex().elsewhere == 5
+    assert shipped.made() == everywhere(shipped, "elsewhere")
+
+
 def test_an_index_of_an_earlier_llmc_is_read_and_told(enriched, capsys):
     enriched.sql("DROP TABLE llmc_origins")
     [add, *_] = json.loads(enriched.shown(capsys, "--json"))
