@@ -130,8 +130,14 @@ def settings_for(settings: Settings, hosts: list[str], **changes: Any) -> Settin
     """Return the settings of a run on these hosts."""
     chain = ",".join(f"host{number}={url}" for number, url in enumerate(hosts))
     flags = Flags(retry_wait=0.0)
-    loaded = load_settings(settings.repo, flags, {"ENRICH_OLLAMA_HOSTS": chain})
+    environ = {"ENRICH_OLLAMA_HOSTS": chain, **user_folder(settings)}
+    loaded = load_settings(settings.repo, flags, environ)
     return replace(loaded, **changes)
+
+
+def user_folder(settings: Settings) -> dict[str, str]:
+    """Return what names a user's folder beside the repository: the real one is left alone."""
+    return {"XDG_CONFIG_HOME": str(settings.repo.parent / "config")}
 
 
 def forget(settings: Settings) -> None:
@@ -176,7 +182,7 @@ def driver(settings: Settings, hosts: list[str], spans: int) -> Driven:
             str(ROOT / "scripts/qwen_enrich_batch.py"),
             *("--repo", str(settings.repo), "--max-spans", str(spans), "--retry-wait", "0"),
         ],
-        env=dict(os.environ, ENRICH_OLLAMA_HOSTS=",".join(hosts)),
+        env={**os.environ, "ENRICH_OLLAMA_HOSTS": ",".join(hosts), **user_folder(settings)},
         check=True,
         capture_output=True,
     )

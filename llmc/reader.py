@@ -348,7 +348,7 @@ class Reader:
 
         Takes half a second per million; `totals` looks at each.
         """
-        if "llmc_origins" not in self._ours():
+        if not (self._origins.mine and "llmc_origins" in self._ours()):
             return int(self._rows("SELECT count(*) FROM enrichments")[0][0])
         return int(self._rows(_COUNT_UNMARKED, (self._origins.mine,))[0][0])
 

@@ -1,15 +1,15 @@
 """The seal of an installation: what it stored can be told from what anybody else wrote.
 
-A seal is a keyed hash (HMAC-SHA256) over values, each with its type and its length, so that no two
-lists of values have the same encoding. Whoever lacks the key can neither make one nor carry one
-over to other values. The key stands in the user's own folder; see `installation`.
+A seal is a keyed hash (HMAC-SHA256) over values as JSON, in which no two lists of values are the
+same text. Whoever lacks the key can neither make one nor carry one over to other values. The key
+stands in the user's own folder; see `installation`.
 """
 
 from __future__ import annotations
 
 import hmac
+import json
 import re
-import struct
 from dataclasses import dataclass, field
 
 Value = str | int | float | bytes | None
@@ -18,7 +18,7 @@ Value = str | int | float | bytes | None
 NAME_BYTES = 8
 
 _NAME = re.compile(f"[0-9a-f]{{{2 * NAME_BYTES}}}")
-_PURPOSE = b"llmc seal 1"
+_PURPOSE = "llmc seal 1"
 """Bound into each hash, so that a hash made for something else by this key would never do."""
 
 
@@ -31,7 +31,7 @@ class Seal:
 
     def mac(self, *values: Value) -> bytes:
         """Return the 32 bytes that stand for these values in this order."""
-        return hmac.digest(self.key, _PURPOSE + b"".join(map(_encoded, values)), "sha256")
+        return hmac.digest(self.key, _encoded([_PURPOSE, *values]).encode(), "sha256")
 
     def verifies(self, mac: object, *values: Value) -> bool:
         """Tell whether a stored hash is the one of these values; takes the same time if not."""
@@ -43,15 +43,9 @@ def is_installation(value: object) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
-def _encoded(value: Value) -> bytes:
-    if isinstance(value, str):
-        kind, data = b"t", value.encode("utf-8", "surrogatepass")
-    elif value is None:
-        kind, data = b"n", b""
-    elif isinstance(value, bytes):
-        kind, data = b"b", value
-    elif isinstance(value, int):
-        kind, data = b"i", b"%d" % value
-    else:
-        kind, data = b"r", struct.pack(">d", value)
-    return b"%c%d:%b" % (kind, len(data), data)
+def _blob(value: bytes) -> dict[str, str]:
+    return {"blob": value.hex()}
+
+
+_encoded = json.JSONEncoder(default=_blob).encode
+"""JSON tells text, numbers and null apart; no column holds an object but a blob written as one."""

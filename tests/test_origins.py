@@ -378,6 +378,12 @@ def test_a_pass_says_how_much_was_made_elsewhere_and_what_to_do(shipped, capsys,
     assert json.loads(capsys.readouterr().out)["made_elsewhere"] == 5
 
 
+def test_marks_of_nobody_hide_nothing_from_who_has_no_installation_yet(shipped):
+    shipped.sql("UPDATE llmc_origins SET installation = ''")
+    assert shipped.reindex().elsewhere == 5
+    assert shipped.made() == everywhere(shipped, "elsewhere")
+
+
 def test_an_index_of_an_earlier_llmc_is_read_and_told(enriched, capsys):
     enriched.sql("DROP TABLE llmc_origins")
     [add, *_] = json.loads(enriched.shown(capsys, "--json"))
@@ -532,3 +538,47 @@ def test_the_key_is_in_nothing_that_a_run_writes(enriched, capsys):
             written += path.read_bytes().decode("latin-1")
     assert seal.key.hex() not in written
     assert seal.key.decode("latin-1") not in written
+
+
+# -- whose words are printed ---------------------------------------------------------------------
+
+
+def held(record, path):
+    """Return what stands at a path of `origins`, in every entry of a list."""
+    found = [record]
+    for name in path.split("."):
+        key, many = name.removesuffix("[]"), name.endswith("[]")
+        found = [one[key] for one in found if one is not None and key in one]
+        found = [entry for one in found for entry in one] if many else found
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "source"),
+    [
+        (("index",), {"skipped[].path": "repository"}),
+        (("enrich", "--retries", "1"), {"failures[].detail": "host"}),
+        (("enrich", "--dry-run"), {"prompt": "repository"}),
+        (("status",), {"models[].model": "model"}),
+        (("ledger", "check"), {"lost": "repository"}),
+        (("doctor", "--no-trial"), {"findings[].detail": "host"}),
+    ],
+)
+def test_every_command_says_whose_words_it_prints(project, capsys, words, source):
+    (project.root / "bad.py").write_bytes(b"\xff\xfe")
+    project.reindex()
+    cli.main([*words, str(project.root), "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    record = printed[0] if isinstance(printed, list) else printed
+    assert source.items() <= record["origins"].items()
+    assert set(record["origins"].values()) <= {"repository", "model", "host"}
+
+
+def test_the_paths_that_are_marked_are_there(enriched, capsys):
+    (enriched.root / "bad.py").write_bytes(b"\xff\xfe")
+    for words in (["index"], ["status"], ["show", "--repo"], ["enrich", "--dry-run"], ["doctor"]):
+        cli.main([*words, str(enriched.root), "--json"])
+        printed = json.loads(capsys.readouterr().out)
+        for record in printed if isinstance(printed, list) else [printed]:
+            for path in record["origins"]:
+                assert held(record, path) or path.split(".")[0].removesuffix("[]") in record, path

@@ -331,7 +331,8 @@ def test_ordinary_code_stays_as_it_is(code: str) -> None:
 PIECES = st.sampled_from(
     ["password", "token", "key", "=", ": ", '"', "'", "\\", "\n", "\r\n", " ", "://", "@", ":",
      "ghp" + "_", "AKIA", "eyJ", ".eyJ", "-----BEGIN " + "PRIVATE KEY-----",
-     "-----END " + "PRIVATE KEY-----", "sk" + "-", "Bearer ", "İ", "é", "***", "MII", "a1B2c3D4e5F6g7H8", "hunt" + "er22", "x" * 20]
+     "-----END " + "PRIVATE KEY-----", "sk" + "-", "Bearer ", "İ", "é", "***", "MII",
+     "a1B2c3D4e5F6g7H8", "hunt" + "er22", "x" * 20]
 )  # fmt: skip
 TEXTS = st.lists(PIECES | st.text(max_size=8), max_size=25).map("".join)
 
