@@ -65,7 +65,7 @@ _HEADER = re.compile(r"(?:basic|bearer|token|apikey)[ :]{1,3}([a-z0-9+/_.~=-]{16
 
 _UNREAL = re.compile(
     r"(?i)\*\*\*|\.\.\.|…|\$\{|\{\{|\$\(|%\(|#\{|\{\w*\}|<\w|%s|example|placeholder|change.?me|your"
-    r"|xxx|redacted|dummy|sample|insert|replace|todo|fake|mock|invalid|wrong|incorrect|bogus|://"
+    r"|xxx|\(\?|\\s|redacted|dummy|sample|insert|replace|todo|fake|mock|invalid|wrong|incorrect|bogus|://"
 )
 _WORDS = re.compile(
     r"(?i)passw(?:or)?d|passphrase|secret|token|test(?:ing)?|admin|user(?:name)?|root|guest|login"
@@ -142,9 +142,9 @@ def _quoted(text: str, start: int, *, is_password: bool) -> tuple[int, int] | No
     value = content[0]
     if _is_unreal(value) or any(map(str.isspace, value)):
         return None
-    least = 6 if is_password else 8
     plain = not opening["wrap"] or _MAKES_TEXT.match(opening["wrap"])
-    if is_random(value) or (plain and len(value) >= least and _is_password(value)):
+    strong = is_password or (len(value) >= 8 and any(map(str.isdigit, value)))
+    if is_random(value) or (plain and strong and _is_password(value)):
         return content.span()
     return None
 
