@@ -168,6 +168,42 @@ def test_a_password_needs_not_be_drawn_by_lot(form: str, password: str) -> None:
     assert password not in blot(FORMS[form].format("password", password))[0]
 
 
+ODD = [
+    'password = """{}"""',
+    "password = '''\n  {}'''",
+    'password = \\\n    "{}"',
+    'password = ("{}")',
+    'password = SecretStr("{}")',
+    'std::string password{{"{}"}};',
+    'client.withPassword("{}")',
+    "ALTER USER app WITH PASSWORD '{}';",
+    "CREATE USER app IDENTIFIED BY '{}';",
+    'pw = "{}"',
+    '"Server=db;Uid=app;Password={};"',
+    '"jdbc:mysql://db/shop?user=app&password={}"',
+    "docker run -e MYSQL_ROOT_PASSWORD={} mysql",
+    "PGPASSWORD={} psql",
+    "run --password {} --quiet",
+    "machine host.net login me password {}",
+    "mysql -u root -p{} shop",
+    "curl -u me:{} https://host.net",
+    "sshpass -p '{}' ssh host",
+    '<add key="Password" value="{}"/>',
+]
+
+
+@pytest.mark.parametrize("form", ODD)
+def test_a_password_is_found_in_odd_places_too(form: str) -> None:
+    assert blot(form.format("hunt" + "er22x")) == (form.format(BLOT), 1)
+
+
+def test_a_registry_login_and_a_token_in_a_url_are_found() -> None:
+    login = base64.b64encode(f"me:{drawn(16)}".encode()).decode()
+    assert login not in blot(f'{{"auths": {{"host.net": {{"auth": "{login}"}}}}}}')[0]
+    token = drawn(20)
+    assert blot(f'"https://{token}@host.net/x.git"')[0] == f'"https://{BLOT}@host.net/x.git"'
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -15,7 +15,7 @@ from itertools import pairwise
 MOST = 4096
 """Characters of a value that are looked at; a longer one is a secret as far as that."""
 
-_NAME = re.compile(r"pass(?:w(?:or)?d|phrase)?|pwd|secret|token|credential|key")
+_NAME = re.compile(r"pass(?:w(?:or)?d|phrase)?|pwd?|identified by|secret|token|credential|key")
 _OF_A_KEY = re.compile(
     r"(?:api|access|auth|priv|private|encrypt|encryption|signing|sign|account|shared|master|client"
     r"|storage|session|app|service|admin|license|secret)[_. -]?$"
@@ -31,14 +31,16 @@ _OTHER_THING = re.compile(
 _QUOTED = re.compile(
     r"\\{0,3}[\"'`]?[\[\])}]{0,2}\s{0,4}"
     r"(?:(?:[: ]\s{0,3}[A-Za-z_&*][\w.\[\]|<>&*? ]{0,40}?)?"  # a type
-    r"(?:=>|:=|\|\|=|\?\?=|={1,3}|!==?|:|,|\()|(?=[\"']))\s{0,80}"
+    r"(?:=>|:=|\|\|=|\?\?=|={1,3}|!==?|:|,|\(|\{)|(?=[\"']))(?:\s|\\\n){0,80}\(?\s{0,40}"
     r"(?P<wrap>(?:new )?[\w.:&\[\]]{1,40}\(\s{0,40})?"
-    r"[A-Za-z@$#]{0,2}(?P<open>\\{0,3}[\"'`])"
+    r"[A-Za-z@$#]{0,2}(?P<open>\\{0,3}(?:\"\"\"\s{0,40}|\'\'\'\s{0,40}|[\"'`]))"
 )
 _BARE = re.compile(
     r"\\{0,3}[\"'`]?[\])]?(?:\s{0,4}[:=]\s{0,4}|>)(?P<value>[A-Za-z0-9_+/=.~!@#$%^*-]{6,512}+)"
     r"(?=[\s\"'`<&;,)\\]|$)"
 )
+_ARGUMENT = re.compile(r"=(?P<value>[^\s\"'`<>()\[\]{},;&]{6,512}+)(?=[\s\"'`<&;]|$)")
+_AFTER_SPACE = re.compile(r"[ \t](?P<value>[^\s\"'`<>()\[\]{},;&]{6,512}+)(?=\s|$)")
 _SETTING = re.compile(
     r"[ \t]{0,4}[:=][ \t]{0,4}(?P<value>[^\s\"'`<>()\[\]{},;]{6,512}+)(?=[ \t]{0,80}(?:[\r\n#]|$))"
 )
@@ -46,11 +48,24 @@ _ENDS = {quote: re.compile(rf"[^{quote}\\\n]*+(?:\\[^\n][^{quote}\\\n]*+)*+") fo
 _ESCAPED_END = re.compile(r"[^\\\n]*+")
 
 _URL = re.compile(r"://[^\s/:@\"'<>`]{0,64}:([^\s/@\"'<>`]{3,256})@[\w\[]")
+_URL_TOKEN = re.compile(r"://([A-Za-z0-9_-]{12,256})@[\w\[]")
+_AUTH = re.compile(r"\"auth\\?\"\s{0,4}:\s{0,4}\\?\"([A-Za-z0-9+/]{12,512}={0,2})\\?\"")
+_FLAGS = (
+    (
+        "curl",
+        re.compile(
+            r"curl\b[^\n]{0,200}?\s(?:-u|--user)[ =]?[\"']?[^\s:\"']{1,64}:([^\s\"']{4,128})"
+        ),
+    ),
+    ("mysql", re.compile(r"mysql\w{0,10}\b[^\n]{0,200}?\s-p[\"']?([^\s\"']{4,128})")),
+    ("sshpass", re.compile(r"sshpass\s{1,4}-p\s{0,4}[\"']?([^\s\"']{4,128})")),
+)
+_MAKES_TEXT = re.compile(r"(?i)str|secret|password|bytes|sensitive|some|from")
 _HEADER = re.compile(r"(?:basic|bearer|token|apikey)[ :]{1,3}([a-z0-9+/_.~=-]{16,})")
 
 _UNREAL = re.compile(
     r"(?i)\*\*\*|\.\.\.|…|\$\{|\{\{|\$\(|%\(|#\{|\{\w*\}|<\w|%s|example|placeholder|change.?me|your"
-    r"|xxx|redacted|dummy|sample|insert|replace|todo|fake|mock|invalid|wrong|incorrect|bogus|://"
+    r"|xxx|\(\?|\\s|redacted|dummy|sample|insert|replace|todo|fake|mock|invalid|wrong|incorrect|bogus|://"
 )
 _WORDS = re.compile(
     r"(?i)passw(?:or)?d|passphrase|secret|token|test(?:ing)?|admin|user(?:name)?|root|guest|login"
@@ -71,6 +86,17 @@ def find(text: str) -> Iterator[tuple[str, int, int]]:
         for match in _URL.finditer(text):
             if not _is_unreal(match[1]) and not _WORDS.fullmatch(match[1]):
                 yield "password in a URL", *match.span(1)
+        for match in _URL_TOKEN.finditer(text):
+            if is_random(match[1]) and not _is_unreal(match[1]):
+                yield "token in a URL", *match.span(1)
+    for word, pattern in _FLAGS:
+        if word in text:
+            for match in pattern.finditer(text):
+                if _is_password(match[1]) and not _is_unreal(match[1]):
+                    yield "password of a command", *match.span(1)
+    for match in _AUTH.finditer(text):
+        if is_random(match[1]):
+            yield "registry login", *match.span(1)
     for match in _HEADER.finditer(lower):
         value = text[match.start(1) : match.end(1)]
         if is_random(value) and not _is_unreal(value):
@@ -87,7 +113,7 @@ def _named(text: str, lower: str) -> Iterator[tuple[str, int, int]]:
         later = _NAME.search(lower, name.end(), rest.end())
         if later and _is_name_of_secret(later, lower):
             continue  # the last word of a name says what it is
-        is_password = name[0].startswith(("pass", "pwd"))
+        is_password = name[0].startswith(("pass", "pw", "ident"))
         found = _quoted(text, rest.end(), is_password=is_password)
         found = found or _bare(text, name.start(), rest.end(), is_password=is_password)
         if found and not _OTHER_THING.search(rest[0]):
@@ -101,7 +127,7 @@ def _is_name_of_secret(name: re.Match[str], lower: str) -> bool:
     after = lower[name.end() : name.end() + 1]
     if name[0] == "key":
         return _OF_A_KEY.search(before) is not None
-    return name[0] not in ("pass", "pwd") or not (before[-1:].isalpha() or after.isalpha())
+    return name[0] not in ("pass", "pwd", "pw") or not (before[-1:].isalpha() or after.isalpha())
 
 
 def _quoted(text: str, start: int, *, is_password: bool) -> tuple[int, int] | None:
@@ -110,23 +136,23 @@ def _quoted(text: str, start: int, *, is_password: bool) -> tuple[int, int] | No
     if not opening:
         return None
     quote = opening["open"]
-    closing = _ENDS[quote] if len(quote) == 1 else _ESCAPED_END
+    closing = _ESCAPED_END if quote.startswith("\\") else _ENDS[quote[0]]
     content = closing.match(text, opening.end(), opening.end() + MOST)
     assert content, "it may be empty"
     value = content[0]
     if _is_unreal(value) or any(map(str.isspace, value)):
         return None
-    least = 6 if is_password else 8
-    if is_random(value) or (not opening["wrap"] and len(value) >= least and _is_password(value)):
+    plain = not opening["wrap"] or _MAKES_TEXT.match(opening["wrap"])
+    strong = is_password or (len(value) >= 8 and any(map(str.isdigit, value)))
+    if is_random(value) or (plain and strong and _is_password(value)):
         return content.span()
     return None
 
 
 def _bare(text: str, name: int, start: int, *, is_password: bool) -> tuple[int, int] | None:
     """Return where a value without quotes stands, None if there is none, or no secret."""
-    setting = _SETTING.match(text, start) if is_password and _begins_line(text, name) else None
-    if setting and not _is_unreal(setting["value"]) and _is_password(setting["value"]):
-        return setting.span("value")
+    if is_password and (password := _bare_password(text, name, start)):
+        return password
     found = _BARE.match(text, start)
     if not found or _is_unreal(found["value"]):
         return None
@@ -135,10 +161,23 @@ def _bare(text: str, name: int, start: int, *, is_password: bool) -> tuple[int, 
     return (start, start + len(value)) if is_random(value) else None
 
 
-def _begins_line(text: str, name: int) -> bool:
-    """Tell whether a name is the first word of its line, as in a file of settings."""
-    before = text[text.rfind("\n", max(0, name - 80), name) + 1 : name].strip()
-    before = before.removeprefix("export ").removeprefix("- ")
+def _bare_password(text: str, name: int, start: int) -> tuple[int, int] | None:
+    """Return where a password stands without quotes: as `NAME=value`, alone on its line, or
+    behind a flag or a login."""
+    before = text[text.rfind("\n", max(0, name - 80), name) + 1 : name]
+    found = _ARGUMENT.match(text, start)
+    if not found and _is_key(before):
+        found = _SETTING.match(text, start)
+    if not found and (before.endswith("--") or "login " in before):
+        found = _AFTER_SPACE.match(text, start)
+    if found and not _is_unreal(found["value"]) and _is_password(found["value"]):
+        return found.span("value")
+    return None
+
+
+def _is_key(before: str) -> bool:
+    """Tell whether what stands before a name leaves it the first word of its line."""
+    before = before.strip().removeprefix("export ").removeprefix("- ")
     return not before or before.replace("_", "").replace("-", "").replace(".", "").isalnum()
 
 
