@@ -166,8 +166,15 @@ class Settings:
         """
         if self.trusted:
             return ()
-        chosen = self.chain_chosen
-        found = needs.of_run(self.chain, self.presets, self.backend, chosen=chosen, driver=driver)
+        policy = self.router.policy
+        found = needs.of_run(
+            self.chain,
+            self.presets,
+            self.backend,
+            tiers=(*TIERS, policy.default_tier, policy.fallback_tier),
+            chosen=self.chain_chosen,
+            driver=driver,
+        )
         return tuple(need for need in found if need.kind != "here" or self._named_hosts)
 
     @property
@@ -186,7 +193,7 @@ class Settings:
             asked = "; ".join(dict.fromkeys(f"{need.text} ({need.where})" for need in unmet))
             raise UntrustedError(
                 f"{self.repo} is not trusted, and its settings want to: {asked}. If you agree, run "
-                f"llmc trust {shlex.quote(str(self.repo))}"
+                f"llmc trust {shlex.quote(str(self.repo))}{', or add --trust' if driver else ''}"
             )
 
     @property

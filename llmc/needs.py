@@ -18,7 +18,7 @@ from typing import Literal
 from llmc.chains import DEFAULT_CHAIN, ChainEntry, UserEntry, read_table
 from llmc.documents import CONFIG_FILE, OPTIONS, PRESET_FILE, SettingsFile
 from llmc.places import is_cloud_model, is_this_machine
-from llmc.presets import TIERS, TierPreset, read_presets
+from llmc.presets import TIERS, TierPreset, preset_for, read_presets
 from llmc.transport import address
 
 Kind = Literal[
@@ -62,17 +62,18 @@ def of_run(
     presets: Mapping[str, TierPreset],
     backend: str,
     *,
-    chosen: str | None,
-    driver: bool,
+    tiers: Iterable[str] = TIERS,
+    chosen: str | None = None,
+    driver: bool = False,
 ) -> tuple[Need, ...]:
     """Return what a run uses of it: the llmc command goes by a chain only under backend auto.
 
     The batch driver does so under each, and its gateway takes what an entry says of any provider.
-    `chosen` is the chain's name if it is the repository that chose it: to take one that the user
-    keeps for other uses needs their word.
+    `tiers` are all that a span may get to. `chosen` is the chain's name if it is the repository
+    that chose it: to take one that the user keeps for other uses needs their word.
     """
     used = tuple(chain) if driver or backend == "auto" else ()
-    found = list(of_presets(presets, presets_used(used, backend)))
+    found = list(of_presets(presets, _presets_used(used, presets, backend, tiers)))
     for entry in used:
         gateway = backend == "gateway" or entry.routing_tier == "nano"
         found += of_entry(entry, to_gateway=driver and gateway)
@@ -113,15 +114,22 @@ def of_presets(
             yield _cloud_model(str(model), f"{PRESET_FILE}, {key}")
 
 
-def presets_used(chain: Iterable[ChainEntry], backend: str) -> tuple[str, ...]:
+def _presets_used(
+    chain: Iterable[ChainEntry],
+    presets: Mapping[str, TierPreset],
+    backend: str,
+    tiers: Iterable[str],
+) -> tuple[str, ...]:
     """Return the presets whose model may be asked for: where no entry stands, or one without."""
     if backend not in ("auto", "ollama"):
         return ()
     entries, found = list(chain), []
-    for tier in TIERS:
+    for tier in tiers:
         models = [entry.model for entry in entries if entry.routing_tier == tier]
         if (tier != "nano" or backend == "ollama") if not models else not all(models):
-            found.append("14b" if tier == "14b" else "7b")
+            found.append(preset_for(presets, tier).name)
+    if not all(presets[name].model for name in found):
+        found.append("7b")  # its model stands for one that is null
     return tuple(dict.fromkeys(found))
 
 

@@ -164,11 +164,11 @@ BAD_INPUT = {
         ),
         "provider is 'olama'",
     ),
-    "not a model": (
+    "not trusted": (
         lambda repo: (repo / "llmc.toml").write_text(
             '[[enrichment.chain]]\nname = "x"\nprovider = "llamacpp"\nmodel = "small.py"\n'
         ),
-        "is not a GGUF file",
+        "load the model file 'small.py'",
     ),
 }
 
@@ -181,6 +181,15 @@ def test_bad_input_gets_one_clear_line(repo, clean_environ, tmp_path, name):
     result = llmc("enrich", target, env=clean_environ)
     assert result.returncode == 2
     assert expected in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_model_file_that_is_none_is_said(repo, clean_environ):
+    chain = [{"name": "x", "provider": "llamacpp", "model": "small.py"}]
+    env = clean_environ | {"ENRICH_CHAIN_JSON": json.dumps(chain)}
+    result = llmc("enrich", repo, env=env)
+    assert result.returncode == 2
+    assert "is not a GGUF file" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -13,7 +13,7 @@ from llmc import doctor, engine, needs, trust
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.cli import main
 from llmc.config import Flags, Settings, load_settings
-from llmc.documents import CONFIG_FILE, PRESET_FILE
+from llmc.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
 from llmc.errors import UntrustedError
 from llmc.selection import select
 from llmc.settings_files import read_all
@@ -141,6 +141,28 @@ def test_a_cloud_model_of_the_presets_counts_where_it_would_be_asked(
     (repo / PRESET_FILE).write_text(f"{key}: glm:cloud\n")
     found = settings(repo, own_environ, toml, backend=backend).unmet()
     assert kinds(found) == (["cloud model"] if asks else [])
+
+
+FULL = "".join(entry(tier, model="m", routing_tier=tier) for tier in ("7b", "14b"))
+
+
+def test_a_cloud_model_that_stands_for_one_that_is_null_counts(
+    repo: Path, own_environ: dict[str, str]
+) -> None:
+    (repo / "presets").mkdir()
+    (repo / PRESET_FILE).write_text("model: glm:cloud\nfallback_model: null\n")
+    assert kinds(settings(repo, own_environ, entry("a", model="m")).unmet()) == ["cloud model"]
+    assert settings(repo, own_environ, FULL).unmet() == ()
+
+
+def test_a_cloud_model_counts_for_a_tier_of_the_policys_own(
+    repo: Path, own_environ: dict[str, str]
+) -> None:
+    for folder in ("presets", "router"):
+        (repo / folder).mkdir()
+    (repo / PRESET_FILE).write_text("model: glm:cloud\n")
+    (repo / POLICY_FILE).write_text('{"fallback_tier": "another"}')
+    assert kinds(settings(repo, own_environ, FULL).unmet()) == ["cloud model"]
 
 
 @pytest.mark.parametrize("backend", ["ollama", "gateway", "embedded"])
