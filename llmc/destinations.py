@@ -24,6 +24,10 @@ def of(settings: Settings) -> Destinations:
         programs=_places(asked, "program"),
         in_process=_once(step.model for lane, step in asked if lane.kind == "process"),
         cloud_models=cloud_models(step.model for lane, step in asked if lane.one_model),
+        relays=relays(
+            settings, (p.place for p, _ in asked if p.kind == "host" and not p.one_model)
+        ),
+        own=own(settings, hosts),
         exposed=exposed(settings, hosts),
     )
 
@@ -31,6 +35,17 @@ def of(settings: Settings) -> Destinations:
 def cloud_models(names: Iterable[str | None]) -> tuple[str, ...]:
     """Return the models that Ollama hands on to their makers, each once."""
     return _once(name for name in names if name and is_cloud_model(name))
+
+
+def relays(settings: Settings, servers: Iterable[str]) -> tuple[str, ...]:
+    """Return the OpenAI-compatible servers on this machine that the user has not declared."""
+    own = settings.privacy.is_own
+    return _once(url for url in servers if is_this_machine(url) and not own(url))
+
+
+def own(settings: Settings, hosts: Iterable[str]) -> tuple[str, ...]:
+    """Return the addresses that the user has declared to be of their own network."""
+    return tuple(host for host in hosts if settings.privacy.is_own(host))
 
 
 def exposed(settings: Settings, hosts: Iterable[str]) -> tuple[str, ...]:
@@ -47,8 +62,13 @@ def exposed(settings: Settings, hosts: Iterable[str]) -> tuple[str, ...]:
 
 
 def lines(where: Destinations) -> tuple[str, ...]:
-    """Say it: one line, and one more for each host that gets a key unprotected."""
-    told = [f"sent to {', '.join(sorted(where.away))}"] if where.away else []
+    """Say it: one line, and one more for each thing to know beside it."""
+    foreign = sorted(set(where.away) - set(where.own))
+    told = [f"sent to {', '.join(foreign)}"] if foreign else []
+    if near := sorted(set(where.away) & set(where.own)):
+        told.append(f"sent as it is to {', '.join(near)} in your own network")
+    if where.relays:
+        told.append(f"given to {', '.join(where.relays)} on this machine, which may pass it on")
     told += [f"given to the program {', '.join(where.programs)}"] if where.programs else []
     if where.cloud_models:
         told.append(f"handed on by Ollama to the makers of {', '.join(where.cloud_models)}")
@@ -56,7 +76,8 @@ def lines(where: Destinations) -> tuple[str, ...]:
     warnings = [
         f"warning   your key goes to {host} without encryption; use https" for host in where.exposed
     ]
-    return (*warnings, f"privacy   {code}")
+    hint = "          if it never does, say so: LLMC_OWN_NETWORK=localhost"
+    return (*warnings, f"privacy   {code}", *([hint] if where.relays else []))
 
 
 def record(where: Destinations) -> dict[str, object]:
@@ -67,6 +88,8 @@ def record(where: Destinations) -> dict[str, object]:
         "programs": list(where.programs),
         "in_process": list(where.in_process),
         "cloud_models": list(where.cloud_models),
+        "relays": list(where.relays),
+        "own": list(where.own),
         "exposed": list(where.exposed),
         "leaves_this_machine": where.leaves_this_machine,
     }

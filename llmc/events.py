@@ -19,24 +19,27 @@ class Destinations:
 
     `hosts` are addresses, this machine's own among them. `programs` get the code on their standard
     input, and are free to send it on. `in_process` are models in this process. `cloud_models` are
-    those that an Ollama server doesn't run, but hands on to their makers. `exposed` are the hosts
-    that get a key without encryption, over a network.
+    those that an Ollama server doesn't run, but hands on to their makers. `relays` are servers on
+    this machine that may pass it on, as proxies do. `own` are hosts of the user's own network.
+    `exposed` are the hosts that get a key without encryption, over a network.
     """
 
     hosts: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     in_process: tuple[str, ...] = ()
     cloud_models: tuple[str, ...] = ()
+    relays: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     exposed: tuple[str, ...] = ()
 
     @property
     def away(self) -> tuple[str, ...]:
-        """The hosts that aren't this machine."""
+        """The hosts that aren't this machine, those of the user's own network among them."""
         return tuple(host for host in self.hosts if not is_this_machine(host))
 
     @property
     def leaves_this_machine(self) -> bool:
-        return bool(self.away or self.programs or self.cloud_models)
+        return bool(self.away or self.programs or self.cloud_models or self.relays)
 
 
 @dataclass(frozen=True, slots=True)

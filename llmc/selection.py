@@ -17,7 +17,6 @@ from llmc.config import Settings
 from llmc.errors import ConfigError
 from llmc.events import Destinations
 from llmc.hosts import Host, reachable
-from llmc.places import is_this_machine
 from llmc.presets import NO_LIMIT, RouterPolicy, TierPreset
 from llmc.transport import address
 
@@ -219,22 +218,3 @@ def _model(preset: TierPreset, settings: Settings) -> str:
 
 def _named(hosts: Iterable[Host]) -> str:
     return ", ".join(f"{host.label} ({address(host.url)})" for host in hosts)
-
-
-def border_lines(settings: Settings) -> tuple[str, ...]:
-    """Say what counts as the user's own network, and what is nearer than it is taken for."""
-    urls = {host.url for host in settings.hosts} | {e.url for e in settings.chain if e.url}
-    servers = {e.url for e in settings.chain if e.url and e.provider == "openai"}
-    if settings.gateway.endpoint and (settings.backend == "gateway" or settings.chain):
-        servers.add(settings.gateway.endpoint.url)
-    own = sorted({address(url) for url in urls | servers if settings.privacy.is_own(url)})
-    lines = (
-        [f"          your own network: {', '.join(own)}; code goes there as it is"] if own else []
-    )
-    near = sorted({address(url) for url in servers if is_this_machine(url)} - set(own))
-    if near:
-        lines.append(
-            f"          {', '.join(near)} may pass it on, so it counts as away; "
-            "if it does not: LLMC_OWN_NETWORK=localhost"
-        )
-    return tuple(lines)

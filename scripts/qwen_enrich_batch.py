@@ -341,6 +341,7 @@ def _destinations(settings: Settings) -> Destinations:
     """
     policy, gateway = settings.router.policy, settings.gateway
     urls: list[str] = []
+    servers: list[str] = []
     models: list[str | None] = []
     programs: list[str] = []
     for tier in dict.fromkeys((*TIERS, policy.default_tier, policy.fallback_tier)):
@@ -351,18 +352,20 @@ def _destinations(settings: Settings) -> Destinations:
             if gateway.program:
                 programs.append(str(gateway.program))
             elif entry and entry.url:
-                urls.append(entry.url)
+                servers.append(entry.url)
             elif gateway.endpoint or gateway.trouble:
-                urls.append(gateway.server().url)
+                servers.append(gateway.server().url)
         else:
             urls += [entry.url] if entry and entry.url else [host.url for host in settings.hosts]
             preset = preset_for(settings.presets, tier).model
             models.append((entry and entry.model) or preset or settings.ollama_model)
-    hosts = tuple(dict.fromkeys(map(address, urls)))
+    hosts = tuple(dict.fromkeys(map(address, urls + servers)))
     return Destinations(
         hosts,
         tuple(dict.fromkeys(programs)),
         cloud_models=destinations.cloud_models(models),
+        relays=destinations.relays(settings, map(address, servers)),
+        own=destinations.own(settings, hosts),
         exposed=destinations.exposed(settings, hosts),
     )
 

@@ -167,10 +167,9 @@ def _settings_flags(args: argparse.Namespace, repo: Path) -> Flags:
 
 
 def _announce(console: Console, selection: Selection) -> None:
-    from llmc.selection import border_lines
     from llmc.text import unbroken
 
-    for line in (*selection.lines, *border_lines(selection.settings)):
+    for line in selection.lines:
         console.print(unbroken(line), markup=False, soft_wrap=True)
 
 
