@@ -266,4 +266,4 @@ def test_the_start_says_which_hosts_count_as_own(small, monkeypatch, clean_envir
         monkeypatch.setenv("ENRICH_OLLAMA_HOSTS", away(fake))
         monkeypatch.setenv("LLMC_OWN_NETWORK", "127.1")
         assert command(small, clean_environ) == 0
-    assert f"your own network: {away(fake)}" in capsys.readouterr().err
+    assert f"sent as it is to {away(fake)} in your own network" in capsys.readouterr().err
