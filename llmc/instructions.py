@@ -92,7 +92,8 @@ _FORMS = (
     ),
     rf"\b((?:if you are|if you re|as) an? {_READER}\b[,:]?(?: \S+){{1,4}})",
     # ignore all previous instructions; you are now ...; do not tell the user
-    rf"\b((?:ignore|disregard|forget|override)(?: \w+){{0,4}}? {_TOLD})\b",
+    rf"\b((?:ignore|disregard|forget)(?: \w+){{0,4}}? {_TOLD})\b",
+    r"\b(override(?: \w+){0,4}? (?:instructions?|prompts?))\b",
     r"\b(you are now (?:in|an?|the)(?: \S+){1,3})",
     (
         r"\b((?:don t|do not|never) (?:tell|inform|alert|warn|mention|ask) (?:\w+ to )?"
