@@ -58,8 +58,10 @@ MAYBE: dict[str, st.SearchStrategy[Any]] = {
     "enabled": st.booleans(),
     "chain": st.sampled_from(["default", "other"]),
 }
-ENTRIES = st.lists(
-    st.fixed_dictionaries({"name": st.sampled_from(["a", "b"])}, optional=MAYBE), max_size=4
+NAME = {"name": st.sampled_from(["a", "b"])}
+ENTRIES = st.one_of(
+    st.lists(st.fixed_dictionaries(NAME | {"url": MAYBE["url"]}), min_size=1, max_size=1),
+    st.lists(st.fixed_dictionaries(NAME, optional=MAYBE), max_size=4),
 )
 PRESETS = st.fixed_dictionaries(
     {},
