@@ -179,6 +179,12 @@ def test_the_most_values_are_read_and_no_more(tmp_path: Path, name: str, text: s
     assert str(MAX_NODES) in refusal(tmp_path, name)
 
 
+def test_a_dotted_key_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    name, text = BOMBS["TOML dotted key"]
+    put(tmp_path, name, text)
+    assert "dots" in refusal(tmp_path, name)
+
+
 def test_work_that_takes_too_long_is_left_behind() -> None:
     never = threading.Event()
     try:

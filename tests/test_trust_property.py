@@ -12,11 +12,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
@@ -122,48 +123,68 @@ def attempt_everything(repo: Path, environ: dict[str, str], flags: dict[str, Any
             builder(Attempt(1, tier, 0)).cascade.generate_for_span("a prompt", item=item)
 
 
-@pytest.mark.parametrize("named", [{}, {"ENRICH_OLLAMA_HOSTS": "http://127.0.0.2:9"}])
-@tuned(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(ENTRIES, PRESETS, POLICIES, FLAGS)
-def test_nothing_leaves_and_nothing_runs(
-    tmp_path: Path,
-    named: dict[str, str],
-    entries: list[dict[str, Any]],
-    presets: dict[str, Any],
-    policy: dict[str, Any],
-    flags: dict[str, Any],
-) -> None:
+@dataclass(frozen=True)
+class Said:
+    """What a repository's three files say."""
+
+    entries: list[dict[str, Any]]
+    presets: dict[str, Any] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, repo: Path) -> None:
+        for name, text in {
+            CONFIG_FILE: "".join(
+                "[[enrichment.chain]]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in e.items())
+                for e in self.entries
+            ),
+            PRESET_FILE: json.dumps(self.presets),  # which is YAML too
+            POLICY_FILE: json.dumps(self.policy),
+        }.items():
+            (repo / name).parent.mkdir(parents=True, exist_ok=True)
+            (repo / name).write_text(text)
+
+
+def check(folder: Path, said: Said, named: dict[str, str], flags: dict[str, Any]) -> None:
+    """Try a run in an untrusted repository, and see that nothing leaves and nothing runs."""
     environ = {
         "PATH": os.environ["PATH"],
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
         "ENRICH_HEALTHCHECK_ENABLED": "0",
         "OPENAI_API_KEY": "the user's key",
         "SECRET": "the user's secret",
         **named,
     }
-    repo = tmp_path / "repo"
-    for name, text in {
-        CONFIG_FILE: "".join(
-            "[[enrichment.chain]]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in each.items())
-            for each in entries
-        ),
-        PRESET_FILE: json.dumps(presets),  # which is YAML too
-        POLICY_FILE: json.dumps(policy),
-    }.items():
-        (repo / name).parent.mkdir(parents=True, exist_ok=True)
-        (repo / name).write_text(text)
+    said.write(folder / "repo")
     with watched() as seen:
         try:
-            attempt_everything(repo, environ, flags)
-            event("ran")
+            attempt_everything(folder / "repo", environ, flags)
         except UntrustedError:
-            event("refused")
-            assert doctor.examine(repo, Flags(**flags), environ).exit_status == 2
+            assert doctor.examine(folder / "repo", Flags(**flags), environ).exit_status == 2
         except LlmcError:
-            event("no way to a model, or a wrong setting")
+            pass  # no way to a model, or a wrong setting
     gateway = flags.get("backend") == "gateway"  # which is the user's word
     asked = [s for s in seen if not is_harmless(*s) and not (gateway and s[1] == "api.openai.com")]
     assert asked == []
     if named and not gateway:
-        hosts = {of for what, of in seen if what == "socket.connect"}
-        assert hosts <= {"127.0.0.2"}
+        assert {of for what, of in seen if what == "socket.connect"} <= {"127.0.0.2"}
+
+
+OWN_HOST = {"ENRICH_OLLAMA_HOSTS": "http://127.0.0.2:9"}
+
+
+@pytest.mark.parametrize("named", [{}, OWN_HOST], ids=["no host named", "a host named"])
+@pytest.mark.parametrize("provider", ["ollama", "openai"])
+@pytest.mark.parametrize("url", URLS)
+def test_no_address_leads_away(
+    tmp_path: Path, url: str, provider: str, named: dict[str, str]
+) -> None:
+    check(tmp_path, Said([{"name": "a", "provider": provider, "url": url}]), named, {})
+
+
+@pytest.mark.parametrize("named", [{}, OWN_HOST], ids=["no host named", "a host named"])
+@tuned(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.builds(Said, ENTRIES, PRESETS, POLICIES), FLAGS)
+def test_nothing_leaves_and_nothing_runs(
+    tmp_path: Path, named: dict[str, str], said: Said, flags: dict[str, Any]
+) -> None:
+    check(tmp_path, said, named, flags)

@@ -65,7 +65,7 @@ def _trust(args: argparse.Namespace) -> int:
     repo = repository(args.repo).resolve()
     request = _Request(repo, read_all(repo), folder)
     if args.json:
-        if args.yes:
+        if args.yes and not request.settled:
             request.grant()
         print_json(request.record())
         return 0 if request.settled else 2
