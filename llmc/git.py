@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmc.errors import ConfigError
-from llmc.programs import GIT_OPTIONS, SearchPath, for_git
+from llmc.programs import GIT_OPTIONS, NEUTRAL_FOLDER, SearchPath, for_git
 
 SECONDS = 120
 _MOST_BYTES = 2 * 1024**3
@@ -33,7 +33,8 @@ class Git:
                 " install it"
             )
         with subprocess.Popen(
-            [self._program, "-C", str(self._repo), *GIT_OPTIONS, *words],
+            [self._program, "-C", str(self._repo.absolute()), *GIT_OPTIONS, *words],
+            cwd=NEUTRAL_FOLDER,
             env=self._environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -95,7 +95,8 @@ def test_a_cloud_model_of_the_presets_needs_trust_without_llmc_toml_too(own, hom
     with FakeOllama() as mine:
         run = drive(own, *flags, hosts={"A": mine}, env=home)
     assert run.status == status
-    assert ("glm:cloud" in run.stderr) is (status == 2)
+    assert ("is not trusted" in run.stderr) is (status == 2)
+    assert ("glm:cloud" in run.stderr) is ("--api" not in flags)
 
 
 def test_a_dry_run_asks_nobody_and_needs_no_trust(own, home):

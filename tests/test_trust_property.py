@@ -103,7 +103,9 @@ def watched() -> Iterator[list[tuple[str, object]]]:
         _seen = None
 
 
-def is_harmless(what: str, of: object) -> bool:
+def is_harmless(what: str, of: object, folder: Path) -> bool:
+    if what == "open":  # for writing: what a run records of itself, and what is the user's
+        return Path(str(of)).is_relative_to(folder)
     if what.startswith("socket."):
         with suppress(ValueError):
             return ipaddress.ip_address(str(of)).is_loopback
@@ -163,7 +165,11 @@ def check(folder: Path, said: Said, named: dict[str, str], flags: dict[str, Any]
         except LlmcError:
             pass  # no way to a model, or a wrong setting
     gateway = flags.get("backend") == "gateway"  # which is the user's word
-    asked = [s for s in seen if not is_harmless(*s) and not (gateway and s[1] == "api.openai.com")]
+    asked = [
+        s
+        for s in seen
+        if not is_harmless(*s, folder) and not (gateway and s[1] == "api.openai.com")
+    ]
     assert asked == []
     if named and not gateway:
         assert {of for what, of in seen if what == "socket.connect"} <= {"127.0.0.2"}

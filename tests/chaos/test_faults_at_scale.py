@@ -227,7 +227,7 @@ def status_of(world):
 # What the records say
 
 
-ONLY_SOMETIMES = {"rebuilt", "unfinished"}
+ONLY_SOMETIMES = {"rebuilt", "unfinished", "parroted"}
 """Documented fields of lines that this run has no reason to write."""
 
 
