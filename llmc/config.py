@@ -24,6 +24,7 @@ from llmc.presets import (
     read_policy,
     read_presets,
 )
+from llmc.redaction import secrets_in
 
 _T = TypeVar("_T")
 
@@ -154,6 +155,13 @@ class Settings:
     @property
     def logs(self) -> Path:
         return self.repo / "logs"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return the keys and passwords that the environment and the chain's addresses hold."""
+        named = {entry.api_key_env for entry in self.chain}
+        urls = [entry.url or "" for entry in self.chain]
+        return secrets_in(self.environ, named=named, urls=urls)
 
     def entries(self, tier: str) -> tuple[ChainEntry, ...]:
         """Return the chain's entries for a tier, in the order in which they are asked."""

@@ -262,7 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(repo: Path, args: argparse.Namespace) -> int:
     PRESET_CACHE.clear()
     settings = replace(load_settings(repo, _flags(args)), concurrency=1)
-    args.settings, args.client = settings, Client()
+    args.settings, args.client = settings, Client(secrets=settings.secrets)
     if settings.health_check and not reachable(settings.hosts, settings.health_timeout):
         tried = ", ".join(f"{host.label} ({address(host.url)})" for host in settings.hosts)
         _complain(f"no Ollama host answers; tried: {tried or 'none is configured'}")

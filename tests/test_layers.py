@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = {
-    "models": 0,
-    "errors": 1,
+    "models": -1,
+    "errors": 0,
     "home": 2,
     "owners": 1,
     "places": 1,
@@ -25,7 +25,8 @@ LAYERS = {
     "tables": 1,
     "text": 1,
     "transport": 1,
-    "redaction": 1,
+    "traces": -1,
+    "redaction": 0,
     "languages": 2,
     "events": 2,
     "reply": 2,

@@ -32,7 +32,7 @@ class CascadeBuilder:
     def __init__(self, settings: Settings, policy: CallPolicy) -> None:
         self.settings = settings
         self.policy = policy
-        self._client = Client(connect_timeout=CONNECT_TIMEOUT_SEC)
+        self._client = Client(connect_timeout=CONNECT_TIMEOUT_SEC, secrets=settings.secrets)
         self._built: dict[tuple[str, int, int], AttemptCascade] = {}
 
     def __call__(self, attempt: Attempt) -> AttemptCascade:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from llmc.cascade import BackendCascade
-from llmc.errors import BackendError, RateLimitedError
+from llmc.errors import BackendError, RateLimitedError, Usage
 from llmc.models import Enrichment
 from llmc.presets import TierPreset
 from llmc.prompts import EXAMPLE_SUMMARY
@@ -75,37 +73,59 @@ class AttemptCascade(NamedTuple):
 
 
 def accept(
-    text: str, item: Mapping[str, Any], meta: dict[str, Any], *, require_summary: bool
+    text: str,
+    item: Mapping[str, Any],
+    meta: dict[str, Any],
+    *,
+    require_summary: bool,
+    model: str | None = None,
+    hide: Callable[[str], str] = str,
 ) -> Enrichment:
     """Read a reply about `item`, whose "lines" are the span's; note its length in `meta`.
 
     With `require_summary`, a summary that is the worked example's is refused too: small models
-    repeat it when a span is beyond them.
+    repeat it when a span is beyond them. A refusal names the `model`, where nothing else about the
+    call tells it; `hide` takes secrets out of what it quotes of the reply.
 
     Raises BackendError.
     """
     meta["reply_chars"] = len(text)
     try:
-        enrichment = read(
-            text,
-            item["lines"],
-            done_reason=meta.get("done_reason"),
-            eval_count=meta.get("eval_count"),
-            require_summary=require_summary,
-        )
-        if require_summary and enrichment.summary_120w[:60] == EXAMPLE_SUMMARY[:60]:
-            detail = "it repeats the worked example"
-            raise BackendError(
-                f"reply refused (validation): {detail}",
-                failure_type="validation",
-                failure=("validation", detail, text),
-            )
-        return enrichment
+        return _accepted(text, item, meta, require_summary)
     except BackendError as error:
-        error.cut_lines = meta.get("cut_lines") or 0
-        error.prompt_tokens = count(meta, "prompt_eval_count")
-        error.completion_tokens = count(meta, "eval_count", "completion_tokens")
-        raise
+        message, failure = str(error), error.failure
+    # Out here, as in `reply.read`: the error does not hold on to what was read.
+    assert failure is not None, "only what a reply says is refused"
+    kind, detail, _ = failure
+    raise BackendError(
+        hide(message),
+        failure_type=kind,
+        failure=(kind, hide(detail), hide(text)),
+        usage=Usage(
+            model,
+            prompt_tokens=count(meta, "prompt_eval_count"),
+            completion_tokens=count(meta, "eval_count", "completion_tokens"),
+            cut_lines=meta.get("cut_lines") or 0,
+        ),
+    )
+
+
+def _accepted(
+    text: str, item: Mapping[str, Any], meta: Mapping[str, Any], require_summary: bool
+) -> Enrichment:
+    enrichment = read(
+        text,
+        item["lines"],
+        done_reason=meta.get("done_reason"),
+        eval_count=meta.get("eval_count"),
+        require_summary=require_summary,
+    )
+    if require_summary and enrichment.summary_120w[:60] == EXAMPLE_SUMMARY[:60]:
+        detail = "it repeats the worked example"
+        failure = ("validation", detail, text)
+        message = f"reply refused (validation): {detail}"
+        raise BackendError(message, failure_type="validation", failure=failure)
+    return enrichment
 
 
 def count(meta: Mapping[str, Any], *names: str) -> int | None:
@@ -115,17 +135,19 @@ def count(meta: Mapping[str, Any], *names: str) -> int | None:
 
 
 def accept_from_gateway(
-    text: str, item: Mapping[str, Any], meta: dict[str, Any], *, require_summary: bool
+    text: str,
+    item: Mapping[str, Any],
+    meta: dict[str, Any],
+    *,
+    require_summary: bool,
+    hide: Callable[[str], str],
 ) -> Enrichment:
     """Do as `accept`; a refusal names the model, which nothing else about the call tells.
 
     A gateway's meta has no done_reason and no eval_count: its reply is judged by the text alone.
     """
-    try:
-        return accept(text, item, meta, require_summary=require_summary)
-    except BackendError as error:
-        error.model = meta["model"]
-        raise
+    model = meta["model"]
+    return accept(text, item, meta, require_summary=require_summary, model=model, hide=hide)
 
 
 class Backpressure:
@@ -147,17 +169,3 @@ class Backpressure:
         self._count += 1
         if time.monotonic() + seconds >= self._deadline or self._cancellation.wait(seconds):
             raise error
-
-
-def retry_after(header: str | None) -> float | None:
-    """Read a Retry-After header, seconds or a date, as seconds from now; None for nonsense."""
-    if not header:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(header).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None

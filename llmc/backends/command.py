@@ -78,7 +78,13 @@ class CommandBackend:
             "model": model_label(environ),
             "options": None,
         }
-        result = accept_from_gateway(text, item, meta, require_summary=self._policy.require_summary)
+        result = accept_from_gateway(
+            text,
+            item,
+            meta,
+            require_summary=self._policy.require_summary,
+            hide=lambda said: blot(said, secrets_in(environ)),
+        )
         return result, meta
 
     def _run(self, prompt: str, environ: Mapping[str, str]) -> str:
