@@ -11,9 +11,10 @@ import statistics
 import threading
 import time
 
+from llmc.errors import RequestError
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama
-from llmc.transport import Client, RequestError
+from llmc.transport import Client
 
 CALLS = int(os.environ.get("CALLS", "200"))
 TIMEOUT_SEC = 0.2

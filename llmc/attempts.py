@@ -80,7 +80,7 @@ class _Gated:
             left = meta.get("departure")
             return result, meta
         except BackendError as caught:
-            error, left = caught, caught.departure
+            error, left = caught, caught.usage.departure
             raise
         finally:
             if left:
@@ -154,9 +154,9 @@ def _failed(built: AttemptCascade, load: _Load, error: BackendError) -> AttemptO
         failure_type=kind,
         detail=str(error),
         payload=payload if isinstance(payload, str) else None,
-        prompt_tokens=error.prompt_tokens,
-        completion_tokens=error.completion_tokens,
-        cut_lines=error.cut_lines,
+        prompt_tokens=error.usage.prompt_tokens,
+        completion_tokens=error.usage.completion_tokens,
+        cut_lines=error.usage.cut_lines,
         records=tuple(error.attempts),
         gpu=load.gpu,
         departures=load.departures,

@@ -142,13 +142,4 @@ class CallGate:
         refused = self._refused
         if refused is None or error.failure is not None:
             return error
-        counted = BackendError(
-            str(refused),
-            failure_type=refused.failure_type,
-            attempts=error.attempts,
-            failure=refused.failure,
-        )
-        counted.model, counted.cut_lines = refused.model, refused.cut_lines
-        counted.prompt_tokens = refused.prompt_tokens
-        counted.completion_tokens = refused.completion_tokens
-        return counted
+        return refused.after(error.attempts)

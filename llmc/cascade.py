@@ -60,15 +60,7 @@ class BackendCascade:
                 return result, meta, attempts
         if error is None:
             raise BackendError("the cascade has no backends", failure_type="backend_error")
-        failed = BackendError(
-            str(error), failure_type=error.failure_type, attempts=attempts, failure=error.failure
-        )
-        failed.cut_lines = error.cut_lines
-        failed.prompt_tokens, failed.completion_tokens = (
-            error.prompt_tokens,
-            error.completion_tokens,
-        )
-        raise failed from error
+        raise error.after(attempts) from error
 
 
 def _record(
@@ -85,7 +77,7 @@ def _record(
         backend_name=getattr(config, "name", None) or f"backend-{index}",
         provider=getattr(config, "provider", None),
         model=found.get("model")
-        or _first(error.model if error else None, getattr(config, "model", None)),
+        or _first(error.usage.model if error else None, getattr(config, "model", None)),
         duration_sec=time.monotonic() - started,
         success=error is None,
         failure_type=error.failure_type if error else None,

@@ -43,6 +43,7 @@ from llmc.presets import (
 )
 from llmc.privacy import Privacy
 from llmc.programs import SearchPath
+from llmc.redaction import secrets_in
 from llmc.settings_files import read_all
 from llmc.variables import health, integer, thresholds, whole
 
@@ -154,6 +155,13 @@ class Settings:
     @property
     def logs(self) -> Path:
         return self.repo / "logs"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return the keys and passwords that the environment and the chain's addresses hold."""
+        named = {entry.api_key_env for entry in self.chain}
+        urls = [entry.url or "" for entry in self.chain]
+        return secrets_in(self.environ, named=named, urls=urls)
 
     def entries(self, tier: str) -> tuple[ChainEntry, ...]:
         """Return the chain's entries for a tier, in the order in which they are asked."""

@@ -8,18 +8,24 @@
     │  ├─ CorruptIndexError   the file is not a usable SQLite database
     │  ├─ LockedIndexError    another program holds it for writing
     │  └─ FullDiskError       no room is left for it on the disk
+    ├─ RequestError           one HTTP request came to no response
+    │  ├─ ConnectError            no connection was made
+    │  ├─ DeadlineError           it was not over by its deadline
+    │  └─ CancelledError          somebody cancelled it
     └─ BackendError           one attempt at a model gave nothing usable
        ├─ HostUnreachableError    nobody answers at that address
        ├─ RateLimitedError        the server asks to come back later
        └─ CredentialsError        the server refuses the key
 
-A bug is none of these: it stays a traceback.
+Each is made whole by its constructor and not changed afterwards. A bug is none of these: it stays a
+traceback.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from llmc.models import AttemptRecord, Departure
@@ -62,22 +68,56 @@ class FullDiskError(StoreError):
     """No room is left on the disk, in a quota, or up to a limit on the size of files."""
 
 
+class RequestError(LlmcError):
+    """A request came to no response: refused, dropped, late, cancelled or not HTTP."""
+
+
+class ConnectError(RequestError):
+    """No connection: refused, unresolvable, a failed handshake, or a URL that isn't one.
+
+    `why` is the reason alone, without the address.
+    """
+
+    def __init__(self, message: str, why: str = "") -> None:
+        super().__init__(message)
+        self.why: Final = why or message
+
+
+class DeadlineError(RequestError):
+    """The deadline passed before the response was complete; `silent`: before it began."""
+
+    def __init__(self, message: str, *, silent: bool = False) -> None:
+        super().__init__(message)
+        self.silent: Final = silent
+
+
+class CancelledError(RequestError):
+    """Somebody cancelled the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What is known of a call that failed.
+
+    `model` is set where only the reply tells which model it is from; the tokens are those of a
+    reply that was refused; `cut_lines` counts the lines of code left out of the prompt, and
+    `departure` tells of a prompt that left this machine.
+    """
+
+    model: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cut_lines: int = 0
+    departure: Departure | None = None
+
+
 class BackendError(LlmcError):
     """One attempt at a model failed.
 
     `failure` is None when no usable reply came back (a runtime failure), else (kind, detail,
     payload) of a reply that came back and was refused. `failure_type` is the kind, "runtime", or
     "backend_error" for a cascade without backends. `attempts` holds a record per backend tried.
-    `model` is set where only the reply tells which model it is from; `cut_lines` counts the lines
-    of code that were left out of the prompt; the tokens are those of a reply that was refused.
-    `departure` tells of a prompt that left this machine.
     """
-
-    model: str | None = None
-    cut_lines: int = 0
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    departure: Departure | None = None
 
     def __init__(
         self,
@@ -86,11 +126,27 @@ class BackendError(LlmcError):
         failure_type: str | None = None,
         attempts: Sequence[AttemptRecord] | None = None,
         failure: Failure | None = None,
+        usage: Usage = Usage(),
     ) -> None:
         super().__init__(message)
-        self.failure_type = failure_type
-        self.attempts: list[AttemptRecord] = list(attempts or ())
-        self.failure = failure
+        self.failure_type: Final = failure_type
+        self.attempts: Final[list[AttemptRecord]] = list(attempts or ())
+        self.failure: Final = failure
+        self.usage: Final = usage
+
+    def after(self, attempts: Sequence[AttemptRecord]) -> Self:
+        """Return an error of the same kind that carries the records of a cascade's tries."""
+        return self._again(attempts=list(attempts))
+
+    def having_sent(self, departure: Departure) -> Self:
+        """Return an error of the same kind that tells what left this machine before it."""
+        return self._again(usage=replace(self.usage, departure=departure))
+
+    def _again(self, **changes: object) -> Self:
+        # Not by the constructor: a backend of somebody else's may raise a kind of its own.
+        same = type(self).__new__(type(self), *self.args)
+        same.__dict__.update(self.__dict__, **changes)
+        return same
 
 
 class HostUnreachableError(BackendError):
@@ -99,7 +155,11 @@ class HostUnreachableError(BackendError):
     `why` is the reason alone, without the address.
     """
 
-    why: str = ""
+    def __init__(
+        self, message: str, *, failure_type: str | None = "runtime", why: str = ""
+    ) -> None:
+        super().__init__(message, failure_type=failure_type)
+        self.why: Final = why
 
 
 class RateLimitedError(BackendError):
@@ -108,11 +168,22 @@ class RateLimitedError(BackendError):
     `retry_after` is in seconds; None when the server named no time.
     """
 
-    retry_after: float | None = None
+    def __init__(
+        self,
+        message: str,
+        *,
+        failure_type: str | None = "runtime",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, failure_type=failure_type)
+        self.retry_after: Final = retry_after
 
 
 class CredentialsError(BackendError):
     """The server refuses the key (HTTP 401 or 403)."""
+
+    def __init__(self, message: str, *, failure_type: str | None = "runtime") -> None:
+        super().__init__(message, failure_type=failure_type)
 
 
 def classify_failure(error: BackendError) -> str:

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
-from llmc.transport import Client, ConnectError, RequestError
+from llmc.errors import ConnectError, RequestError
+from llmc.transport import Client
 
 DEFAULT_URL = "http://localhost:11434"
 """Where Ollama listens by default."""

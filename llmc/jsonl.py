@@ -28,7 +28,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from llmc import folders
 from llmc.errors import FullDiskError, StoreError
+from llmc.owners import locked
 
 LOCK_PATIENCE_SEC = 5.0
 MAX_LINE_BYTES = 1 << 24
@@ -111,13 +113,7 @@ def make_folder(path: Path, *, within: Path | None = None) -> None:
     """Make a folder and those above it, with 0755 at most. Raises StoreError."""
     _stay(str(path), within)
     with mapped(path):
-        for folder in (*reversed(path.parents), path):
-            try:
-                if not folder.is_dir():
-                    folder.mkdir(mode=0o755)
-            except FileExistsError:
-                if not folder.is_dir():
-                    raise
+        folders.make_folder(path)
 
 
 @contextmanager
@@ -219,19 +215,14 @@ def _takes_lines(state: os.stat_result) -> bool:
 
 
 def _lock(descriptor: int, path: Path, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                raise StoreError(
-                    f"another program has held a lock on {path} for {LOCK_PATIENCE_SEC:g} s; "
-                    "stop it, then run: llmc ledger check --rebuild"
-                ) from error
-            time.sleep(0.001)
-        except OSError:
-            return  # a file system without locks: the single write has to do
+    # On a file system without locks the single write has to do.
+    while locked(descriptor, fcntl.LOCK_EX) is False:
+        if time.monotonic() > deadline:
+            raise StoreError(
+                f"another program has held a lock on {path} for {LOCK_PATIENCE_SEC:g} s; "
+                "stop it, then run: llmc ledger check --rebuild"
+            )
+        time.sleep(0.001)
 
 
 def _stands_at(descriptor: int, path: Path) -> bool:

@@ -7,6 +7,7 @@ its reply and the shape of a stored row.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +144,11 @@ class Enrichment(BaseModel):
     tags: list[StrictStr] = []
     model: StrictStr | None = None
     schema_version: StrictStr | None = None
+
+
+def span_hash(lang: str, code: bytes) -> str:
+    """Return the identity of a span: the same text in the same language is the same span."""
+    return f"sha256:{hashlib.sha256(lang.encode() + code).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

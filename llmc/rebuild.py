@@ -19,6 +19,7 @@ from llmc.audit import PATIENCE_SEC, Audit, Gap, examine
 from llmc.errors import StoreError
 from llmc.ledger import guarded, ledger_path
 from llmc.models import Span
+from llmc.owners import locked
 from llmc.reader import Outcome, Reader
 from llmc.records import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
 
@@ -137,14 +138,8 @@ def _alone(folder: Path) -> Iterator[None]:
     with jsonl.mapped(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreError(
-                f"another program rebuilds the logs in {folder}; wait for it to end"
-            ) from error
-        except OSError:
-            pass  # a file system without locks
+        if locked(descriptor, fcntl.LOCK_EX) is False:
+            raise StoreError(f"another program rebuilds the logs in {folder}; wait for it to end")
         yield
     finally:
         os.close(descriptor)

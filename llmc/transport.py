@@ -3,7 +3,8 @@
 A blocking read knows only a timeout per receive, so a server that drips bytes could hold a thread
 for ever. Here a single watchdog thread shuts the socket at the request's deadline or when the
 request is cancelled, which wakes the reader at once. Connections are kept for reuse; one that the
-server has closed meanwhile is noticed before it is used, so no request is ever sent twice.
+server has closed meanwhile is noticed before it is used, so no request is ever sent twice. What a
+server says in an error holds none of the keys that were sent.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import threading
 import time
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
+
+from llmc.errors import CancelledError, ConnectError, DeadlineError, RequestError
+from llmc.redaction import Redaction, secrets_of
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """A reply larger than this is a runaway server, not an answer."""
@@ -32,40 +36,19 @@ MAX_HEADERS = 100
 MAX_HEADER_BYTES = 65536
 """The bounds that the standard library sets."""
 
+MAX_COMPLAINT_BYTES = 2000
+"""What is read of a body that says what is wrong; more is a page made for a browser."""
+
 MAX_TIMEOUT_SEC = 7 * 86400.0
 """What stands for "no timeout": the system's timers take no infinity."""
 
 _NOT_A_URL = "the configured URL is not http:// or https:// with a host and, perhaps, a port"
 """It says no more: what a URL holds may be a password."""
 
+_SIGNING = ("authorization", "api-key", "x-api-key")
+"""Headers that hold a key, by their lower-case names."""
+
 _Place = tuple[str, str, int | None]
-
-
-class RequestError(Exception):
-    """The request came to no response: refused, dropped, late, cancelled or not HTTP."""
-
-
-class ConnectError(RequestError):
-    """No connection: refused, unresolvable, a failed handshake, or a URL that isn't one.
-
-    `why` is the reason alone, without the address.
-    """
-
-    def __init__(self, message: str, why: str = "") -> None:
-        super().__init__(message)
-        self.why = why or message
-
-
-class DeadlineError(RequestError):
-    """The deadline passed before the response was complete; `silent`: before it began."""
-
-    def __init__(self, message: str, *, silent: bool = False) -> None:
-        super().__init__(message)
-        self.silent = silent
-
-
-class CancelledError(RequestError):
-    """Somebody cancelled the request."""
 
 
 class Cancellation:
@@ -107,11 +90,16 @@ class Client:
 
     `cancellation` ends all its requests; a request may bring one of its own instead.
     `connect_timeout` bounds each connection's making, in seconds; None: the request's deadline.
+    `redaction` knows these secrets and what requests were signed with: what servers say goes
+    through it before anyone sees it, other than as the body of an answer.
     """
 
-    def __init__(self, *, connect_timeout: float | None = None) -> None:
+    def __init__(
+        self, *, connect_timeout: float | None = None, secrets: Iterable[str] = ()
+    ) -> None:
         self.cancellation = Cancellation()
         self.connect_timeout = connect_timeout
+        self.redaction = Redaction(secrets)
         self._idle: defaultdict[_Place, list[http.client.HTTPConnection]] = defaultdict(list)
         self._lock = threading.Lock()
         self._tls: ssl.SSLContext | None = None
@@ -148,7 +136,13 @@ class Client:
             time.monotonic() + min(timeout, MAX_TIMEOUT_SEC),
             cancellation or self.cancellation,
         )
-        send = (method, target, body, {**_signed(parts), **(headers or {})})
+        headers = {**_signed(parts), **(headers or {})}
+        if parts.username is not None or parts.query:
+            self.redaction.learn(*secrets_of(url))
+        for name, value in headers.items():
+            if name.lower() in _SIGNING:
+                self.redaction.learn(value.rpartition(" ")[2])
+        send = (method, target, body, headers)
         exchange.begin(*send, resend=resend)
         return exchange
 
@@ -325,6 +319,11 @@ class Exchange:
         """Return the whole body. Raises RequestError when it breaks off."""
         return b"".join(self.chunks())
 
+    def complaint(self) -> str:
+        """Read the body of an error as text, without secrets. Raises RequestError."""
+        said = self.read()[:MAX_COMPLAINT_BYTES].decode("utf-8", "replace")
+        return self._client.redaction(said)
+
     def hasten(self, seconds: float) -> None:
         """Bring the deadline forward to at most `seconds` from now."""
         self._deadline = min(self._deadline, time.monotonic() + seconds)
@@ -390,7 +389,8 @@ class Exchange:
         if isinstance(error, TimeoutError) or time.monotonic() >= self._deadline:
             what = f"{_address(self._place)} did not answer in full by the deadline"
             return DeadlineError(what, silent=self._response is None)
-        return RequestError(f"{_address(self._place)}: {str(error) or type(error).__name__}")
+        said = self._client.redaction(str(error))
+        return RequestError(f"{_address(self._place)}: {said or type(error).__name__}")
 
 
 class _Chunks:

@@ -7,7 +7,6 @@ whole span, and leaves alone a span whose text is no longer what was indexed.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import time
@@ -21,7 +20,7 @@ from llmc.config import Settings
 from llmc.events import Event, EventHook, FileGone, SpanKept, Warned
 from llmc.indexer import Ignored
 from llmc.job import Job
-from llmc.models import Span
+from llmc.models import Span, span_hash
 from llmc.privacy import KeptPaths
 from llmc.store import Store
 
@@ -153,7 +152,7 @@ def read_source(repo: Path, span: Span, *, verify: bool = True) -> str | None:
         return None
     finally:
         os.close(descriptor)
-    if verify and span.span_hash != _span_hash(span.lang, code):
+    if verify and span.span_hash != span_hash(span.lang, code):
         return None
     return code.decode("utf-8", "replace")
 
@@ -239,7 +238,3 @@ def _is_gone(repo: Path, path: str) -> bool:
         return ".." not in place.parts and place.is_relative_to(repo) and not place.exists()
     except (OSError, ValueError):
         return False
-
-
-def _span_hash(lang: str, code: bytes) -> str:
-    return f"sha256:{hashlib.sha256(lang.encode() + code).hexdigest()}"

@@ -305,7 +305,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
         settings.require_trust(driver=True)
     for sentence in settings.passed_over:
         _complain(sentence)
-    args.settings, args.client = settings, Client()
+    args.settings, args.client = settings, Client(secrets=settings.secrets)
     if settings.health_check and not reachable(settings.hosts, settings.health_timeout):
         tried = ", ".join(f"{host.label} ({address(host.url)})" for host in settings.hosts)
         _complain(f"no Ollama host answers; tried: {tried or 'none is configured'}")

@@ -289,6 +289,34 @@ def test_a_gateway_without_an_answer_is_a_runtime_failure(fault):
     assert (caught.value.failure_type, caught.value.failure) == ("runtime", None)
 
 
+# -- passwords in an address ----------------------------------------------------------------------
+
+QUOTING = "no user me with pa55word!, pa55****rd! or bWU6cGE1NXdvcmQh"
+
+
+@pytest.mark.parametrize("structured", [True, False])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.HttpStatus(401, QUOTING),
+        faults.HttpStatus(404, QUOTING),
+        faults.HttpStatus(200, body=json.dumps({"error": QUOTING}) + "\n"),
+        Reply(text=json.dumps({QUOTING: 1})),
+        Reply(text=f"{QUOTING} {{{{"),
+        Reply(text="{" + " " * 400),
+    ],
+    ids=["401", "404", "error", "field", "prose", "runaway"],
+)
+def test_a_password_that_ollama_quotes_is_in_no_failure(fault, structured):
+    with FakeOllama(lambda call: fault) as fake:
+        url = fake.url.replace("://", "://me:pa55word%21@")
+        with pytest.raises(BackendError) as caught:
+            ollama(url, structured=structured).generate(PROMPT, item=ITEM)
+    said = f"{caught.value} {caught.value.failure}"
+    for piece in ("pa55", "word!", "cGE1NX", "rd!"):
+        assert piece not in said
+
+
 # -- a gateway program -----------------------------------------------------------------------------
 
 
@@ -353,6 +381,18 @@ def test_a_key_that_a_program_quotes_is_blotted_out(tmp_path):
             PROMPT, item=ITEM
         )
     assert "planted" not in str(caught.value)
+
+
+def test_a_key_in_a_programs_refused_reply_is_blotted_out(tmp_path):
+    reply = GatewayReply('{"Sorry, sk-planted-1234": "is wrong: sk-p****1234"}')
+    program = write_gateway(tmp_path / "gateway", [reply])
+    with pytest.raises(BackendError, match="is none of the fields") as caught:
+        command(program, tmp_path, environ={"OPENAI_API_KEY": "sk-planted-1234"}).generate(
+            PROMPT, item=ITEM
+        )
+    error = caught.value
+    assert error.failure == ("validation", error.failure[1], '{"Sorry, ***": "is wrong: ***"}')
+    assert "planted" not in f"{error} {error.failure}"
 
 
 def test_a_missing_program_is_a_failure_of_the_span(tmp_path):
@@ -433,7 +473,15 @@ def test_the_models_own_port_refuses_strangers(tmp_path):
         assert exchange.status == 401
 
 
-@pytest.mark.parametrize("content", [b"not a model", b"", b"GGUF" + b"\0" * 100])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not a model",
+        b"",
+        # Only the library can tell.
+        pytest.param(b"GGUF" + b"\0" * 100, marks=pytest.mark.embedded),
+    ],
+)
 def test_a_file_that_is_no_model_is_named(tmp_path, content):
     (tmp_path / "bad.gguf").write_bytes(content)
     with pytest.raises(ConfigError, match=r"bad\.gguf"):

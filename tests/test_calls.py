@@ -8,7 +8,7 @@ import pytest
 
 from llmc import scheduler
 from llmc.calls import CallGate, Flight, Ticket
-from llmc.errors import BackendError, HostUnreachableError, RateLimitedError
+from llmc.errors import BackendError, HostUnreachableError, RateLimitedError, Usage
 from llmc.events import CallFinished, CallStarted, HostRests
 from llmc.hosts import Verdict
 from llmc.lanes import Choice, Lane, Lanes, Step
@@ -274,6 +274,14 @@ def test_a_refused_reply_counts_though_the_hosts_behind_it_were_passed_over(gate
     counted = gate.last(BackendError("desk rests", failure_type="runtime", attempts=["a", "b"]))
     assert (counted.failure_type, counted.failure) == ("validation", said_no.failure)
     assert counted.attempts == ["a", "b"]
+
+
+def test_a_refused_reply_that_counts_keeps_all_that_is_known_of_its_call(gate):
+    usage = Usage("gpt-x", prompt_tokens=900, completion_tokens=70, cut_lines=3)
+    failure = ("parse", "no JSON", "raw")
+    gate.leave(BackendError("refused", failure_type="parse", failure=failure, usage=usage))
+    counted = gate.last(BackendError("desk rests", failure_type="runtime"))
+    assert (counted.usage, str(counted)) == (usage, "refused")
 
 
 def test_an_error_of_a_later_call_counts_more_than_a_refused_reply(gate):

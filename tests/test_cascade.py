@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llmc.cascade import AttemptRecord, BackendAdapter, BackendCascade
-from llmc.errors import BackendError, HostUnreachableError
+from llmc.errors import BackendError, HostUnreachableError, Usage
 from llmc.testing import BackendConfig, FakeBackend, refused, unusable
 
 ITEM: Mapping[str, Any] = {"path": "a.py", "lines": [1, 2]}
@@ -212,6 +212,41 @@ def test_a_kind_of_backend_error_is_a_failure_like_any_other() -> None:
     unreachable = HostUnreachableError("nobody there", failure_type="runtime")
     result, _, _ = asked(failing(error=unreachable), working())
     assert result == {"by": "good"}
+
+
+def test_when_all_fail_the_error_keeps_what_is_known_of_the_last_call() -> None:
+    usage = Usage("told", prompt_tokens=900, completion_tokens=70, cut_lines=3)
+    failure = ("parse", "no JSON", "raw")
+    last = BackendError("refused", failure_type="parse", failure=failure, usage=usage)
+    error = failure_of(failing(), failing(error=last))
+    assert (error.usage, str(error)) == (usage, "refused")
+
+
+def test_when_all_fail_the_error_is_of_the_last_ones_kind_and_that_one_stays_as_it_was() -> None:
+    last = HostUnreachableError("attic: gone", why="connection refused")
+    error = failure_of(failing(), failing(error=last))
+    assert isinstance(error, HostUnreachableError)
+    assert (error.why, len(error.attempts)) == ("connection refused", 2)
+    assert error.__cause__ is last
+    assert last.attempts == []
+
+
+def test_a_kind_of_error_with_a_constructor_of_its_own_is_carried_on() -> None:
+    class QuotaError(BackendError):
+        def __init__(self, spent: int, limit: int) -> None:
+            super().__init__(f"{spent} of {limit} spent", failure_type="runtime")
+            self.spent = spent
+
+    error = failure_of(failing(error=QuotaError(7, 7)))
+    assert isinstance(error, QuotaError)
+    assert (str(error), error.spent, len(error.attempts)) == ("7 of 7 spent", 7, 1)
+
+
+def test_a_model_that_only_the_reply_tells_is_recorded() -> None:
+    config = BackendConfig(model="configured")
+    told = BackendError("refused", failure_type="parse", usage=Usage(model="told"))
+    backends = [FakeBackend([error], config) for error in (told, unusable())]
+    assert [record.model for record in failure_of(*backends).attempts] == ["told", "configured"]
 
 
 def test_without_backends_the_failure_is_a_backend_error() -> None:

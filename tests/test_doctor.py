@@ -621,6 +621,16 @@ def test_a_key_that_no_header_can_hold_is_not_shown(repo, clean_environ, cloud):
     assert leaked(said) == []
 
 
+@pytest.mark.parametrize("word", ["ollama", "none", "local", "pull", "openai"])
+def test_a_word_in_place_of_a_key_stays_in_the_advice(repo, clean_environ, word):
+    with FakeOllama(models=["other"]) as fake:
+        clean_environ |= {"ENRICH_OLLAMA_HOSTS": f"attic={fake.url}", "OPENAI_API_KEY": word}
+        report = examine(repo, environ=clean_environ, trials=NO_TRIAL)
+    advice = [finding.advice for finding in named(report, "Ollama attic", "model")]
+    assert f"ollama pull {SMALL}" in advice
+    assert "***" not in str(report)
+
+
 def test_a_masked_key_in_a_refusal_is_not_shown_either(repo, clean_environ):
     def answer(method, path):
         if path.endswith("/models"):

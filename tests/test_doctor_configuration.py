@@ -10,7 +10,6 @@ import pytest
 from llmc.config import Flags, load_settings
 from llmc.doctor.configuration import KNOWN, examine_configuration
 from llmc.doctor.targets import targets_of, tiers_of
-from llmc.redaction import blot
 from llmc.testing.gateway import write_gateway
 
 PACKAGE = Path(__file__).resolve().parent.parent / "llmc"
@@ -246,19 +245,3 @@ def test_no_trial_is_allowed_more_than_two_minutes(repo, clean_environ):
     [held] = target.builder.settings.chain
     assert held.timeout_seconds == 120
     assert target.builder.settings.gateway.timeout == 120
-
-
-# -- blotting ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("key abcdefghij.", "key ***."),
-        ("key abcdefg***hij", "key ******hij"),
-        ("abcde", "abcde"),
-        ("abcdefghijabcdefghij", "***"),
-    ],
-)
-def test_six_characters_of_a_secret_are_blotted_out(text, expected):
-    assert blot(text, ["abcdefghij"]) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import socket
 import subprocess
@@ -18,15 +19,13 @@ from typing import TypeVar
 
 import pytest
 
+from llmc.errors import CancelledError, ConnectError, DeadlineError, RequestError
 from llmc.transport import (
     MAX_BODY_BYTES,
+    MAX_COMPLAINT_BYTES,
     Cancellation,
-    CancelledError,
     Client,
-    ConnectError,
-    DeadlineError,
     Exchange,
-    RequestError,
 )
 
 _T = TypeVar("_T")
@@ -910,6 +909,58 @@ def test_https_to_a_plain_server_is_a_connect_error(client: Client, serve: Serve
 def test_every_error_is_a_request_error() -> None:
     for kind in (ConnectError, DeadlineError, CancelledError):
         assert issubclass(kind, RequestError)
+
+
+# Secrets
+
+KEY = "sk-planted0key0wxyz"
+MASKED = KEY.replace("planted0key0", "***")
+
+
+def told(client: Client, url: str, **headers: str) -> str:
+    """Return what the failure of a request says."""
+    with pytest.raises(RequestError) as caught:
+        client.request("GET", url, headers=headers, timeout=PATIENCE)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("quoted", [KEY, MASKED])
+@pytest.mark.parametrize(
+    "headers", [{"Authorization": f"Bearer {KEY}"}, {"api-key": KEY}], ids=["bearer", "api-key"]
+)
+def test_a_key_that_a_broken_status_line_quotes_is_in_no_error(
+    client: Client, serve: Serve, headers: dict[str, str], quoted: str
+) -> None:
+    server = serve(says(f"bad key {quoted} given\r\n\r\n".encode()))
+    assert "bad key *** given" in told(client, server.url, **headers)
+
+
+def test_a_password_that_a_server_quotes_is_in_no_error(client: Client, serve: Serve) -> None:
+    basic = base64.b64encode(b"me:p@ssw0rd").decode()
+    server = serve(says(f"no p@ssw0rd or {basic}\r\n\r\n".encode()))
+    said = told(client, server.url.replace("://", "://me:p%40ssw0rd@"))
+    assert "no *** or ***" in said
+
+
+def test_what_a_client_was_told_to_keep_to_itself_is_in_no_error(serve: Serve) -> None:
+    server = serve(says(f"{KEY}\r\n\r\n".encode()))
+    assert KEY not in told(Client(secrets=[KEY]), server.url)
+
+
+def test_the_words_of_a_refusal_come_without_the_key(client: Client, serve: Serve) -> None:
+    body = f"Incorrect API key provided: {MASKED}. ".encode() * 400
+    server = serve(says(b"HTTP/1.1 401 No\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)))
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with client.request("GET", server.url, headers=headers, timeout=PATIENCE) as exchange:
+        said = exchange.complaint()
+    assert said.startswith("Incorrect API key provided: ***. Incorrect")
+    assert len(said) <= MAX_COMPLAINT_BYTES
+    assert "wxyz" not in said
+
+
+def test_an_answer_is_what_the_server_sent(client: Client, serve: Serve) -> None:
+    server = serve(echo)
+    assert get(Client(secrets=[KEY]), f"{server.url}/{KEY}").decode() == f"/{KEY}"
 
 
 # Threads

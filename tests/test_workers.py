@@ -4,6 +4,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -43,12 +45,53 @@ def test_a_thread_that_has_nothing_to_do_takes_the_next_call(workers):
     assert len(set(where)) < 5
 
 
-def test_calls_that_are_more_than_the_threads_are_made_in_order(workers):
+def test_a_call_is_not_held_up_by_another(workers):
     go, made = threading.Event(), []
     workers.submit(lambda: pause_at(go))
     workers.submit(lambda: made.append("at once"))
     until(lambda: made == ["at once"], "the other call")
     go.set()
+
+
+@contextmanager
+def undisturbed():
+    """Let no other thread run until this one waits: what it submits piles up."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(PATIENCE_SEC)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def free_threads(workers, number):
+    """Have so many threads started, and wait until they have nothing to do."""
+    together = threading.Barrier(number + 1)
+    for _ in range(number):
+        workers.submit(lambda: together.wait(PATIENCE_SEC))
+    together.wait(PATIENCE_SEC)
+    time.sleep(0.05)  # for the threads to say that they are free
+
+
+def test_calls_are_made_in_the_order_in_which_they_came(workers):
+    free_threads(workers, 6)
+    made = []
+    with undisturbed():
+        for number in range(6):
+            workers.submit(partial(made.append, number))
+        until(lambda: len(made) == 6, "all calls")
+    assert made == list(range(6))
+
+
+def test_what_was_submitted_before_the_end_is_made():
+    workers, made = Workers(), []
+    free_threads(workers, 6)
+    with undisturbed():
+        for number in range(6):
+            workers.submit(partial(made.append, number))
+        workers.close()
+    assert workers.join(PATIENCE_SEC)
+    assert sorted(made) == list(range(6))
 
 
 def test_a_closed_pool_ends_after_the_calls_under_way():

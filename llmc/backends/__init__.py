@@ -50,7 +50,7 @@ class CascadeBuilder:
         self.settings = settings
         self.policy = policy
         self._egress = Egress(settings.repo, settings.privacy) if guarded else None
-        self._client = Client(connect_timeout=CONNECT_TIMEOUT_SEC)
+        self._client = Client(connect_timeout=CONNECT_TIMEOUT_SEC, secrets=settings.secrets)
         self._built: dict[tuple[str, int, int], AttemptCascade] = {}
 
     def __call__(self, attempt: Attempt) -> AttemptCascade:

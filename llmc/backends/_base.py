@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from llmc.cascade import BackendCascade
-from llmc.errors import BackendError, RateLimitedError
+from llmc.errors import BackendError, RateLimitedError, Usage
 from llmc.models import Enrichment
 from llmc.parroting import without_parroted
 from llmc.presets import TierPreset
@@ -75,39 +73,68 @@ class AttemptCascade(NamedTuple):
     selected_backend: str
 
 
-def accept(
-    text: str, prompt: str, item: Mapping[str, Any], meta: dict[str, Any], *, require_summary: bool
+def accept(  # noqa: PLR0913 - a reply, what it answers, and how it is judged
+    text: str,
+    prompt: str,
+    item: Mapping[str, Any],
+    meta: dict[str, Any],
+    *,
+    require_summary: bool,
+    model: str | None = None,
+    hide: Callable[[str], str] = str,
 ) -> Enrichment:
     """Read a reply to `prompt` about `item`, whose "lines" are the span's.
 
-    `meta` is told the reply's length, and how many sentences were dropped as parroted.
+    `meta` is told the reply's length, and how many sentences were dropped as parroted. A refusal
+    names the `model`, where nothing else about the call tells it; `hide` takes secrets out of what
+    it quotes of the reply.
 
     Raises BackendError.
     """
     meta["reply_chars"] = len(text)
     try:
-        enrichment = read(
-            text,
-            item["lines"],
-            done_reason=meta.get("done_reason"),
-            eval_count=meta.get("eval_count"),
-            require_summary=require_summary,
-        )
-        if not require_summary:
-            return enrichment
-        own, meta["parroted"] = without_parroted(enrichment, source_of(prompt))
-        if detail := _lack(own):
-            raise BackendError(
-                f"reply refused (validation): {detail}",
-                failure_type="validation",
-                failure=("validation", detail, text),
-            )
-        return own
+        return _accepted(text, prompt, item, meta, require_summary=require_summary)
     except BackendError as error:
-        error.cut_lines = meta.get("cut_lines") or 0
-        error.prompt_tokens = count(meta, "prompt_eval_count")
-        error.completion_tokens = count(meta, "eval_count", "completion_tokens")
-        raise
+        message, failure = str(error), error.failure
+    # Out here, as in `reply.read`: the error does not hold on to what was read.
+    assert failure is not None, "only what a reply says is refused"
+    kind, detail, _ = failure
+    raise BackendError(
+        hide(message),
+        failure_type=kind,
+        failure=(kind, hide(detail), hide(text)),
+        usage=Usage(
+            model,
+            prompt_tokens=count(meta, "prompt_eval_count"),
+            completion_tokens=count(meta, "eval_count", "completion_tokens"),
+            cut_lines=meta.get("cut_lines") or 0,
+        ),
+    )
+
+
+def _accepted(
+    text: str,
+    prompt: str,
+    item: Mapping[str, Any],
+    meta: dict[str, Any],
+    *,
+    require_summary: bool,
+) -> Enrichment:
+    enrichment = read(
+        text,
+        item["lines"],
+        done_reason=meta.get("done_reason"),
+        eval_count=meta.get("eval_count"),
+        require_summary=require_summary,
+    )
+    if not require_summary:
+        return enrichment
+    own, meta["parroted"] = without_parroted(enrichment, source_of(prompt))
+    if detail := _lack(own):
+        failure = ("validation", detail, text)
+        message = f"reply refused (validation): {detail}"
+        raise BackendError(message, failure_type="validation", failure=failure)
+    return own
 
 
 def _lack(enrichment: Enrichment) -> str | None:
@@ -129,17 +156,21 @@ def count(meta: Mapping[str, Any], *names: str) -> int | None:
 
 
 def accept_from_gateway(
-    text: str, prompt: str, item: Mapping[str, Any], meta: dict[str, Any], *, require_summary: bool
+    text: str,
+    prompt: str,
+    item: Mapping[str, Any],
+    meta: dict[str, Any],
+    *,
+    require_summary: bool,
+    hide: Callable[[str], str],
 ) -> Enrichment:
     """Do as `accept`; a refusal names the model, which nothing else about the call tells.
 
     A gateway's meta has no done_reason and no eval_count: its reply is judged by the text alone.
     """
-    try:
-        return accept(text, prompt, item, meta, require_summary=require_summary)
-    except BackendError as error:
-        error.model = meta["model"]
-        raise
+    model = meta["model"]
+    require = require_summary
+    return accept(text, prompt, item, meta, require_summary=require, model=model, hide=hide)
 
 
 class Backpressure:
@@ -161,17 +192,3 @@ class Backpressure:
         self._count += 1
         if time.monotonic() + seconds >= self._deadline or self._cancellation.wait(seconds):
             raise error
-
-
-def retry_after(header: str | None) -> float | None:
-    """Read a Retry-After header, seconds or a date, as seconds from now; None for nonsense."""
-    if not header:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(header).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -39,8 +39,7 @@ def let_out(
     try:
         result, meta = generate(letter, item=item)
     except BackendError as error:
-        error.departure = departure
-        raise
+        raise error.having_sent(departure) from error
     meta["departure"] = departure
     return result, meta
 

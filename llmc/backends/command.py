@@ -87,8 +87,15 @@ class CommandBackend:
             "model": self._gateway.label,
             "options": None,
         }
-        require = self._policy.require_summary
-        return accept_from_gateway(text, prompt, item, meta, require_summary=require), meta
+        result = accept_from_gateway(
+            text,
+            prompt,
+            item,
+            meta,
+            require_summary=self._policy.require_summary,
+            hide=lambda said: blot(said, secrets_in(self._gateway.environ)),
+        )
+        return result, meta
 
     def _run(self, prompt: str, environ: Mapping[str, str]) -> str:
         try:

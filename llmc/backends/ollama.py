@@ -19,24 +19,22 @@ from llmc.backends._base import (
     Backpressure,
     CallPolicy,
     accept,
-    retry_after,
 )
+from llmc.backends._failures import declined, quoted, unanswered
 from llmc.backends._stream import Guard, lines, without_thoughts
 from llmc.egress import Destination
-from llmc.errors import BackendError, HostUnreachableError, RateLimitedError
+from llmc.errors import (
+    BackendError,
+    CancelledError,
+    DeadlineError,
+    RateLimitedError,
+    RequestError,
+)
 from llmc.models import Enrichment
 from llmc.presets import TierPreset
 from llmc.prompts import ROUTING_CHARS_PER_TOKEN, chat_messages, fit
 from llmc.reply import schema
-from llmc.transport import (
-    CancelledError,
-    Client,
-    ConnectError,
-    DeadlineError,
-    Exchange,
-    RequestError,
-    address,
-)
+from llmc.transport import Client, Exchange, address
 
 PLAIN_REPLY_TOKENS = 512
 """Left for a reply to the plain prompt, which has no bound of its own."""
@@ -93,7 +91,8 @@ class OllamaBackend:
             "model": self.model,
             "options": self.options,
         }
-        return accept(text, prompt, item, meta, require_summary=self._policy.require_summary), meta
+        require, hide = self._policy.require_summary, self._client.redaction
+        return accept(text, prompt, item, meta, require_summary=require, hide=hide), meta
 
     # -- plain: the batch driver's contract ----------------------------------------------------
 
@@ -104,7 +103,7 @@ class OllamaBackend:
             try:
                 with self._open("/api/generate", body, self._policy.timeout) as exchange:
                     raw = exchange.read()
-                text, meta = _read_body(raw, str(self.describe_host()))
+                text, meta = _read_body(raw, str(self.describe_host()), self._client)
                 meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
                 return text, meta
             except (_TransientError, RequestError) as error:
@@ -142,9 +141,8 @@ class OllamaBackend:
                 return text, meta
             shorter = fit(prompt, {"num_ctx": self._context() // 2}, MAX_REPLY_TOKENS // 2)
             if len(shorter) >= len(fitted):
-                detail = f"the server cut the prompt to num_ctx {self._context()}"
-                raise BackendError(
-                    detail, failure_type="truncation", failure=("truncation", detail, text)
+                raise self._truncated(
+                    f"the server cut the prompt to num_ctx {self._context()}", text
                 )
             fitted = shorter
 
@@ -169,7 +167,7 @@ class OllamaBackend:
             for line in lines(exchange.chunks()):
                 last = _object(line, host)
                 if last.get("error"):
-                    raise _transient(f"{host} broke off: {last['error']!s:.300}")
+                    raise _transient(f"{host} broke off: {quoted(self._client, last['error'])}")
                 stopped = guard.feed(_reply_text(last))
                 if last.get("done"):
                     exchange.drain()
@@ -180,9 +178,7 @@ class OllamaBackend:
                     raise _transient(f"{self.describe_host()} ended the stream without an end")
         if guard.stop and not guard.complete:
             detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
-            raise BackendError(
-                detail, failure_type="truncation", failure=("truncation", detail, guard.text)
-            )
+            raise self._truncated(detail, guard.text)
         text = without_thoughts(guard.text)
         if not text.strip():
             raise _transient(f"{self.describe_host()} sent no reply text")
@@ -208,29 +204,18 @@ class OllamaBackend:
         if exchange.status < 300:
             return exchange
         with exchange:
-            raise _TransientError(self._status_error(exchange))
+            pull = f"run: ollama pull {self.model}"
+            raise _TransientError(declined(exchange, self.describe_host(), if_not_found=pull))
 
     def _mapped(self, error: _TransientError | RequestError) -> BackendError:
-        """Return what a failed call means to the cascade: the one place that maps the transport."""
+        """Return what a failed call means to the cascade."""
         if isinstance(error, _TransientError):
             return error.reason
-        if isinstance(error, ConnectError) or (isinstance(error, DeadlineError) and error.silent):
-            gone = HostUnreachableError(f"{self.describe_host()}: {error}", failure_type="runtime")
-            gone.why = getattr(error, "why", "no answer within the call's time")
-            return gone
-        return BackendError(str(error), failure_type="runtime")
+        return unanswered(error, self.describe_host(), silent_is_gone=True)
 
-    def _status_error(self, exchange: Exchange) -> BackendError:
-        status = exchange.status
-        detail = exchange.read()[:300].decode("utf-8", "replace").strip()
-        text = f"{self.describe_host()} answered HTTP {status}: {detail}"
-        if status == 404 and "not found" in detail:
-            text += f"; run: ollama pull {self.model}"
-        if status not in (429, 503):
-            return BackendError(text, failure_type="runtime")
-        limited = RateLimitedError(text, failure_type="runtime")
-        limited.retry_after = retry_after(exchange.header("retry-after"))
-        return limited
+    def _truncated(self, detail: str, text: str) -> BackendError:
+        failure = ("truncation", detail, self._client.redaction(text))
+        return BackendError(detail, failure_type="truncation", failure=failure)
 
 
 class _TransientError(Exception):
@@ -241,7 +226,7 @@ class _TransientError(Exception):
         self.reason = reason
 
 
-def _read_body(raw: bytes, host: str) -> Answer:
+def _read_body(raw: bytes, host: str, client: Client) -> Answer:
     """Return the answer in a JSON or JSON-lines body."""
     try:
         body = raw.decode("utf-8").strip()
@@ -263,7 +248,7 @@ def _read_body(raw: bytes, host: str) -> Answer:
     text = "".join(_reply_text(part) for part in parts)
     if not text.strip():
         problem = next((part["error"] for part in parts if part.get("error")), "no reply text")
-        raise _transient(f"{host} sent {problem!s:.300}")
+        raise _transient(f"{host} sent {quoted(client, problem)}")
     return text, _meta(parts[-1])
 
 

@@ -22,21 +22,16 @@ from llmc.backends._base import (
     Backpressure,
     CallPolicy,
     accept_from_gateway,
-    retry_after,
 )
+from llmc.backends._failures import declined, quoted, unanswered
 from llmc.backends._stream import Guard, events, without_thoughts
 from llmc.egress import Destination
-from llmc.errors import (
-    BackendError,
-    CredentialsError,
-    HostUnreachableError,
-    RateLimitedError,
-)
+from llmc.errors import BackendError, ConnectError, RateLimitedError, RequestError, Usage
 from llmc.gateways import Endpoint
 from llmc.models import Enrichment
 from llmc.prompts import chat_messages, fit
 from llmc.reply import schema
-from llmc.transport import Client, ConnectError, Exchange, RequestError, address
+from llmc.transport import Client, Exchange, address
 
 Reply = tuple[str, dict[str, Any]]
 """The reply's text, and the server's usage counts."""
@@ -107,8 +102,9 @@ class OpenAIBackend:
             "completion_tokens": usage.get("completion_tokens"),
             "cut_lines": getattr(fitted, "cut_lines", 0),
         }
-        require = self._policy.require_summary
-        return accept_from_gateway(text, prompt, item, meta, require_summary=require), meta
+        require, hide = self._policy.require_summary, self._client.redaction
+        accepted = accept_from_gateway(text, prompt, item, meta, require_summary=require, hide=hide)
+        return accepted, meta
 
     def _answer(self, prompt: str) -> Reply:
         deadline = time.monotonic() + self._policy.timeout
@@ -127,13 +123,9 @@ class OpenAIBackend:
                     _dialects[self._key] = simpler
             except RateLimitedError as error:
                 waits.pause(error)
-            except ConnectError as error:
-                gone = HostUnreachableError(str(error), failure_type="runtime")
-                gone.why = error.why
-                raise gone from error
             except RequestError as error:
-                failure = waits.last or BackendError(str(error), failure_type="runtime")
-                raise failure from error
+                busy = None if isinstance(error, ConnectError) else waits.last
+                raise busy or unanswered(error) from error
 
     @property
     def _key(self) -> tuple[str, str]:
@@ -209,7 +201,7 @@ class OpenAIBackend:
         if not isinstance(found, dict):
             raise self._runtime("sent JSON that is not an object")
         if found.get("error"):
-            raise self._runtime(f"broke off: {self._hidden(str(found['error']))[:300]}")
+            raise self._runtime(f"broke off: {quoted(self._client, found['error'])}")
         return found
 
     def _open(self, body: bytes, timeout: float) -> Exchange:
@@ -224,31 +216,16 @@ class OpenAIBackend:
         if exchange.status < 300:
             return exchange
         with exchange:
-            detail = self._hidden(exchange.read()[:2000].decode("utf-8", "replace"))[:300].strip()
-        raise self._status_error(exchange.status, detail, exchange.header("retry-after"))
-
-    def _status_error(self, status: int, detail: str, after: str | None) -> Exception:
-        text = f"{self.describe_host()} answered HTTP {status}: {detail}"
-        if status in (401, 403):
-            return CredentialsError(text, failure_type="runtime")
-        if status in (429, 503):
-            limited = RateLimitedError(text, failure_type="runtime")
-            limited.retry_after = retry_after(after)
-            return limited
-        error = BackendError(text, failure_type="runtime")
-        return _RefusedError(error) if status in (400, 404, 422) else error
-
-    def _hidden(self, text: str) -> str:
-        key = self._endpoint.key
-        return text.replace(key.get_secret_value(), "***") if key else text
+            failure = declined(exchange, self.describe_host())
+        raise _RefusedError(failure) if exchange.status in (400, 404, 422) else failure
 
     def _runtime(self, what: str) -> BackendError:
         return BackendError(f"{self.describe_host()} {what}", failure_type="runtime")
 
     def _refused(self, kind: str, detail: str, text: str) -> BackendError:
-        error = BackendError(detail, failure_type=kind, failure=(kind, detail, text))
-        error.model = self._endpoint.label
-        return error
+        failure = (kind, detail, self._client.redaction(text))
+        usage = Usage(model=self._endpoint.label)
+        return BackendError(detail, failure_type=kind, failure=failure, usage=usage)
 
 
 class _RefusedError(Exception):

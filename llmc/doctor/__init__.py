@@ -20,10 +20,10 @@ from llmc.doctor.gateway import examine_endpoint
 from llmc.doctor.local import examine_model, examine_program
 from llmc.doctor.machine import examine_gpu, examine_index, examine_repository
 from llmc.doctor.ollama import examine_host
-from llmc.doctor.redaction import redacted, secrets_of
 from llmc.doctor.targets import Target, targets_of, tiers_of
 from llmc.errors import ConfigError
 from llmc.gpu import is_local
+from llmc.redaction import Redaction
 from llmc.selection import select
 
 __all__ = ["Finding", "Report", "State", "Trials", "examine"]
@@ -70,7 +70,8 @@ def examine(
         *examine_repository(settings.repo, settings.exclude, settings.environ),
         *examine_index(settings.index),
     ]
-    return Report(redacted(findings, secrets_of(settings)))
+    hide = Redaction(settings.secrets)
+    return Report(tuple(finding.told(hide) for finding in findings))
 
 
 def _settled(settings: Settings) -> tuple[list[Finding], Settings]:

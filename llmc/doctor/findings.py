@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,6 +21,16 @@ class Finding:
     state: State
     detail: str
     advice: str = ""
+
+    def told(self, hide: Callable[[str], str]) -> Finding:
+        """Return the finding with what `hide` takes out of a text left out."""
+        return Finding(
+            section=hide(self.section),
+            name=hide(self.name),
+            state=self.state,
+            detail=hide(self.detail),
+            advice=hide(self.advice),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmc.transport import Client, RequestError
+from llmc.errors import RequestError
+from llmc.transport import Client
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from llmc.ignorefile import open_file
 from llmc.indexer import definitions, sections
 from llmc.indexer.definitions import Piece
 from llmc.languages import Language
-from llmc.models import ParsedFile, ParsedSpan
+from llmc.models import ParsedFile, ParsedSpan, span_hash
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 """Larger files are generated or data, and their trees take a hundred times the room."""
@@ -196,6 +196,6 @@ def _span(piece: Piece, source: bytes, newlines: list[int], language: Language) 
         end_line=bisect_left(newlines, end - 1) + 1,
         byte_start=start,
         byte_end=end,
-        span_hash="sha256:" + hashlib.sha256(language.name.encode() + text).hexdigest(),
+        span_hash=span_hash(language.name, text),
         doc_hint=piece.doc_hint,
     )
