@@ -344,8 +344,10 @@ class Run:
             yield from self._work.jobs(once(taken))
 
     def _put_back(self, spans: Sequence[Span]) -> None:
-        hashes = [span.span_hash for span in spans]
-        self._journal.patiently(lambda: self._parts.store.release(hashes))
+        hashes, store = [span.span_hash for span in spans], self._parts.store
+        self._journal.patiently(lambda: store.release(hashes))
+        if self._parts.rules.verify:  # they aren't what was indexed: so their files aren't either
+            self._journal.patiently(lambda: store.read_anew({span.path for span in spans}))
 
     def _start(self, job: Job, choice: Choice) -> None:
         """Send a job's next attempt on its way."""
