@@ -19,6 +19,7 @@ from llmc.cli.common import (
     slots,
     warn,
 )
+from llmc.cli.streams import outlived
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,7 +126,11 @@ def _enrich(args: argparse.Namespace) -> int:
     _announce(screen, selection)
     failures: list[dict[str, object]] = []
     stop = Stop()
-    with RunDisplay(screen, verbose=args.verbose) as display, stop.on_signals():
+    with (
+        outlived(stop.request),
+        RunDisplay(screen, verbose=args.verbose) as display,
+        stop.on_signals(),
+    ):
         hooks = (display, _collector(failures)) if args.json else (display,)
         report = engine.enrich(settings.repo, selection.settings, hooks=hooks, stop=stop)
     if args.json:
