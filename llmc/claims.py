@@ -1,8 +1,10 @@
 """Which spans are being worked on, so that several processes can share an index.
 
-A claim is a row: this span is that owner's until then. It counts until it expires and only while
-its owner lives; a dead owner's claims are therefore made to expire at once. Nothing here knows
-what work is done on a span.
+A claim is a row: this span is that owner's. It counts until somebody ends it: its owner, or
+another who finds that owner dead, or stalled. Wall clocks jump and differ between machines, so a
+lease is not compared with one: an owner renews its claims by writing a new number, and who sees
+the same number for a lease's time, by a clock of its own that only goes forward, knows that the
+owner is stopped or asleep. Nothing here knows what work is done on a span.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +44,7 @@ _WANTED = (
 )
 _FREE = (
     f"{_WANTED} AND NOT EXISTS (SELECT 1 FROM llmc_claims c WHERE c.span_hash = s.span_hash "
-    "AND c.expires > :now)"
+    "AND c.expires > 0)"
 )
 _NEXT = (
     f"SELECT s.id FROM spans s WHERE s.id > :after AND s.id <= :last AND {_FREE} "
@@ -77,11 +79,20 @@ class Wanted:
 class Claims:
     """The claims of one owner in one open index."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, owner: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        owner: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
         self._db = connection
         self._owner = owner
+        self._clock = clock
         self._search = _Search(connection)
+        self._seen: dict[str, tuple[float, float]] = {}
+        """Of each other owner the newest renewal, and since when that has been the newest."""
 
     def take(self, after_id: int, limit: int, lease_sec: float, wanted: Wanted) -> list[Span]:
         """Claim up to `limit` free spans whose id is above `after_id`; return them by id.
@@ -89,7 +100,7 @@ class Claims:
         Looking takes no lock; what was found is looked at again once the lock is there.
         """
         with mapped(self._path):
-            spread = _SPREAD if self._end_dead() else 1
+            spread = _SPREAD if self._end_others(lease_sec) else 1
             taken: list[Span] = []
             while len(taken) < limit:
                 ids = self._search.free(after_id, limit * spread, wanted)
@@ -113,25 +124,24 @@ class Claims:
         return spans
 
     def take_over(self, lease_sec: float, wanted: Wanted) -> list[Span]:
-        """Claim what dead owners had claimed, and whose claim by others has expired.
+        """Claim what dead and stalled owners had claimed.
 
         Claims on what isn't wanted now are ended as well.
         """
         with mapped(self._path):
-            self._end_dead()
-            expired = "owner <> ? AND expires <= ?"
-            values = (self._owner, time.time())
+            self._end_others(lease_sec)
+            ended, values = "owner <> ? AND expires <= 0", (self._owner,)
             if not self._db.execute(
-                f"SELECT 1 FROM llmc_claims WHERE {expired} LIMIT 1", values
+                f"SELECT 1 FROM llmc_claims WHERE {ended} LIMIT 1", values
             ).fetchone():
                 return []
             with self._writing():
                 hashes = {
                     row[0]
                     for row in self._db.execute(
-                        f"UPDATE llmc_claims SET owner = ?, expires = ? WHERE {expired} "
+                        f"UPDATE llmc_claims SET owner = ?, expires = ? WHERE {ended} "
                         "RETURNING span_hash",
-                        (self._owner, values[1] + lease_sec, *values),
+                        (self._owner, time.time() + lease_sec, *values),
                     ).fetchall()
                 }
                 asked = json.dumps([name for name in hashes if isinstance(name, str)])
@@ -144,13 +154,13 @@ class Claims:
         """Tell whether a claim on a span still is ours and counts."""
         with mapped(self._path):
             found = self._db.execute(
-                "SELECT 1 FROM llmc_claims WHERE span_hash = ? AND owner = ? AND expires > ?",
-                (span_hash, self._owner, time.time()),
+                "SELECT 1 FROM llmc_claims WHERE span_hash = ? AND owner = ? AND expires > 0",
+                (span_hash, self._owner),
             )
             return found.fetchone() is not None
 
     def renew(self, lease_sec: float) -> int:
-        """Let every claim count from now on for `lease_sec`; return how many are still ours."""
+        """Renew every claim, those that were ended too; return how many are still ours."""
         with self._writing():
             return self._db.execute(
                 "UPDATE llmc_claims SET expires = ? WHERE owner = ?",
@@ -179,15 +189,16 @@ class Claims:
         # After a power failure no owner lives, so no claim need be on the disk before it counts.
         return writing(self._db, self._path, lasting=False, patience_sec=patience_sec)
 
-    def _end_dead(self) -> bool:
-        """Let the claims of dead owners expire; tell whether others have claims that count.
+    def _end_others(self, lease_sec: float) -> bool:
+        """End the claims of owners that are dead or stalled; tell whether others have claims.
 
         An owner registers before it claims and never comes back: one that is named in a claim and
         doesn't live when looked for afterwards is dead for good.
         """
         rows = self._db.execute(
-            "SELECT DISTINCT owner FROM llmc_claims WHERE owner <> ? AND expires > ?",
-            (self._owner, time.time()),
+            "SELECT owner, max(expires) FROM llmc_claims WHERE owner <> ? AND expires > 0 "
+            "GROUP BY owner",
+            (self._owner,),
         ).fetchall()
         if not rows:
             return False
@@ -195,11 +206,26 @@ class Claims:
             alive, _ = survey(self._path, self._owner)
         except OSError:
             return True  # can't be told now, as when too many files are open
-        dead = [row for row in rows if row[0] not in alive]
-        if dead:
-            with self._writing():
-                self._db.executemany("UPDATE llmc_claims SET expires = 0 WHERE owner = ?", dead)
-        return len(dead) < len(rows)
+        over = [
+            (owner, renewal)
+            for owner, renewal in rows
+            if owner not in alive or self._is_stalled(owner, renewal, lease_sec)
+        ]
+        if over:
+            with self._writing():  # a renewal in between counts
+                self._db.executemany(
+                    "UPDATE llmc_claims SET expires = 0 WHERE owner = ? AND expires <= ?", over
+                )
+        return len(over) < len(rows)
+
+    def _is_stalled(self, owner: str, renewal: float, lease_sec: float) -> bool:
+        """Tell whether an owner's claims have been seen for `lease_sec` without a renewal."""
+        now = self._clock()
+        newest, since = self._seen.get(owner, (renewal, now))
+        if newest != renewal:
+            since = now
+        self._seen[owner] = (renewal, since)
+        return now - since > lease_sec
 
 
 class _Search:

@@ -83,21 +83,23 @@ def index(
     *,
     hooks: Sequence[EventHook] = (),
     mend: bool = True,
+    force: bool = False,
 ) -> IndexReport:
     """Bring a repository's index up to date; only changed files are read.
 
     A file that can't be read or parsed is reported, and its earlier spans stay. `mend` looks for
-    rows that can't be used, which takes a second per million spans, and removes them.
+    rows that can't be used, which takes a second per million spans, and removes them. `force`
+    reads every file, also those that look unchanged.
     Raises ConfigError if `repo` is not a git repository, StoreError.
     """
     settings = settings or load_settings(repo)
     seal = installation.seal(settings.environ, lambda _: None)  # nothing is made here to be marked
     paths = list(source_files(settings.repo, settings.exclude, settings.environ))
     try:
-        return _index_into(settings, paths, hooks, seal, mend=mend)
+        return _index_into(settings, paths, hooks, seal, mend=mend, force=force)
     except CorruptIndexError as error:
         _replace_corrupt(_telling(settings.index, hooks), error, hooks)
-        return _index_into(settings, paths, hooks, seal, mend=mend)
+        return _index_into(settings, paths, hooks, seal, mend=mend, force=force)
 
 
 def _index_into(
@@ -107,6 +109,7 @@ def _index_into(
     seal: Seal | None,
     *,
     mend: bool,
+    force: bool,
 ) -> IndexReport:
     with open_store(settings.index, hooks, seal=seal) as store:
         if mend and (mended := store.mend()):
@@ -115,10 +118,11 @@ def _index_into(
         known = store.files()
         skipped: list[tuple[str, str]] = []
         changed = 0
-        for files in _batches(_changes(settings.repo, paths, known, skipped)):
+        unchanged = {} if force else known
+        for files in _batches(_changes(settings.repo, paths, unchanged, skipped)):
             with store.transaction():
                 for file in files:
-                    changed += _write(file, known.get(file.path), store)
+                    changed += _write(file, store, force=force)
         gone = []
         for path in sorted(set(known) - set(paths)):
             if reason := _hidden(settings.repo / path):
@@ -172,10 +176,12 @@ def _changed(repo: Path, path: str, state: FileState | None) -> ParsedFile | Non
     return parse_file(repo, path)
 
 
-def _write(parsed: ParsedFile, state: FileState | None, store: Store) -> bool:
-    """Store a file; tell whether more than its time stamp has changed."""
-    if state and (state.file_hash, state.lang) == (parsed.file_hash, parsed.lang):
-        store.touch_file(parsed.path, parsed.size, parsed.mtime)
+def _write(parsed: ParsedFile, store: Store, *, force: bool) -> bool:
+    """Store a file; tell whether more than its time stamp has changed.
+
+    What counts is what the index has of it by now: another pass may have been faster.
+    """
+    if not force and store.touch_file(parsed):
         return False
     store.put_file(parsed)
     return True

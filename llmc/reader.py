@@ -288,13 +288,12 @@ class Reader:
         return dict(kinds)
 
     def _claimed(self) -> int:
-        """Count claims that count: not expired, of owners that live."""
+        """Count claims that count: not ended, of owners that live."""
         claims = dict(
             self._rows(
                 "SELECT c.owner, count(*) FROM llmc_claims c "
-                "JOIN spans s ON s.span_hash = c.span_hash WHERE c.expires > ? AND NOT EXISTS "
-                "(SELECT 1 FROM enrichments e WHERE e.span_hash = c.span_hash) GROUP BY c.owner",
-                (time.time(),),
+                "JOIN spans s ON s.span_hash = c.span_hash WHERE c.expires > 0 AND NOT EXISTS "
+                "(SELECT 1 FROM enrichments e WHERE e.span_hash = c.span_hash) GROUP BY c.owner"
             )
         )
         if not claims:

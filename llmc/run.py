@@ -124,7 +124,7 @@ class Run:
         self._stopped: str | None = None
         self._error: LlmcError | None = None
         self._renewed_at = self._watched_at = time.monotonic()
-        self._renewed_clock = time.time()
+        self._renewed_clock = _boot_time()
         self._idle_since: float | None = None
         asks_all = settings.retry_failed or not rules.side_by_side
         self._left_alone = None if asks_all else self._signature
@@ -236,12 +236,13 @@ class Run:
     def _keep_house(self) -> None:
         """Do what is due by time: renew claims, give up hung calls."""
         now = time.monotonic()
-        if now - self._renewed_at < RENEWAL_SEC and time.time() - self._renewed_clock < LEASE_SEC:
+        slept = _boot_time() - self._renewed_clock
+        if now - self._renewed_at < RENEWAL_SEC and slept < LEASE_SEC:
             return
         self._renewed_at = now
         # Stopped or asleep beyond the lease: what was claimed may be another run's by now.
-        self._overslept = self._overslept or time.time() - self._renewed_clock > LEASE_SEC
-        self._renewed_clock = time.time()
+        self._overslept = self._overslept or slept > LEASE_SEC
+        self._renewed_clock = _boot_time()
         self._journal.patiently(lambda: self._parts.store.renew(LEASE_SEC))
         self._journal.recount()
         for flight in [flight for flight in self._flights if flight.overdue < now]:
@@ -357,8 +358,10 @@ class Run:
             yield from self._work.jobs(once(taken))
 
     def _put_back(self, spans: Sequence[Span]) -> None:
-        hashes = [span.span_hash for span in spans]
-        self._journal.patiently(lambda: self._parts.store.release(hashes))
+        hashes, store = [span.span_hash for span in spans], self._parts.store
+        self._journal.patiently(lambda: store.release(hashes))
+        if self._parts.rules.verify:  # they aren't what was indexed: so their files aren't either
+            self._journal.patiently(lambda: store.read_anew({span.path for span in spans}))
 
     def _start(self, job: Job, choice: Choice) -> None:
         """Send a job's next attempt on its way."""
@@ -563,6 +566,16 @@ def _lanes(settings: Settings, rules: Rules) -> Lanes:
         return Lanes.of(settings)
     tries = max(1, settings.retries) * (CALL_TIMEOUT_SEC + settings.retry_wait)
     return Lanes.one(settings, max(tries, settings.gateway.timeout))
+
+
+def _boot_time() -> float:
+    """Return seconds of a clock that goes on while the machine sleeps, and never jumps if it can.
+
+    Where the system has none (CLOCK_BOOTTIME is Linux's), the wall clock has to do: after a jump a
+    run only asks whether its spans are still its own.
+    """
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.time() if clock is None else time.clock_gettime(clock)
 
 
 def _hung(flight: Flight) -> AttemptOutcome:

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop:
@@ -31,9 +31,10 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Take Ctrl-C and SIGTERM for requests; one that is ignored stays so. Main thread only.
+        """Take Ctrl-C, SIGTERM and a terminal that closes for requests; an ignored one stays so.
 
         The second one is a KeyboardInterrupt, too: it ends whatever wait the main thread is in.
+        Main thread only.
         """
 
         def ask(number: int, _: object) -> None:

@@ -223,12 +223,21 @@ class Store(Reader):
     def _ids(self, condition: str) -> set[int]:
         return {row[0] for row in self._rows(f"SELECT id FROM spans WHERE {condition}")}
 
-    def touch_file(self, path: str, size: int, mtime: float) -> None:
-        """Note a new time stamp of a file whose bytes are the same."""
+    def touch_file(self, file: ParsedFile) -> bool:
+        """Note a new time stamp of a file; False if the index has other bytes of it, or none."""
         with self._writing():
-            self._db.execute(
-                "UPDATE files SET size = ?, mtime = ? WHERE path = ?", (size, mtime, path)
+            found = self._db.execute(
+                "UPDATE files SET size = ?, mtime = ? "
+                "WHERE path = ? AND file_hash = ? AND lang = ?",
+                (file.size, file.mtime, file.path, file.file_hash, file.lang),
             )
+        return found.rowcount > 0
+
+    def read_anew(self, paths: Iterable[str]) -> None:
+        """Have the next index pass read these files, whatever their size and time."""
+        with self._writing():
+            for path in paths:
+                self._db.execute(f"{_READ_ANEW} path = ?", (path,))
 
     def put_file(self, file: ParsedFile) -> None:
         """Store a file's spans in place of its earlier ones.

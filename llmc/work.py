@@ -19,6 +19,7 @@ from llmc import prompts, routing
 from llmc.config import Settings
 from llmc.events import Event, EventHook, FileGone, SpanKept, Warned
 from llmc.indexer import Ignored
+from llmc.indexer.encodings import HEAD_BYTES, decode
 from llmc.job import Job
 from llmc.models import Span, span_hash
 from llmc.privacy import KeptPaths
@@ -148,13 +149,25 @@ def read_source(repo: Path, span: Span, *, verify: bool = True) -> str | None:
             return None
         start, end = max(0, span.byte_start), min(span.byte_end, status.st_size)
         code = os.pread(descriptor, max(0, end - start), start)
+        head = os.pread(descriptor, HEAD_BYTES, 0) if verify and not _is_plain(code) else b""
     except (OSError, ValueError):
         return None
     finally:
         os.close(descriptor)
     if verify and span.span_hash != span_hash(span.lang, code):
         return None
-    return code.decode("utf-8", "replace")
+    return decode(code, head)
+
+
+def _is_plain(code: bytes) -> bool:
+    """Tell whether bytes are text as nearly all of it is: no encoding but UTF-8 is to be seen."""
+    if code.isascii():
+        return b"\0" not in code
+    try:
+        code.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in code
 
 
 @lru_cache(maxsize=8)

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from llmc.claims import Claims, Wanted
 from llmc.database import connect
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.models import Enrichment, ParsedFile, ParsedSpan
@@ -14,7 +15,13 @@ from llmc.reader import Outcome
 from llmc.store import Store
 
 LEASE = {"lease_sec": 600.0}
-EXPIRED = {"lease_sec": -1.0}
+
+
+def stall(path):
+    """End all claims, as whoever sees that their owners renew them no more."""
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("UPDATE llmc_claims SET expires = 0")
+        raw.commit()
 
 
 def cut(name, spans, mtime=1000.0):
@@ -131,45 +138,86 @@ def test_closing_ends_the_claims(path, store):
     assert len(store.claim(0, 10, **LEASE)) == 10
 
 
-def test_an_expired_claim_does_not_count(store, other):
-    other.claim(0, 3, **EXPIRED)
+def test_an_ended_claim_does_not_count(path, store, other):
+    other.claim(0, 3, **LEASE)
+    stall(path)
     assert ids(store.claim(0, 2, **LEASE)) == [1, 2]
 
 
-def test_a_renewed_claim_counts_again(store, other):
-    other.claim(0, 3, **EXPIRED)
+def test_a_renewed_claim_counts_again(path, store, other):
+    other.claim(0, 3, **LEASE)
+    stall(path)
     assert other.renew(600) == 3
     assert ids(store.claim(0, 2, **LEASE)) == [4, 5]
 
 
-def test_what_was_taken_over_is_not_renewed(store, other):
-    other.claim(0, 3, **EXPIRED)
+def test_what_was_taken_over_is_not_renewed(path, store, other):
+    other.claim(0, 3, **LEASE)
+    stall(path)
     store.take_over(**LEASE)
     assert other.renew(600) == 0
     assert store.renew(600) == 3
 
 
-def test_a_claim_is_owned_until_it_expires_or_is_settled(store, other):
+def test_a_claim_is_owned_until_it_is_ended_or_settled(path, store, other):
     first, second = store.claim(0, 2, **LEASE)
     assert (store.owns(first.span_hash), other.owns(first.span_hash)) == (True, False)
     enrich(store, first)
     assert (store.owns(first.span_hash), store.owns(second.span_hash)) == (False, True)
-    store.renew(-1.0)
+    stall(path)
     assert not store.owns(second.span_hash)
 
 
-def test_who_overslept_owns_only_what_nobody_has_taken(store, other):
-    first, second = store.claim(0, 2, **EXPIRED)
+def test_who_overslept_owns_only_what_nobody_has_taken(path, store, other):
+    first, second = store.claim(0, 2, **LEASE)
+    stall(path)
     other.claim(0, 1, **LEASE)
     store.renew(600)
     assert (store.owns(first.span_hash), store.owns(second.span_hash)) == (False, True)
 
 
-def test_what_another_has_settled_meanwhile_is_not_owned(store, other):
-    [span] = store.claim(0, 1, **EXPIRED)
+def test_what_another_has_settled_meanwhile_is_not_owned(path, store, other):
+    [span] = store.claim(0, 1, **LEASE)
+    stall(path)
     enrich(other, *other.claim(0, 1, **LEASE))
     store.renew(600)
     assert not store.owns(span.span_hash)
+
+
+class Clock:
+    """A clock that only goes forward, and only when it is told to."""
+
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def watcher(path, store):
+    """The claims of one more run, by a clock of its own."""
+    clock = Clock()
+    with Store.open(path) as opened:
+        yield Claims(path, opened._db, opened.owner, clock), clock
+
+
+def test_a_living_owner_that_renews_keeps_its_claims_whatever_the_wall_clock_says(watcher, other):
+    claims, clock = watcher
+    other.claim(0, 3, lease_sec=-7200.0)  # as a clock two hours behind writes it
+    for step in range(5):
+        assert ids(claims.take(0, 1, 120.0, Wanted())) == [4 + step]
+        clock.now += 100.0
+        other.renew(-7200.0 - step)
+
+
+def test_an_owner_that_renews_no_more_loses_its_claims_after_a_lease(watcher, other):
+    claims, clock = watcher
+    other.claim(0, 3, **LEASE)
+    assert claims.take_over(120.0, Wanted()) == []
+    clock.now += 119.0
+    assert claims.take_over(120.0, Wanted()) == []
+    clock.now += 2.0
+    assert ids(claims.take_over(120.0, Wanted())) == [1, 2, 3]
 
 
 def test_a_claim_of_a_dead_run_does_not_count(store, dead):
@@ -193,8 +241,9 @@ def test_only_what_is_still_pending_is_taken_over(store, dead):
     assert store.renew(600) == 1
 
 
-def test_expired_claims_of_a_living_run_are_taken_over(store, other):
-    other.claim(0, 3, **EXPIRED)
+def test_ended_claims_of_a_living_run_are_taken_over(path, store, other):
+    other.claim(0, 3, **LEASE)
+    stall(path)
     assert ids(store.take_over(**LEASE)) == [1, 2, 3]
 
 
@@ -209,9 +258,10 @@ def test_files_changed_lately_are_not_taken_over(store, dead):
     assert ids(store.claim(0, 3, newest_mtime=1000.0, **LEASE)) == [1, 2, 3]
 
 
-def test_living_claims_and_ones_own_are_not_taken_over(store, other):
-    other.claim(0, 3, **LEASE)
-    store.claim(0, 3, **EXPIRED)
+def test_living_claims_and_ones_own_are_not_taken_over(path, store, other):
+    store.claim(0, 3, **LEASE)
+    stall(path)
+    other.claim(3, 3, **LEASE)
     assert store.take_over(**LEASE) == []
 
 
@@ -247,8 +297,9 @@ def test_a_span_that_left_the_index_is_no_longer_claimed_once_it_is_settled(stor
     assert store.renew(600) == 0
 
 
-def test_settling_leaves_the_claim_of_the_one_who_took_over(store, other):
-    [span] = other.claim(0, 1, **EXPIRED)
+def test_settling_leaves_the_claim_of_the_one_who_took_over(path, store, other):
+    [span] = other.claim(0, 1, **LEASE)
+    stall(path)
     store.take_over(**LEASE)
     fail(other, span)
     assert store.renew(600) == 1
@@ -282,8 +333,9 @@ def test_without_a_signature_nothing_rests(store):
 def test_claimed_spans_are_counted_while_their_owner_lives(path, store, other, dead):
     with Store.open_readonly(path) as reader:
         assert reader.totals().claimed == 0
+        store.claim(5, 1, **LEASE)
+        stall(path)
         other.claim(3, 2, **LEASE)
-        store.claim(5, 1, **EXPIRED)
         assert reader.totals().claimed == 2
 
 

@@ -27,6 +27,7 @@ from llmc.events import (
     SpanFailed,
     SpanStarted,
 )
+from llmc.indexer import parse_file
 from llmc.models import Enrichment
 from llmc.presets import TierPreset
 from llmc.store import Store
@@ -95,6 +96,39 @@ def test_a_file_touched_but_not_changed_counts_as_unchanged(settings):
     assert engine.index(settings.repo, settings).changed == 0
 
 
+def rewrite_unnoticed(path, text):
+    """Give a file another text of the same size and time, as tar and rsync do."""
+    before = path.stat()
+    path.write_text(text.ljust(before.st_size))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_forced_pass_reads_files_that_look_unchanged(settings):
+    engine.index(settings.repo, settings)
+    rewrite_unnoticed(settings.repo / "small.py", "def other():\n    return 1\n")
+    assert engine.index(settings.repo, settings).spans == 5
+    assert engine.index(settings.repo, settings, force=True).spans == 1
+
+
+def test_what_a_run_finds_changed_is_read_by_the_next_index_pass(settings):
+    engine.index(settings.repo, settings)
+    rewrite_unnoticed(settings.repo / "small.py", "def other():\n    return 1\n")
+    assert run(settings)[0].enriched == 0
+    assert engine.index(settings.repo, settings).spans == 1
+    assert run(settings)[0].enriched == 1
+
+
+def test_a_slow_pass_puts_no_new_time_on_what_a_faster_one_has_stored(settings):
+    engine.index(settings.repo, settings)
+    slow = parse_file(settings.repo, "small.py")
+    (settings.repo / "small.py").write_text("def newer():\n    return 1\n")
+    engine.index(settings.repo, settings)
+    with Store.open(settings.index_path) as store:
+        assert not store.touch_file(slow)
+        newer = (settings.repo / "small.py").stat()
+        assert store.files()["small.py"].mtime == newer.st_mtime != slow.mtime
+
+
 def test_only_the_changed_span_loses_its_enrichment(settings):
     run(settings)
     path = settings.repo / "small.py"
@@ -114,7 +148,7 @@ def test_a_deleted_file_leaves_the_index(settings):
 
 @pytest.mark.parametrize(
     "damage",
-    [b"def broken(:\n  ((((", b"\xff\xfe not utf-8", b"a\0b"],
+    [b"def broken(:\n  ((((", b"\xff not utf-8", b"a\0b"],
     ids=["syntax", "utf8", "nul"],
 )
 def test_a_file_that_cannot_be_parsed_is_named_and_keeps_its_spans(settings, damage):

@@ -46,7 +46,6 @@ SKIPPED = {
     "latin.py": (b"# caf\xe9\n", "is not UTF-8"),
     "one_line.py": (b"x = [" + b"1, " * 1_700_000 + b"]\n", f"more than {MAX_FILE_BYTES}"),
     "minified.js": (b"f(1);" * 200_000, "looks minified or generated"),
-    "old_mac.py": (b"def f():\r    return 1\r" * 500, "looks minified or generated"),
     LATIN: (b"x = 1\n", "has a name that is not UTF-8; rename it"),
 }
 INDEXED = {
@@ -56,6 +55,7 @@ INDEXED = {
         b"\fdef f():\n    return '\xe2\x80\xa8\xc2\x85\x0b'\n\f\ndef g():\r\n    return 2\n"
     ),
     "short_mac.py": b"def f():\r    return 1\r",
+    "old_mac.py": b"def old():\r    return 1\r" * 500,
     "odd\x1b[31m\n.py": b"x = 1\n",
 }
 

@@ -589,7 +589,7 @@ def test_a_c_function_whose_end_is_in_doubt_is_left_out(tmp_path: Path) -> None:
 REFUSED = {
     "binary": (b"x = 1\0\n", "is binary"),
     "Latin-1": (b"x = 1\ny = '\xe9'\n", "is not UTF-8 .*line 2"),
-    "UTF-16": ("x = 1".encode("utf-16"), "is binary"),
+    "UTF-16 without a mark": ("x = 1".encode("utf-16-le"), "is binary"),
     "too large": (
         b"x = 1\n" * (MAX_FILE_BYTES // 6 + 1),
         rf"has \d+ bytes, more than {MAX_FILE_BYTES}",

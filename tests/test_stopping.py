@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -527,6 +528,26 @@ def test_all_spans_enriched_is_exit_status_0(command):
     with serving("a") as hosts:
         status, output = ended(command(hosts, "--slots", "4"))
     assert (status, output.split(",")[0]) == (0, "20 enriched")
+
+
+def test_who_stops_reading_loses_no_reply_and_ends_the_run_with_141(command):
+    go = threading.Event()
+
+    def answer(call):
+        if call.index > 3:
+            pause_at(go)
+
+    with serving("a", answer) as hosts:
+        process = command(hosts, "--slots", "2")
+        until(lambda: len(calls(hosts)) == 6, "two calls in flight after four that are done")
+        process.stderr.close()
+        process.stdout.close()
+        go.set()
+        assert process.wait(PATIENCE_SEC) == 141
+        made = len(calls(hosts))
+    with Store.open_readonly(Path(process.args[4]) / ".rag/index_v2.db") as store:
+        assert store.counts() == (20, made)
+    assert made < 20
 
 
 def test_failed_spans_are_exit_status_1(command):

@@ -8,14 +8,13 @@ run, or not go on (a wrong setting, no model, an unusable index, a full disk, ho
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from llmc import __version__
 from llmc.cli import adopting, doctor, enriching, indexing, init, ledger, reading, trust
 from llmc.cli.common import complain
-from llmc.cli.streams import OutputError, accept_any_text, watched
+from llmc.cli.streams import OutputError, accept_any_text, silence, watched
 from llmc.errors import LlmcError
 
 
@@ -37,8 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain("interrupted; what was stored is safe")
         return 130
     except OutputError as error:
-        # A second flush at exit would complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence()
         if isinstance(error.__cause__, BrokenPipeError):
             return 141  # whoever read it has left
         complain(f"cannot write the output: {error.strerror}")

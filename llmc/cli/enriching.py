@@ -25,6 +25,7 @@ from llmc.cli.common import (
     slots,
     warn,
 )
+from llmc.cli.streams import outlived
 from llmc.cli.trust import allowed
 
 if TYPE_CHECKING:
@@ -126,7 +127,11 @@ def _enrich(args: argparse.Namespace) -> int:
     _announce(screen, selection)
     failures: list[dict[str, object]] = []
     stop = Stop()
-    with RunDisplay(screen, verbose=args.verbose) as display, stop.on_signals():
+    with (
+        outlived(stop.request),
+        RunDisplay(screen, verbose=args.verbose) as display,
+        stop.on_signals(),
+    ):
         hooks: tuple[EventHook, ...] = (display,)
         if args.json:
             hooks = (_as_json, display, _collector(failures))

@@ -24,6 +24,9 @@ def add(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("index", help="cut the repository's files into spans")
     common(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="read every file, also those that look unchanged"
+    )
     parser.set_defaults(run=_index)
 
 
@@ -33,7 +36,7 @@ def _index(args: argparse.Namespace) -> int:
     from llmc.provenance import marked
 
     settings = load_settings(repository(args.repo))
-    report = engine.index(settings.repo, settings, hooks=(warn,))
+    report = engine.index(settings.repo, settings, hooks=(warn,), force=args.force)
     if args.json:
         print_json(
             marked(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 
@@ -21,30 +22,67 @@ class OutputError(OSError):
 
 
 class _Watched:
-    """A stream whose own troubles are told from those of other files."""
+    """A stream whose own troubles are told from those of other files.
+
+    With a `listener`, the first trouble is kept and told to that, and what comes after is dropped.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.listener: Callable[[], None] | None = None
+        self.trouble: OutputError | None = None
 
     def write(self, text: str) -> int:
-        with told_apart():
-            return self._stream.write(text)
+        self._try(lambda: self._stream.write(text))
+        return len(text)
 
     def flush(self) -> None:
-        with told_apart():
-            self._stream.flush()
+        self._try(self._stream.flush)
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError as error:
+            trouble = OutputError(error.errno, error.strerror)
+            if self.listener is None:
+                raise trouble from error
+            if self.trouble is None:
+                trouble.__cause__ = error
+                self.trouble = trouble
+                self.listener()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-@contextmanager
-def told_apart() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(error.errno, error.strerror) from error
-
-
 def watched(stream: TextIO | None) -> Any:
     return _Watched(stream) if stream else stream
+
+
+@contextmanager
+def outlived(listener: Callable[[], None]) -> Iterator[None]:
+    """Run a block to its end though nobody reads its output any more; `listener` hears of that.
+
+    Raises OutputError after the block.
+    """
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, _Watched)]
+    for stream in streams:
+        stream.listener = listener
+    try:
+        yield
+    finally:
+        for stream in streams:
+            stream.listener = None
+    for stream in streams:
+        if stream.trouble:
+            raise stream.trouble
+
+
+def silence() -> None:
+    """Send what is still to be written nowhere: a flush at exit would complain once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+            continue
+        os.dup2(nowhere, stream.fileno())

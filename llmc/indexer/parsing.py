@@ -17,6 +17,7 @@ import stat
 import sys
 import time
 from bisect import bisect_left
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -26,8 +27,9 @@ from tree_sitter import Node, Parser
 from llmc import languages
 from llmc.errors import IndexingError
 from llmc.ignorefile import open_file
-from llmc.indexer import definitions, sections
+from llmc.indexer import definitions, encodings, sections
 from llmc.indexer.definitions import Piece
+from llmc.indexer.encodings import Source
 from llmc.languages import Language
 from llmc.models import ParsedFile, ParsedSpan, span_hash
 
@@ -55,7 +57,8 @@ def parse_file(repo: Path, path: str) -> ParsedFile:
 
     `path` is relative to `repo`, with "/". Raises IndexingError, with the file and the reason, if
     it is no regular file inside the repository, unreadable, larger than MAX_FILE_BYTES, binary,
-    not UTF-8, in no known language, minified, or cannot be parsed; also if its name is not UTF-8.
+    neither UTF-8 nor in an encoding that it names, in no known language, minified, or cannot be
+    parsed; also if its name is not UTF-8.
     """
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     if name != path:
@@ -69,18 +72,23 @@ def parse_file(repo: Path, path: str) -> ParsedFile:
 
 
 def _parse(repo: Path, path: str) -> ParsedFile:
-    source, status = _read(repo, path)
-    language = languages.language_of(path, source)
+    raw, status = _read(repo, path)
+    language = languages.language_of(path, raw)
     if language is None:
         raise IndexingError("is in no known language (llmc.languages lists them)")
-    _refuse_what_is_not_written_by_hand(source, language)
-    pieces = _pieces(source, language, PurePosixPath(path).stem)
-    newlines = [match.start() for match in re.finditer(b"\n", source)]
-    spans = [_span(piece, source, newlines, language) for piece in pieces]
+    source = _readable(raw)
+    _refuse_what_is_not_written_by_hand(source.text, language)
+    pieces = [
+        _trimmed(piece, source.text)
+        for piece in _pieces(source.text, language, PurePosixPath(path).stem)
+    ]
+    places = source.places(place for piece in pieces for place in (piece.start, piece.end))
+    newlines = [match.start() for match in re.finditer(b"\n", source.text)]
+    spans = [_span(piece, source, places, newlines, language) for piece in pieces]
     return ParsedFile(
         path=path,
         lang=language.name,
-        file_hash=hashlib.sha256(source).hexdigest(),
+        file_hash=hashlib.sha256(raw).hexdigest(),
         size=status.st_size,
         mtime=status.st_mtime,
         spans=tuple(sorted(spans, key=lambda span: (span.byte_start, -span.byte_end))),
@@ -105,16 +113,27 @@ def _read(repo: Path, path: str) -> tuple[bytes, os.stat_result]:
     return source, status
 
 
-def _refuse_what_is_not_written_by_hand(source: bytes, language: Language) -> None:
-    if b"\0" in source:
+def _readable(raw: bytes) -> Source:
+    """Return a file's text for the parser, whatever encoding it says it is in."""
+    encoding, _ = encodings.declared(raw[: encodings.HEAD_BYTES])
+    if b"\0" in raw and not encoding.startswith("utf-16"):
         raise IndexingError("is binary: it has a NUL byte")
     try:
-        source.decode("utf-8")
+        source = encodings.read(raw)
     except UnicodeDecodeError as exc:
-        line = source.count(b"\n", 0, exc.start) + 1
+        line = raw.count(b"\n", 0, exc.start) + 1
         raise IndexingError(
-            f"is not UTF-8 (byte {exc.start}, line {line}); save it as such"
+            f"is not {encoding.upper()} (byte {exc.start}, line {line}); save it as UTF-8, or name"
+            " its encoding in a comment at the top"
         ) from exc
+    except UnicodeError as exc:
+        raise IndexingError(f"{exc}; save it as UTF-8") from exc
+    if b"\0" in source.text:
+        raise IndexingError("is binary: it has a NUL character")
+    return source
+
+
+def _refuse_what_is_not_written_by_hand(source: bytes, language: Language) -> None:
     if language.document or len(source) < _MINIFIED_FROM:
         return
     mean = len(source) // (source.count(b"\n") + 1)
@@ -183,17 +202,24 @@ def _error_line(root: Node) -> int:
     return node.start_point.row + 1
 
 
-def _span(piece: Piece, source: bytes, newlines: list[int], language: Language) -> ParsedSpan:
-    """Trim a piece to its text and give it its lines and hash."""
+def _trimmed(piece: Piece, source: bytes) -> Piece:
+    """Return a piece without white space, or a byte order mark, around its text."""
     text = source[piece.start : piece.end].removeprefix(_BOM).lstrip()
     start = piece.end - len(text)
-    text = text.rstrip()
-    end = start + len(text)
+    return piece._replace(start=start, end=start + len(text.rstrip()))
+
+
+def _span(
+    piece: Piece, source: Source, places: Mapping[int, int], newlines: list[int], language: Language
+) -> ParsedSpan:
+    """Give a trimmed piece its lines, its place in the file and its hash."""
+    start, end = places[piece.start], places[piece.end]
+    text = source.raw[start:end]
     return ParsedSpan(
         symbol=piece.symbol,
         kind=piece.kind,
-        start_line=bisect_left(newlines, start) + 1,
-        end_line=bisect_left(newlines, end - 1) + 1,
+        start_line=bisect_left(newlines, piece.start) + 1,
+        end_line=bisect_left(newlines, piece.end - 1) + 1,
         byte_start=start,
         byte_end=end,
         span_hash=span_hash(language.name, text),
