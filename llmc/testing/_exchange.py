@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
 
+from llmc.testing._generation import Generation, Pace, Words, limited
 from llmc.testing._http import JSON_TYPE, ClientGoneError, Connection, Request, chunk, head
 from llmc.testing._runners import (
     Demand,
@@ -20,7 +20,7 @@ from llmc.testing._runners import (
     RunnersClosedError,
 )
 from llmc.testing.faults import QueueFull
-from llmc.testing.script import CHARS_PER_TOKEN, Call, Reply, count_tokens, tokens
+from llmc.testing.script import Call, Reply, count_tokens, tokens
 
 FLUSH_SIZE = 64 * 1024
 MAX_TICKS_PER_SECOND = 100
@@ -28,52 +28,6 @@ MAX_PARTS = 20_000
 """A reply of more tokens, sent at once, comes in larger parts: it is there for its size."""
 Steps = Iterable[tuple[float, bytes]]
 """Pieces of a response, each with the seconds to wait before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A reply after all limits, with its counts.
-
-    `arrived` is when the call came and `begun` when work on it began, both of `time.monotonic`;
-    `load_seconds` of the time between went by until the model was there.
-    """
-
-    call: Call
-    reply: Reply
-    text: str
-    done_reason: str
-    eval_count: int
-    prompt_eval_count: int
-    load_seconds: float
-    arrived: float
-    begun: float
-
-    @property
-    def shifted(self) -> bool:
-        """Whether the reply outgrew the context, so that the oldest half was forgotten."""
-        return 0 < self.call.context < self.prompt_eval_count + self.eval_count
-
-
-class Words(Protocol):
-    """How a protocol puts things; a body of more than `chunked_above` bytes has no length."""
-
-    stream_type: str
-    chunked_above: int | None
-
-    def error(self, status: int, message: str) -> bytes:
-        """Word an error body."""
-
-    def whole(self, made: Generation) -> bytes:
-        """Word a reply that is not streamed."""
-
-    def part(self, made: Generation, text: str, thinking: str = "") -> bytes:
-        """Word one part of a stream."""
-
-    def last(self, made: Generation) -> bytes:
-        """Word the end of a stream."""
-
-    def stream_error(self, message: str) -> bytes:
-        """Word an error inside a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +39,6 @@ class Outcome:
     disconnected: bool
     bytes_sent: int
     shifted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """A server's own speed: seconds per reply, tokens per second, and what it lets repeat."""
-
-    latency: float
-    rate: float | None
-    repeat_limit: int | None
 
 
 @dataclass(slots=True)
@@ -172,22 +117,14 @@ class Exchange:
         self.runners.take_slot(self.lease)
 
     def _make(self, load_seconds: float, arrived: float, begun: float) -> Generation:
-        reply, limit = self.reply, self.call.max_tokens
-        text, reason = reply.text or "", reply.done_reason
-        if self.pace.repeat_limit is not None:
-            stopped = until_repeated(text, self.pace.repeat_limit)
-            if len(stopped) < len(text):
-                text, self.reply = stopped, replace(reply, done=False)
-        if limit is not None and count_tokens(text) > limit:
-            text, reason = text[: limit * CHARS_PER_TOKEN], "length"
-            self.reply = replace(self.reply, done=True)
+        reply = self.reply = limited(self.reply, self.call, self.pace.repeat_limit)
+        text = reply.text or ""
         counted = count_tokens(reply.thinking + text)
         prompt_tokens = reply.prompt_eval_count
         return Generation(
             call=self.call,
-            reply=self.reply,
+            reply=reply,
             text=text,
-            done_reason=reason,
             eval_count=counted if reply.eval_count is None else reply.eval_count,
             prompt_eval_count=self.call.prompt_tokens if prompt_tokens is None else prompt_tokens,
             load_seconds=load_seconds,
@@ -300,17 +237,3 @@ class Exchange:
         sent = self.connection.sent - self.sent_before + more
         status = wire.status if sent else None
         self.finish(Outcome(status, self.queued, disconnected, sent, self.shifted))
-
-
-def until_repeated(text: str, limit: int) -> str:
-    """Return what of a text comes before a token repeats more than `limit` times, blanks aside."""
-    last, repeats, length = "", 0, 0
-    for token in tokens(text):
-        if token.strip() == last:
-            repeats += 1
-        else:
-            last, repeats = token.strip(), 0
-        if repeats > limit:
-            return text[:length]
-        length += len(token)
-    return text

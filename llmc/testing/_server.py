@@ -10,79 +10,19 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any, ClassVar, Self, Unpack
 
-from llmc.testing._exchange import Exchange, Outcome, Pace, Words
-from llmc.testing._http import JSON_TYPE, Connection, HttpServer, Request, chunk, head
+from llmc.testing._exchange import Exchange, Outcome
+from llmc.testing._generation import Pace, Words
+from llmc.testing._http import Connection, HttpServer, Request
+from llmc.testing._records import CallRecord
+from llmc.testing._responses import Response, json_response, send
 from llmc.testing._runners import Demand, Runners
 from llmc.testing._settings import Settings, SettingsArgs
 from llmc.testing.faults import ModelNotFound
 from llmc.testing.script import Call, Player, Script, Scripted, enrichment_text
-
-MAX_LENGTH_KNOWN = 2048
-"""Bytes: servers written in Go, such as Ollama, send a longer body in chunks without a length."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallRecord:
-    """What happened to one request; `ended` and `status` are None while it is being answered.
-
-    Times are seconds since the epoch. `queued` is the time (seconds) before a slot was free,
-    `bytes_sent` counts the response with its headers, `faults` names what was applied,
-    `disconnected` says that the client left before it had everything, and `shifted` that the reply
-    outgrew the context.
-    """
-
-    call: Call
-    started: float
-    ended: float | None = None
-    status: int | None = None
-    faults: tuple[str, ...] = ()
-    queued: float = 0.0
-    disconnected: bool = False
-    bytes_sent: int = 0
-    shifted: bool = False
-
-    @property
-    def index(self) -> int | None:
-        return self.call.index
-
-    @property
-    def method(self) -> str:
-        return self.call.method
-
-    @property
-    def path(self) -> str:
-        return self.call.path
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self.call.headers
-
-    @property
-    def body(self) -> Mapping[str, Any] | None:
-        return self.call.body
-
-    @property
-    def model(self) -> str:
-        return self.call.model
-
-    @property
-    def prompt(self) -> str:
-        return self.call.prompt
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A plain answer: to a look-up, or a refusal; `lines` (if any) are sent as a stream."""
-
-    status: int
-    body: bytes = b""
-    content_type: str | None = JSON_TYPE
-    lines: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +32,6 @@ class Admitted:
     call: Call
     demand: Demand
     wants_reply: bool = True
-
-
-def json_response(value: Any, status: int = 200) -> Response:
-    """Return a value as a JSON response."""
-    return Response(status, json.dumps(value).encode())
 
 
 class FakeServer:
@@ -248,7 +183,7 @@ class FakeServer:
 
     def _handle(self, request: Request, connection: Connection) -> bool:
         if request.path.startswith("/_fake/"):
-            _send(connection, request, self._about_us(request.path))
+            send(connection, request, self._about_us(request.path))
             return True
         opened = self._open(request)
         if isinstance(opened, Admitted):
@@ -259,7 +194,7 @@ class FakeServer:
         now = time.time()
         with self._lock:
             self._records.append(CallRecord(call, now, now, response.status))
-        _send(connection, request, response)
+        send(connection, request, response)
         return True
 
     def _exchange(self, request: Request, connection: Connection, opened: Admitted) -> bool:
@@ -321,18 +256,3 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _send(connection: Connection, request: Request, response: Response) -> None:
-    headers = {} if response.content_type is None else {"Content-Type": response.content_type}
-    lines = response.lines
-    if not lines and len(response.body) > MAX_LENGTH_KNOWN and request.method != "HEAD":
-        lines = (response.body,)
-    if lines and request.http11:
-        headers["Transfer-Encoding"] = "chunked"
-        body = b"".join(chunk(line) for line in lines) + chunk(b"")
-    else:
-        body = b"".join(lines) or response.body
-        headers["Content-Length"] = str(len(body))
-    start = head(response.status, headers)
-    connection.send(start if request.method == "HEAD" else start + body)

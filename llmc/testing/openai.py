@@ -14,10 +14,12 @@ from collections.abc import Iterable
 from typing import Any, Literal, Unpack
 from urllib.parse import parse_qs
 
-from llmc.testing._exchange import Generation
+from llmc.testing._generation import Generation
 from llmc.testing._http import Request
+from llmc.testing._records import CallRecord
+from llmc.testing._responses import Response, json_response
 from llmc.testing._runners import Demand
-from llmc.testing._server import Admitted, CallRecord, FakeServer, Response, json_response
+from llmc.testing._server import Admitted, FakeServer
 from llmc.testing._settings import Settings, SettingsArgs
 from llmc.testing.script import Call, Reply, Script, count_tokens, enrichment_text
 
@@ -56,7 +58,7 @@ class OpenAIWords:
 
     def whole(self, made: Generation) -> bytes:
         message = {"role": "assistant", **self._said(made.text, made.reply.thinking)}
-        reason = made.done_reason if made.reply.done else None
+        reason = made.reply.done_reason if made.reply.done else None
         choice = {"index": 0, "message": message, "finish_reason": reason}
         start = self._start(made.call, "chat.completion")
         return json.dumps({**start, "choices": [choice], "usage": self._usage(made)}).encode()
@@ -66,7 +68,7 @@ class OpenAIWords:
         return self._chunk(made.call, [{"index": 0, "delta": delta, "finish_reason": None}])
 
     def last(self, made: Generation) -> bytes:
-        end = [{"index": 0, "delta": {}, "finish_reason": made.done_reason}]
+        end = [{"index": 0, "delta": {}, "finish_reason": made.reply.done_reason}]
         events = self._chunk(made.call, end)
         options = (made.call.body or {}).get("stream_options") or {}
         if options.get("include_usage"):

@@ -10,10 +10,10 @@ out, stands in docs/testing.md.
 
 from __future__ import annotations
 
-from llmc.testing._server import CallRecord
+from llmc.testing._records import CallRecord
 from llmc.testing._settings import Settings
 from llmc.testing.ollama._models import Model
-from llmc.testing.ollama._requests import keep_alive_seconds
+from llmc.testing.ollama._options import keep_alive_seconds
 from llmc.testing.ollama._server import REPEAT_LIMIT, FakeOllama
 from llmc.testing.script import Call, Reply, Script
 

@@ -1,13 +1,21 @@
-"""What the answers to all look-ups share."""
+"""What the answers of all paths share."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from llmc.testing._server import Response
+from llmc.testing._responses import Response
 from llmc.testing.ollama._json import encode
 from llmc.testing.ollama._models import Catalogue, Model
-from llmc.testing.ollama._requests import RefusedError
+
+
+class RefusedError(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
 
 
 def json_response(value: Any, status: int = 200) -> Response:

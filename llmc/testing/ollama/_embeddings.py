@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmc.testing._http import Request
+from llmc.testing._responses import Response
 from llmc.testing._runners import Demand, QueueIsFullError, Runners, RunnersClosedError
-from llmc.testing._server import Response
 from llmc.testing.faults import QUEUE_FULL
-from llmc.testing.ollama._answers import found, json_response
+from llmc.testing.ollama._answers import RefusedError, found, json_response
 from llmc.testing.ollama._models import Catalogue, Model, parse_name
-from llmc.testing.ollama._requests import RefusedError, read, read_keep_alive, read_options
+from llmc.testing.ollama._options import read_keep_alive, read_options
+from llmc.testing.ollama._requests import read
 from llmc.testing.script import CHARS_PER_TOKEN, count_tokens
 
 
@@ -38,7 +39,7 @@ class Embeddings:
         if asked.get("truncate") is False and any(count_tokens(text) > context for text in texts):
             raise RefusedError(400, "input exceeds maximum context length")
         cut = [text[: context * CHARS_PER_TOKEN] for text in texts]
-        size = int(asked.get("dimensions") or model.embedding_length)
+        size = int(asked.get("dimensions") or 0)
         answer = {
             "model": asked["model"],
             "embeddings": [_vector(text, model, size) for text in cut],
@@ -61,7 +62,7 @@ class Embeddings:
         if model is None:
             raise RefusedError(404, f'model "{name}" not found, try pulling it first')
         self._load(self._demand(model, asked))
-        vector = _vector(prompt, model, model.embedding_length) if prompt else []
+        vector = _vector(prompt, model) if prompt else []
         return json_response({"embedding": vector})
 
     def _demand(self, model: Model, asked: Mapping[str, Any]) -> Demand:
@@ -89,9 +90,9 @@ def _texts(given: Any) -> list[str]:
     return [text for text in texts if text or texts is given]
 
 
-def _vector(text: str, model: Model, size: int) -> list[float]:
-    """Make up a vector of at most `size` numbers."""
-    size = min(size, model.embedding_length)
+def _vector(text: str, model: Model, size: int = 0) -> list[float]:
+    """Make up a vector, of at most `size` numbers if that is above 0."""
+    size = min(size if size > 0 else model.embedding_length, model.embedding_length)
     raw = hashlib.shake_128(f"{model.file}|{text}".encode("utf-8", "replace")).digest(size)
     values = [byte - 127.5 for byte in raw]
     length = math.sqrt(sum(value * value for value in values)) or 1.0

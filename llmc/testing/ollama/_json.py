@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
@@ -47,6 +48,18 @@ def kind(value: Any) -> str:
     return {"str": "string", "list": "array", "dict": "object"}.get(type(value).__name__, "null")
 
 
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"json: cannot unmarshal number {text} into Go value of type float64")
+    return value
+
+
+def _int(text: str) -> int:
+    _float(text)
+    return int(text)
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"invalid character {name[0]!r} looking for beginning of value")
 
@@ -58,4 +71,4 @@ def _complaint(error: json.JSONDecodeError, text: str) -> str:
     return f"invalid character {text[error.pos]!r} {where}"
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_DECODER = json.JSONDecoder(parse_float=_float, parse_int=_int, parse_constant=_no_constant)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from llmc.testing._http import Request
-from llmc.testing._server import Response
-from llmc.testing.ollama._answers import found, json_response
+from llmc.testing._responses import Response
+from llmc.testing.ollama._answers import RefusedError, found, json_response
 from llmc.testing.ollama._json import encode
 from llmc.testing.ollama._models import Catalogue, parse_name
-from llmc.testing.ollama._requests import RefusedError, read
+from llmc.testing.ollama._requests import read
 
 NO_MANIFEST = "pull model manifest: file does not exist"
 

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 from llmc.testing._http import Request
+from llmc.testing._responses import Response
 from llmc.testing._runners import Demand, Runners
-from llmc.testing._server import Response
 from llmc.testing.ollama import _library as library
-from llmc.testing.ollama._answers import found, json_response
+from llmc.testing.ollama._answers import RefusedError, found, json_response
 from llmc.testing.ollama._embeddings import Embeddings
 from llmc.testing.ollama._models import KV_BYTES_PER_TOKEN, Catalogue, Model, parse_name
-from llmc.testing.ollama._requests import RefusedError, read
+from llmc.testing.ollama._requests import read
 from llmc.testing.ollama._v1 import error_body, model_entry
 from llmc.testing.ollama._words import moment
 

@@ -117,8 +117,6 @@ class Model:
         """The figures that /api/show gives under model_info."""
         return {
             "general.architecture": self.family,
-            "general.file_type": 15,
-            "general.parameter_count": self.size * 13 // 8,
             f"{self.family}.context_length": self.context_length,
             f"{self.family}.embedding_length": self.embedding_length,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from llmc.testing._server import MAX_LENGTH_KNOWN
+from llmc.testing._responses import MAX_LENGTH_KNOWN
 from llmc.testing.ollama._models import Model
 from llmc.testing.openai import OpenAIWords
 from llmc.testing.script import Call

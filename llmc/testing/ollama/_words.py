@@ -6,8 +6,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from llmc.testing._exchange import Generation
-from llmc.testing._server import MAX_LENGTH_KNOWN
+from llmc.testing._generation import Generation
+from llmc.testing._responses import MAX_LENGTH_KNOWN
 from llmc.testing.ollama._json import encode
 from llmc.testing.script import Call, count_tokens
 
@@ -62,7 +62,7 @@ class OllamaWords:
     def _end(self, made: Generation) -> dict[str, Any]:
         if not made.reply.done:
             return {"done": False}
-        end: dict[str, Any] = {"done": True, "done_reason": made.done_reason}
+        end: dict[str, Any] = {"done": True, "done_reason": made.reply.done_reason}
         if made.call.index is None:
             return end
         if made.call.path == "/api/generate" and not (made.call.body or {}).get("raw"):
