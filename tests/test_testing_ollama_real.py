@@ -91,6 +91,16 @@ def test_a_short_reply_has_a_length_and_a_long_one_comes_in_chunks() -> None:
     assert json.loads(long[1])["response"] == "x" * 3000
 
 
+def test_a_stream_says_nothing_before_its_first_token() -> None:
+    with FakeOllama([("x" * 8, faults.SlowTokens(0.5))]) as fake:
+        content = b'{"model": "m", "prompt": "p"}'
+        with socket.create_connection(("127.0.0.1", fake.port), timeout=20) as sock:
+            head = b"POST /api/generate HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
+            sock.sendall(head % len(content) + content)
+            first = sock.recv(65536)
+    assert b'"response":"xxxx"' in first
+
+
 def test_a_stream_comes_in_chunks_as_lines_of_json(fake: FakeOllama) -> None:
     _, _, headers = post(fake, stream=True)
     assert headers["Content-Type"] == "application/x-ndjson"

@@ -185,9 +185,15 @@ class Exchange:
         return self._chunked(pieces)
 
     def _chunked(self, pieces: Iterator[tuple[float, bytes]]) -> Steps:
-        yield 0.0, self._head(self.words.stream_type, None)
+        start = self._head(self.words.stream_type, None)
+        if not self.words.head_waits:
+            yield 0.0, start
+            start = b""
         for pause, data in pieces:
-            yield pause, chunk(data) if self.request.http11 else data
+            yield pause, start + (chunk(data) if self.request.http11 else data)
+            start = b""
+        if start:  # a stream of nothing at all
+            yield 0.0, start
         if self.reply.wire.ending == "whole" and self.request.http11:
             yield 0.0, chunk(b"")
 

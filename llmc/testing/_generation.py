@@ -41,10 +41,15 @@ class Generation:
 
 
 class Words(Protocol):
-    """How a protocol puts things; a body of more than `chunked_above` bytes has no length."""
+    """How a protocol puts things.
+
+    A body of more than `chunked_above` bytes has no length. `head_waits` says that the head of a
+    stream comes with its first token, not before it.
+    """
 
     stream_type: str
     chunked_above: int | None
+    head_waits: bool
 
     def error(self, status: int, message: str) -> bytes:
         """Word an error body."""

@@ -49,6 +49,7 @@ class OpenAIWords:
 
     stream_type = "text/event-stream; charset=utf-8"
     chunked_above: int | None = None
+    head_waits = False
 
     def error(self, status: int, message: str) -> bytes:
         return _error(status, message)

@@ -63,6 +63,7 @@ class V1Words(OpenAIWords):
 
     stream_type = "text/event-stream"
     chunked_above: int | None = MAX_LENGTH_KNOWN
+    head_waits = True
 
     def error(self, status: int, message: str) -> bytes:
         return error_body(status, message)

@@ -25,6 +25,7 @@ class OllamaWords:
 
     stream_type = "application/x-ndjson"
     chunked_above: int | None = MAX_LENGTH_KNOWN
+    head_waits = True
 
     def error(self, status: int, message: str) -> bytes:
         return encode({"error": message})
