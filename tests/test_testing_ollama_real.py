@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -229,18 +228,24 @@ def test_a_reload_waits_for_the_calls_in_flight() -> None:
         assert fake.calls[1].queued > 0
 
 
+def test_a_call_that_leaves_the_gpu_to_the_server_takes_the_runner_as_it_is(
+    fake: FakeOllama,
+) -> None:
+    post(fake, options={"num_gpu": 10})
+    post(fake)
+    assert (fake.loads, fake.reloads) == (1, 0)
+
+
 def test_every_model_has_slots_of_its_own() -> None:
-    barrier = threading.Barrier(3)
-
-    def script(_: object) -> None:
-        barrier.wait(20)
-
     with (
-        FakeOllama(script, slots=1, max_loaded=3) as fake,
+        FakeOllama(lambda call: faults.SlowHeaders(60), slots=1, max_loaded=3) as fake,
         ThreadPoolExecutor(3) as pool,
     ):
-        list(pool.map(lambda model: post(fake, model=model), "abc"))
+        for model in "abc":
+            pool.submit(post, fake, model=model)
+        assert until(lambda: fake.in_flight == 3)
         assert (fake.loads, fake.swaps) == (3, 0)
+        fake.close()
 
 
 def test_more_calls_than_a_model_has_slots_wait_and_are_never_refused() -> None:
