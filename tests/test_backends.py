@@ -91,12 +91,12 @@ def test_ollama_gets_the_presets_model_options_and_keep_alive():
 
 
 def test_a_config_beats_the_preset():
-    config = BackendConfig("c", "ollama", model="own", options={"num_ctx": 1}, keep_alive=0)
+    config = BackendConfig("c", "ollama", model="own", options={"num_ctx": 512}, keep_alive=0)
     with FakeOllama() as fake:
         ollama(fake, config=config, structured=False).generate("hello", item=ITEM)
         body = fake.calls[0].body
     assert (body["model"], body["keep_alive"]) == ("own", 0)
-    assert body["options"] == {"num_ctx": 1, "num_batch": 48}
+    assert body["options"] == {"num_ctx": 512, "num_batch": 48}
 
 
 def test_a_null_keep_alive_is_not_sent():

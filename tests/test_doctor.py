@@ -107,7 +107,7 @@ def test_all_is_well_with_a_host_that_has_the_models(repo, clean_environ, host):
     assert report.works
     assert report.exit_status == 0
     assert one(report, "Ollama attic", "reachable").state == "ok"
-    assert "0.12.0" in one(report, "Ollama attic", "version").detail
+    assert "0.12.3" in one(report, "Ollama attic", "version").detail
 
 
 def test_each_model_is_tried_once_through_the_real_backend(repo, clean_environ, host):
@@ -151,7 +151,7 @@ def test_what_is_loaded_and_its_memory_is_said(repo, clean_environ, host):
 
 
 def test_a_num_ctx_above_the_models_context_is_a_warning(repo, clean_environ):
-    with FakeOllama(models=[SMALL, LARGE], context_length=2048) as fake:
+    with FakeOllama(models=[SMALL, LARGE], trained_context=2048) as fake:
         clean_environ["ENRICH_OLLAMA_HOSTS"] = fake.url
         report = examine(repo, environ=clean_environ, trials=NO_TRIAL)
     assert [f.state for f in named(report, "Ollama", "context")] == ["warn", "warn"]
@@ -511,7 +511,7 @@ def test_the_screen_has_marks_advice_and_a_verdict(repo, clean_environ, host):
     result = llmc("doctor", repo, "--no-trial", env=clean_environ)
     lines = [line.rstrip() for line in result.stdout.splitlines()]
     assert result.returncode == 0
-    assert "  ok    version        0.12.0, takes a JSON schema" in lines
+    assert "  ok    version        0.12.3, takes a JSON schema" in lines
     assert "        -> ollama serve" in lines
     assert lines[-1] == "a run would work, 1 warning"
     assert max(map(len, lines)) <= 80

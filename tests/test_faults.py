@@ -51,6 +51,7 @@ CASES = [
     Case(faults.Prose(), "truncation", "stops before its JSON ends"),
     Case(faults.EndlessWhitespace(), "truncation", "white space"),
     Case(faults.RepetitionRunaway(phrase="and so on "), "truncation", "repeats itself"),
+    Case(faults.RepetitionStop(), "runtime", "ended the stream without an end"),
     Case(faults.WrongSchema(), "validation", "none of the fields"),
 ]
 

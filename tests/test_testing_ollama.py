@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from llmc.testing import faults
 from llmc.testing.faults import FAULTS, QUICK_FAILURES
 from llmc.testing.ollama import Call, FakeOllama, Reply, keep_alive_seconds
 from llmc.testing.script import Fault, Scripted
+from tests.wire import get, post, until
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {
@@ -41,26 +42,6 @@ FIELDS = {
 def fake() -> Iterator[FakeOllama]:
     with FakeOllama() as server:
         yield server
-
-
-def post(
-    fake: FakeOllama, path: str = "/api/generate", **body: Any
-) -> tuple[int, bytes, dict[str, str]]:
-    """Send one request on a connection of its own; return status, body and headers."""
-    connection = http.client.HTTPConnection("127.0.0.1", fake.port, timeout=20)
-    with contextlib.closing(connection):
-        body = {"model": "m", "prompt": "def area(): ...", "stream": False, **body}
-        connection.request("POST", path, json.dumps(body))
-        response = connection.getresponse()
-        return response.status, response.read(), dict(response.getheaders())
-
-
-def get(fake: FakeOllama, path: str, method: str = "GET") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", fake.port, timeout=20)
-    with contextlib.closing(connection):
-        connection.request(method, path)
-        response = connection.getresponse()
-        return response.status, response.read()
 
 
 def answer(scripted: Scripted, **body: Any) -> tuple[int, bytes, dict[str, str]]:
@@ -91,16 +72,6 @@ def raw(fake: FakeOllama, **body: Any) -> bytes:
         while piece := sock.recv(65536):
             data += piece
         return data
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Wait for something that happens in another thread."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 # The official client
@@ -148,7 +119,7 @@ def test_the_official_client_lists_the_installed_models() -> None:
 
 
 def test_the_official_client_shows_a_model() -> None:
-    with FakeOllama(models=["qwen"], context_length=2048) as fake:
+    with FakeOllama(models=["qwen"], trained_context=2048) as fake:
         shown = ollama.Client(fake.url).show("qwen")
     assert shown.modelinfo is not None
     assert shown.modelinfo["fake.context_length"] == 2048
@@ -178,7 +149,7 @@ def test_a_model_without_its_tag_is_its_latest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep_alive", "listed"), [(0, []), ("0", []), ("15m", ["m"]), (-1, ["m"]), (None, ["m"])]
+    ("keep_alive", "listed"), [(0, []), ("0", []), ("15m", ["m:latest"]), (-1, ["m:latest"])]
 )
 def test_keep_alive_decides_what_stays_loaded(keep_alive: Any, listed: list[str]) -> None:
     with FakeOllama() as fake:
@@ -278,10 +249,6 @@ def test_a_malformed_body_is_a_400(fake: FakeOllama, body: str) -> None:
     assert caught.value.code == 400
     assert "error" in json.loads(caught.value.read())
     caught.value.close()
-
-
-def test_a_call_without_a_model_is_a_400(fake: FakeOllama) -> None:
-    assert post(fake, model="")[0] == 400
 
 
 def test_nonsense_instead_of_http_is_a_400(fake: FakeOllama) -> None:
@@ -458,20 +425,6 @@ def test_no_more_calls_are_in_flight_than_slots() -> None:
     assert fake.peak_in_flight == 2
     assert fake.peak_queued >= 1
     assert max(call.queued for call in fake.calls) > 0
-
-
-def test_a_full_queue_is_refused_in_ollamas_words() -> None:
-    script = [faults.SlowHeaders(60)]
-    with FakeOllama(script, slots=1, max_queue=1) as fake, ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(post, fake)]
-        assert until(lambda: fake.in_flight == 1)
-        waiting.append(pool.submit(post, fake))
-        assert until(lambda: fake.peak_queued == 1)
-        status, body, _ = post(fake)
-        fake.close()
-        assert all(isinstance(call.exception(), OSError) for call in waiting)
-    assert status == 503
-    assert json.loads(body)["error"].startswith("server busy, please try again.")
 
 
 def test_one_client_after_another_never_counts_as_two() -> None:
@@ -713,9 +666,23 @@ def test_a_stream_error_comes_after_the_first_part() -> None:
     assert last == {"error": "boom"}
 
 
-def test_a_stream_error_without_streaming_is_a_200_with_an_error_object() -> None:
+def test_a_stream_error_without_streaming_is_a_500() -> None:
     status, body, _ = answer(faults.StreamError("boom"))
-    assert (status, json.loads(body)) == (200, {"error": "boom"})
+    assert (status, json.loads(body)) == (500, {"error": "boom"})
+
+
+def test_a_stopped_repetition_ends_its_stream_in_order_without_done() -> None:
+    with FakeOllama([faults.RepetitionStop()]) as fake:
+        body = raw(fake, stream=True).partition(b"\r\n\r\n")[2]
+    assert body.endswith(b"\r\n0\r\n\r\n")
+    assert b'"done":true' not in body
+
+
+def test_a_stopped_repetition_that_is_not_streamed_is_not_done_either() -> None:
+    reply = said(faults.RepetitionStop("ha, "))
+    assert reply["done"] is False
+    assert reply["response"].endswith("ha, ha, ")
+    assert "done_reason" not in reply
 
 
 def test_faults_combine_in_order() -> None:

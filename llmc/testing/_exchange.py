@@ -9,58 +9,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from llmc.testing._http import JSON_TYPE, ClientGoneError, Connection, Request, head
-from llmc.testing._slots import QueueIsFullError, Slots, SlotsClosedError
+from llmc.testing._generation import Generation, Pace, Words, limited
+from llmc.testing._http import JSON_TYPE, ClientGoneError, Connection, Request, chunk, head
+from llmc.testing._runners import (
+    Demand,
+    Lease,
+    QueueIsFullError,
+    Runners,
+    RunnersClosedError,
+)
 from llmc.testing.faults import QueueFull
-from llmc.testing.script import CHARS_PER_TOKEN, Call, Reply, count_tokens
+from llmc.testing.script import Call, Reply, count_tokens, tokens
 
 FLUSH_SIZE = 64 * 1024
-UNPACED_PARTS = 8
 MAX_TICKS_PER_SECOND = 100
+MAX_PARTS = 20_000
+"""A reply of more tokens, sent at once, comes in larger parts: it is there for its size."""
 Steps = Iterable[tuple[float, bytes]]
 """Pieces of a response, each with the seconds to wait before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A reply after all limits, with its counts; `begun` (monotonic) is when work on it began."""
-
-    call: Call
-    reply: Reply
-    text: str
-    done_reason: str
-    eval_count: int
-    prompt_eval_count: int
-    load_seconds: float
-    begun: float
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since work began, loading included."""
-        return time.monotonic() - self.begun
-
-
-class Words(Protocol):
-    """How a protocol puts things."""
-
-    stream_type: str
-
-    def error(self, status: int, message: str) -> bytes:
-        """Word an error body."""
-
-    def whole(self, made: Generation) -> bytes:
-        """Word a reply that is not streamed."""
-
-    def part(self, made: Generation, text: str, thinking: str = "") -> bytes:
-        """Word one part of a stream."""
-
-    def last(self, made: Generation) -> bytes:
-        """Word the end of a stream."""
-
-    def stream_error(self, message: str) -> bytes:
-        """Word an error inside a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +38,17 @@ class Outcome:
     queued: float
     disconnected: bool
     bytes_sent: int
+    shifted: bool
 
 
 @dataclass(slots=True)
 class Exchange:
-    """Answers one call; `latency` and `rate` (tokens per second) are the server's own."""
+    """Answers one call."""
 
     words: Words
-    slots: Slots
-    latency: float
-    rate: float | None
-    keep_seconds: float
+    runners: Runners
+    pace: Pace
+    demand: Demand
     request: Request
     connection: Connection
     call: Call
@@ -89,7 +56,8 @@ class Exchange:
     finish: Callable[[Outcome], None]
     queued: float = 0.0
     sent_before: int = 0
-    holds_slot: bool = False
+    shifted: bool = False
+    lease: Lease | None = None
 
     def run(self) -> bool:
         """Answer, record, and tell whether the connection may serve another request."""
@@ -107,48 +75,60 @@ class Exchange:
             return False
 
     def _work(self) -> Steps:
-        """Take a slot, load, think, and return the pieces of the reply."""
-        asked = time.monotonic()
+        """Have the model loaded, take a slot, think, and return the pieces of the reply."""
+        arrived = time.monotonic()
         try:
-            load_seconds = self.slots.enter(self.call.model)
+            load_seconds = self._load(arrived)
+            if self.call.index is not None:  # one that only loads has nothing to wait for
+                asked = time.monotonic()
+                self._take_slot()
+                self.queued += time.monotonic() - asked
         except QueueIsFullError:
             self.reply = QueueFull().apply(self.reply, self.call)
             return self._plain()
-        except SlotsClosedError as error:
+        except RunnersClosedError as error:
             raise ClientGoneError from error
-        self.holds_slot = True
-        begun = time.monotonic()
-        self.queued = begun - asked
-        wire = self.reply.wire
-        if wire.load_seconds:
-            self.slots.count_swap()
-            load_seconds += wire.load_seconds
         if self.queued > 0.001 and self.connection.gone():
             raise ClientGoneError
-        self.connection.wait(load_seconds)
-        self.connection.wait(self.latency + wire.delay)
-        made = self._make(load_seconds, begun)
+        begun = time.monotonic()
+        wire = self.reply.wire
+        if self.call.index is not None:
+            self.connection.wait(self.pace.latency + wire.delay)
+        made = self._make(load_seconds, arrived, begun)
+        self.shifted = made.shifted
         if wire.body is not None:
             return self._plain()
-        if self.call.stream:
+        if self.call.stream and self.call.index is not None:
             return self._streamed(made)
         return self._at_once(made)
 
-    def _make(self, load_seconds: float, begun: float) -> Generation:
-        reply, limit = self.reply, self.call.max_tokens
-        text, reason = reply.text or "", reply.done_reason
-        if limit is not None and count_tokens(text) > limit:
-            text, reason = text[: limit * CHARS_PER_TOKEN], "length"
+    def _load(self, arrived: float) -> float:
+        """Hold the runner, loaded; return the seconds that took, the line included."""
+        self.lease = self.runners.enter(self.demand)
+        self.queued = time.monotonic() - arrived
+        extra = self.reply.wire.load_seconds
+        if extra:
+            self.runners.count_swap()
+        self.connection.wait(self.lease.load_seconds + extra)
+        return time.monotonic() - arrived
+
+    def _take_slot(self) -> None:
+        assert self.lease is not None
+        self.runners.take_slot(self.lease)
+
+    def _make(self, load_seconds: float, arrived: float, begun: float) -> Generation:
+        reply = self.reply = limited(self.reply, self.call, self.pace.repeat_limit)
+        text = reply.text or ""
         counted = count_tokens(reply.thinking + text)
         prompt_tokens = reply.prompt_eval_count
         return Generation(
             call=self.call,
             reply=reply,
             text=text,
-            done_reason=reason,
             eval_count=counted if reply.eval_count is None else reply.eval_count,
             prompt_eval_count=self.call.prompt_tokens if prompt_tokens is None else prompt_tokens,
             load_seconds=load_seconds,
+            arrived=arrived,
             begun=begun,
         )
 
@@ -162,15 +142,22 @@ class Exchange:
 
     def _at_once(self, made: Generation) -> Steps:
         """Return the whole reply in one piece, after the time its tokens take."""
-        pace = self.reply.wire.tokens_per_second or self.rate
-        if pace:
-            self.connection.wait(count_tokens(made.text) / pace)
+        rate = self.reply.wire.tokens_per_second or self.pace.rate
+        if rate:
+            self.connection.wait(count_tokens(made.text) / rate)
         error = self.reply.wire.stream_error
-        body = self.words.whole(made) if error is None else self.words.error(500, error)
-        return self._framed(body)
+        if error is not None:
+            self.reply = self.reply.over(status=500, error=error)
+            return self._plain()
+        return self._framed(self.words.whole(made))
 
     def _framed(self, body: bytes) -> Steps:
-        return ((0.0, self._head(JSON_TYPE, len(body)) + self._cut(body)),)
+        above, whole = self.words.chunked_above, self.reply.wire.ending == "whole"
+        if above is None or len(body) <= above or not (self.request.http11 and whole):
+            start = self._head(JSON_TYPE, len(body))
+        else:
+            start, body = self._head(JSON_TYPE, None), chunk(body) + chunk(b"")
+        return ((0.0, start + self._cut(body)),)
 
     def _head(self, content_type: str, length: int | None) -> bytes:
         wire = self.reply.wire
@@ -198,30 +185,35 @@ class Exchange:
         return self._chunked(pieces)
 
     def _chunked(self, pieces: Iterator[tuple[float, bytes]]) -> Steps:
-        yield 0.0, self._head(self.words.stream_type, None)
+        start = self._head(self.words.stream_type, None)
+        if not self.words.head_waits:
+            yield 0.0, start
+            start = b""
         for pause, data in pieces:
-            yield pause, b"%x\r\n%s\r\n" % (len(data), data) if self.request.http11 else data
+            yield pause, start + (chunk(data) if self.request.http11 else data)
+            start = b""
+        if start:  # a stream of nothing at all
+            yield 0.0, start
         if self.reply.wire.ending == "whole" and self.request.http11:
-            yield 0.0, b"0\r\n\r\n"
+            yield 0.0, chunk(b"")
 
     def _pieces(self, made: Generation) -> Iterator[tuple[float, bytes]]:
-        """Word the parts of a stream, paced token by token or in a few parts at once."""
-        pace = self.reply.wire.tokens_per_second or self.rate
-        if pace:
-            tokens = max(1, round(pace / MAX_TICKS_PER_SECOND))
-            pause = tokens / pace
-        else:
-            tokens = max(1, count_tokens(made.text) // UNPACED_PARTS)
-            pause = 0.0
+        """Word the parts of a stream, one a token, with a pause before each tick's first."""
+        rate = self.reply.wire.tokens_per_second or self.pace.rate
+        per_tick = max(1, round(rate / MAX_TICKS_PER_SECOND)) if rate else 1
+        pause = per_tick / rate if rate else 0.0
         if self.reply.thinking:
             yield pause, self.words.part(made, "", self.reply.thinking)
-        size = tokens * CHARS_PER_TOKEN
         error = self.reply.wire.stream_error
-        for start in range(0, len(made.text), size):
-            yield pause, self.words.part(made, made.text[start : start + size])
+        size = 1 if rate else 1 + count_tokens(made.text) // MAX_PARTS
+        for number, token in enumerate(tokens(made.text, size)):
+            yield 0.0 if number % per_tick else pause, self.words.part(made, token)
             if error is not None:
                 break
-        yield 0.0, self.words.last(made) if error is None else self.words.stream_error(error)
+        if error is not None:
+            yield 0.0, self.words.stream_error(error)
+        elif self.reply.done:
+            yield 0.0, self.words.last(made)
 
     def _deliver(self, steps: Steps) -> bool:
         """Send the pieces, joined where nothing is waited for; conclude before the last."""
@@ -244,10 +236,10 @@ class Exchange:
 
     def _conclude(self, more: int, *, disconnected: bool = False) -> None:
         """Free the slot and record; `more` bytes are about to be sent."""
-        if self.holds_slot:
-            self.holds_slot = False
-            self.slots.leave(self.call.model, self.keep_seconds)
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            self.runners.leave(lease)
         wire = self.reply.wire
         sent = self.connection.sent - self.sent_before + more
         status = wire.status if sent else None
-        self.finish(Outcome(status, self.queued, disconnected, sent))
+        self.finish(Outcome(status, self.queued, disconnected, sent, self.shifted))

@@ -16,12 +16,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPStatus
 from urllib.parse import unquote
 
 MAX_HEAD = 64 * 1024
 READ_SIZE = 64 * 1024
 JSON_TYPE = "application/json; charset=utf-8"
+NOT_HTTP = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Connection: close\r\n\r\n400 Bad Request"
+)
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 # Linux reports a peer's departure without the data that may still be unread; elsewhere peek.
 _RDHUP: int = getattr(select, "POLLRDHUP", 0)
@@ -45,10 +50,16 @@ class Request:
 
 
 def head(status: int, headers: Mapping[str, str]) -> bytes:
-    """Encode a status line and headers."""
+    """Encode a status line and headers, with the time of day."""
     lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, 'Unknown')}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    dated = {"Date": formatdate(usegmt=True), **headers}
+    lines += [f"{name}: {value}" for name, value in dated.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def chunk(data: bytes) -> bytes:
+    """Encode one piece of a chunked body; no data at all is its end."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 class Connection:
@@ -227,7 +238,7 @@ class HttpServer:
         try:
             return connection.read()
         except ValueError:
-            connection.send(head(400, {"Content-Length": "0", "Connection": "close"}))
+            connection.send(NOT_HTTP)
             return None
 
     def close(self, seconds: float = 1.0) -> None:

@@ -10,78 +10,28 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any, ClassVar, Self, Unpack
 
-from llmc.testing._exchange import Exchange, Outcome, Words
-from llmc.testing._http import JSON_TYPE, Connection, HttpServer, Request, head
+from llmc.testing._exchange import Exchange, Outcome
+from llmc.testing._generation import Pace, Words
+from llmc.testing._http import Connection, HttpServer, Request
+from llmc.testing._records import CallRecord
+from llmc.testing._responses import Response, json_response, send
+from llmc.testing._runners import Demand, Runners
 from llmc.testing._settings import Settings, SettingsArgs
-from llmc.testing._slots import Slots
 from llmc.testing.faults import ModelNotFound
 from llmc.testing.script import Call, Player, Script, Scripted, enrichment_text
 
 
 @dataclass(frozen=True, slots=True)
-class CallRecord:
-    """What happened to one request; `ended` and `status` are None while it is being answered.
-
-    Times are seconds since the epoch. `queued` is the time (seconds) before a slot was free,
-    `bytes_sent` counts the response with its headers, `faults` names what was applied, and
-    `disconnected` says that the client left before it had everything.
-    """
+class Admitted:
+    """A call that is let in, and the runner it needs; one that wants no reply only loads that."""
 
     call: Call
-    started: float
-    ended: float | None = None
-    status: int | None = None
-    faults: tuple[str, ...] = ()
-    queued: float = 0.0
-    disconnected: bool = False
-    bytes_sent: int = 0
-
-    @property
-    def index(self) -> int | None:
-        return self.call.index
-
-    @property
-    def method(self) -> str:
-        return self.call.method
-
-    @property
-    def path(self) -> str:
-        return self.call.path
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self.call.headers
-
-    @property
-    def body(self) -> Mapping[str, Any] | None:
-        return self.call.body
-
-    @property
-    def model(self) -> str:
-        return self.call.model
-
-    @property
-    def prompt(self) -> str:
-        return self.call.prompt
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A plain answer: to a look-up, or a refusal."""
-
-    status: int
-    body: bytes
-    content_type: str = JSON_TYPE
-
-
-def json_response(value: Any, status: int = 200) -> Response:
-    """Return a value as a JSON response."""
-    return Response(status, json.dumps(value).encode())
+    demand: Demand
+    wants_reply: bool = True
 
 
 class FakeServer:
@@ -92,13 +42,12 @@ class FakeServer:
     """
 
     words: ClassVar[Words]
+    _repeat_limit: int | None = None
 
     def __init__(self, script: Script = None, **settings: Unpack[SettingsArgs]) -> None:
         self.settings = Settings(**settings)
-        models = self.settings.models
-        self._models = None if models is None else tuple(models)
         self._player = Player(script, self._default_text)
-        self._slots = Slots(
+        self._runners = Runners(
             self.settings.slots,
             self.settings.max_queue,
             self.settings.swap_seconds,
@@ -117,7 +66,7 @@ class FakeServer:
 
     def close(self) -> None:
         """Cut every connection and join the threads; takes less than a second."""
-        self._slots.close()
+        self._runners.close()
         if self._http is not None:
             self._http.close()
 
@@ -163,27 +112,32 @@ class FakeServer:
     @property
     def in_flight(self) -> int:
         """How many calls hold a slot now."""
-        return self._slots.in_flight
+        return self._runners.in_flight
 
     @property
     def peak_in_flight(self) -> int:
         """How many calls held a slot at once, at most."""
-        return self._slots.peak_in_flight
+        return self._runners.peak_in_flight
 
     @property
     def peak_queued(self) -> int:
         """How many calls waited for a slot at once, at most."""
-        return self._slots.peak_queued
+        return self._runners.peak_queued
 
     @property
     def swaps(self) -> int:
         """How often a loaded model had to make room for another."""
-        return self._slots.swaps
+        return self._runners.swaps
 
     @property
     def loads(self) -> int:
         """How often a model was loaded, the first time included."""
-        return self._slots.loads
+        return self._runners.loads
+
+    @property
+    def reloads(self) -> int:
+        """How often a model was loaded again because a call wanted other load options."""
+        return self._runners.reloads
 
     def stats(self) -> dict[str, Any]:
         """Return the counts as a dict that can be written as JSON."""
@@ -195,6 +149,7 @@ class FakeServer:
             "peak_queued": self.peak_queued,
             "swaps": self.swaps,
             "loads": self.loads,
+            "reloads": self.reloads,
             "disconnected": sum(call.disconnected for call in calls),
             "statuses": Counter(str(call.status) for call in calls),
             "models": Counter(call.model for call in calls),
@@ -207,53 +162,46 @@ class FakeServer:
         """Answer anything but a call."""
         raise NotImplementedError
 
-    def _open(self, request: Request) -> Call | Response | None:
+    def _open(self, request: Request) -> Admitted | Response | None:
         """Return the call, a refusal of it, or None if the path is not one of calls."""
         raise NotImplementedError
 
-    def _keep_seconds(self, call: Call) -> float:
-        return 300.0
+    def _words_for(self, call: Call) -> Words:
+        return self.words
+
+    def _is_installed(self, model: str) -> bool:
+        raise NotImplementedError
 
     def _scripted(self, call: Call) -> Scripted:
         scripted = self._player.take(call) if call.index is not None else None
         return scripted if self._is_installed(call.model) else ModelNotFound()
 
-    def _asks_for_reply(self, call: Call) -> bool:
-        return True
-
     def _default_text(self, call: Call) -> str:
         return enrichment_text(call.prompt)
-
-    def _names(self) -> list[str]:
-        if self._models is not None:
-            return list(self._models)
-        return list(dict.fromkeys(call.model for call in self.calls))
-
-    def _is_installed(self, model: str) -> bool:
-        names = {model, f"{model}:latest", model.removesuffix(":latest")}
-        return self._models is None or not names.isdisjoint(self._models)
 
     # From a request to a record.
 
     def _handle(self, request: Request, connection: Connection) -> bool:
         if request.path.startswith("/_fake/"):
-            _send(connection, request, self._about_us(request.path))
+            send(connection, request, self._about_us(request.path))
             return True
         opened = self._open(request)
-        if isinstance(opened, Call):
+        if isinstance(opened, Admitted):
             return self._exchange(request, connection, opened)
         response = self._look_up(request) if opened is None else opened
-        call = Call(None, request.method, request.path, request.headers)
+        body = _json_object(request.body) if self.settings.keep_bodies else None
+        call = Call(None, request.method, request.path, request.headers, body)
         now = time.time()
         with self._lock:
             self._records.append(CallRecord(call, now, now, response.status))
-        _send(connection, request, response)
+        send(connection, request, response)
         return True
 
-    def _exchange(self, request: Request, connection: Connection, opened: Call) -> bool:
+    def _exchange(self, request: Request, connection: Connection, opened: Admitted) -> bool:
         place, call = self._arrive(opened)
         reply, faults = self._player.resolve(self._scripted(call), call)
         settings, arrived = self.settings, self._records[place]
+        pace = Pace(settings.latency, settings.tokens_per_second, self._repeat_limit)
 
         def finish(outcome: Outcome) -> None:
             self._records[place] = CallRecord(
@@ -265,14 +213,14 @@ class FakeServer:
                 queued=outcome.queued,
                 disconnected=outcome.disconnected,
                 bytes_sent=outcome.bytes_sent,
+                shifted=outcome.shifted,
             )
 
         return Exchange(
-            words=self.words,
-            slots=self._slots,
-            latency=settings.latency,
-            rate=settings.tokens_per_second,
-            keep_seconds=self._keep_seconds(call),
+            words=self._words_for(call),
+            runners=self._runners,
+            pace=pace,
+            demand=opened.demand,
             request=request,
             connection=connection,
             call=call,
@@ -280,11 +228,12 @@ class FakeServer:
             finish=finish,
         ).run()
 
-    def _arrive(self, call: Call) -> tuple[int, Call]:
+    def _arrive(self, opened: Admitted) -> tuple[int, Call]:
         """Number the call and open its record."""
+        call = opened.call
         key = (call.model, hash(call.prompt))
         with self._lock:
-            if self._asks_for_reply(call):
+            if opened.wants_reply:
                 call = replace(call, index=self._calls, seen=self._seen[key])
                 self._calls += 1
                 self._seen[key] += 1
@@ -301,9 +250,9 @@ class FakeServer:
         return json_response({"error": "known here: /_fake/stats and /_fake/calls"}, 404)
 
 
-def _send(connection: Connection, request: Request, response: Response) -> None:
-    start = head(
-        response.status,
-        {"Content-Type": response.content_type, "Content-Length": str(len(response.body))},
-    )
-    connection.send(start if request.method == "HEAD" else start + response.body)
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -16,7 +15,6 @@ class SettingsArgs(TypedDict, total=False):
     max_queue: int
     latency: float
     tokens_per_second: float | None
-    models: Iterable[str] | None
     swap_seconds: float
     max_loaded: int
     context_length: int
@@ -27,10 +25,11 @@ class SettingsArgs(TypedDict, total=False):
 class Settings:
     """How a fake server behaves when the script says nothing else.
 
-    `slots` calls are worked on at once (None: all of them), `max_queue` more wait, the rest get a
-    503. `latency` is in seconds per reply, after loading. `tokens_per_second` None: at once.
-    `models` None: every model is installed. `swap_seconds` is the time to load a model. `port` 0:
-    any free one. `keep_bodies` False saves memory in long benchmarks.
+    `slots` calls of each model are worked on at once (None: all of them), further ones wait.
+    `max_queue` is how many calls may wait while a model loads or makes room; the rest get a 503.
+    `latency` is in seconds per reply, after loading. `tokens_per_second` None: at once.
+    `swap_seconds` is the time to load a model. `context_length` is in tokens. `port` 0: any free
+    one. `keep_bodies` False saves memory in long benchmarks.
     """
 
     host: str = "127.0.0.1"
@@ -39,7 +38,6 @@ class Settings:
     max_queue: int = 512
     latency: float = 0.0
     tokens_per_second: float | None = None
-    models: Iterable[str] | None = None
     swap_seconds: float = 0.0
     max_loaded: int = 1
     context_length: int = 4096

@@ -206,6 +206,17 @@ class RepetitionRunaway:
 
 
 @dataclass(frozen=True)
+class RepetitionStop:
+    """Repeat a token inside a JSON string until Ollama stops it: an orderly end without `done`."""
+
+    token: str = "ha, "
+    repeats: int = 31
+
+    def apply(self, reply: Reply, call: Call) -> Reply:
+        return replace(reply, text='{"summary_120w": "' + self.token * self.repeats, done=False)
+
+
+@dataclass(frozen=True)
 class WrongSchema:
     """Reply with valid JSON of another shape: a misnamed field, extra ones, or `value`."""
 
@@ -253,7 +264,7 @@ class ThinkingField:
 
 @dataclass(frozen=True)
 class StreamError:
-    """Answer 200, begin the stream, then send an error object and end."""
+    """Answer 200, begin the stream, then send an error object; without streaming, answer 500."""
 
     message: str = "an error was encountered while running the model: CUDA error"
 
@@ -281,6 +292,7 @@ FAULTS: dict[str, Fault] = {
     "cut-output": CutOutput(),
     "endless-whitespace": EndlessWhitespace(),
     "repetition-runaway": RepetitionRunaway(),
+    "repetition-stop": RepetitionStop(),
     "wrong-schema": WrongSchema(),
     "prose": Prose(),
     "think-tags": ThinkTags(),

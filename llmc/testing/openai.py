@@ -10,12 +10,16 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterable
 from typing import Any, Literal, Unpack
 from urllib.parse import parse_qs
 
-from llmc.testing._exchange import Generation
+from llmc.testing._generation import Generation
 from llmc.testing._http import Request
-from llmc.testing._server import CallRecord, FakeServer, Response, json_response
+from llmc.testing._records import CallRecord
+from llmc.testing._responses import Response, json_response
+from llmc.testing._runners import Demand
+from llmc.testing._server import Admitted, FakeServer
 from llmc.testing._settings import Settings, SettingsArgs
 from llmc.testing.script import Call, Reply, Script, count_tokens, enrichment_text
 
@@ -44,6 +48,8 @@ class OpenAIWords:
     """Chat completions: one object, or server-sent events."""
 
     stream_type = "text/event-stream; charset=utf-8"
+    chunked_above: int | None = None
+    head_waits = False
 
     def error(self, status: int, message: str) -> bytes:
         return _error(status, message)
@@ -53,7 +59,8 @@ class OpenAIWords:
 
     def whole(self, made: Generation) -> bytes:
         message = {"role": "assistant", **self._said(made.text, made.reply.thinking)}
-        choice = {"index": 0, "message": message, "finish_reason": made.done_reason}
+        reason = made.reply.done_reason if made.reply.done else None
+        choice = {"index": 0, "message": message, "finish_reason": reason}
         start = self._start(made.call, "chat.completion")
         return json.dumps({**start, "choices": [choice], "usage": self._usage(made)}).encode()
 
@@ -62,7 +69,7 @@ class OpenAIWords:
         return self._chunk(made.call, [{"index": 0, "delta": delta, "finish_reason": None}])
 
     def last(self, made: Generation) -> bytes:
-        end = [{"index": 0, "delta": {}, "finish_reason": made.done_reason}]
+        end = [{"index": 0, "delta": {}, "finish_reason": made.reply.done_reason}]
         events = self._chunk(made.call, end)
         options = (made.call.body or {}).get("stream_options") or {}
         if options.get("include_usage"):
@@ -89,7 +96,7 @@ class OpenAIWords:
 class FakeOpenAI(FakeServer):
     """A fake OpenAI-compatible server; further keyword arguments are the fields of `Settings`.
 
-    With `api_key`, requests without that key get a 401.
+    With `api_key`, requests without that key get a 401. `models` None: every model is there.
     """
 
     words = OpenAIWords()
@@ -98,15 +105,17 @@ class FakeOpenAI(FakeServer):
         self,
         script: Script = None,
         *,
+        models: Iterable[str] | None = None,
         api_key: str | None = None,
         schema_support: SchemaSupport = "json_schema",
         **settings: Unpack[SettingsArgs],
     ) -> None:
         super().__init__(script, **settings)
+        self._models = None if models is None else tuple(models)
         self._api_key = api_key
         self._schema_support: SchemaSupport = schema_support
 
-    def _open(self, request: Request) -> Call | Response | None:
+    def _open(self, request: Request) -> Admitted | Response | None:
         if request.method != "POST" or not request.path.endswith("/chat/completions"):
             return None
         if not self._is_allowed(request):
@@ -125,7 +134,7 @@ class FakeOpenAI(FakeServer):
         if wanted not in _ACCEPTED[self._schema_support]:
             text = f"Invalid parameter: 'response_format' of type '{wanted}' is not supported."
             return Response(400, _error(400, text, "response_format"))
-        return call
+        return Admitted(call, Demand(call.model, call.model))
 
     def _is_allowed(self, request: Request) -> bool:
         if self._api_key is None:
@@ -149,6 +158,14 @@ class FakeOpenAI(FakeServer):
             prompt_tokens=count_tokens(prompt),
             max_tokens=int(limit) if limit else None,
         )
+
+    def _names(self) -> list[str]:
+        if self._models is not None:
+            return list(self._models)
+        return list(dict.fromkeys(call.model for call in self.calls))
+
+    def _is_installed(self, model: str) -> bool:
+        return self._models is None or model in self._models
 
     def _default_text(self, call: Call) -> str:
         text = enrichment_text(call.prompt)

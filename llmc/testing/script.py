@@ -25,8 +25,9 @@ class Call:
 
     `index` counts the calls of this server from 0 (None for a look-up such as /api/tags), `seen`
     how often the same model was asked the same prompt before. `prompt` is the prompt, or the texts
-    of all messages; `prompt_cut` says that it was longer than the context and lost its middle.
-    `max_tokens` is the limit the client set on the reply, None for no limit.
+    of all messages. `prompt_tokens` of it were read, by a model with a context of `context` tokens
+    (0: unknown); `prompt_cut` says that the rest was left out, `turns_dropped` how many whole
+    messages that took. `max_tokens` is the limit on the reply, None for no limit.
     """
 
     index: int | None
@@ -40,6 +41,8 @@ class Call:
     stream: bool = False
     prompt_tokens: int = 0
     prompt_cut: bool = False
+    turns_dropped: int = 0
+    context: int = 0
     max_tokens: int | None = None
 
     @property
@@ -72,13 +75,17 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model says. None in `text` or a count means: work it out."""
+    """What the model says. None in `text` or a count means: work it out.
+
+    With `done` False the reply ends in order, but without the part that says so.
+    """
 
     text: str | None = None
     done_reason: str = "stop"
     eval_count: int | None = None
     prompt_eval_count: int | None = None
     thinking: str = ""
+    done: bool = True
     wire: Wire = field(default_factory=Wire)
 
     def over(self, **changes: Any) -> Reply:
@@ -100,6 +107,13 @@ Script = Callable[[Call], Scripted] | Iterable[Scripted] | None
 def count_tokens(text: str) -> int:
     """Estimate the tokens of a text: four characters each, rounded up."""
     return -(-len(text) // CHARS_PER_TOKEN)
+
+
+def tokens(text: str, joined: int = 1) -> Iterator[str]:
+    """Yield the tokens of a text as `count_tokens` counts them, so many joined at a time."""
+    size = joined * CHARS_PER_TOKEN
+    for start in range(0, len(text), size):
+        yield text[start : start + size]
 
 
 def enrichment(prompt: str) -> dict[str, Any]:

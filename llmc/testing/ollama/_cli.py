@@ -10,7 +10,8 @@ import threading
 from collections.abc import Sequence
 
 from llmc.testing.faults import FAULTS, QUICK_FAILURES, sometimes
-from llmc.testing.ollama import FakeOllama
+from llmc.testing.ollama._models import TRAINED_CONTEXT
+from llmc.testing.ollama._server import FakeOllama
 
 DESCRIPTION = """\
 Serve a fake Ollama on loopback. The first line of output is its URL; Ctrl-C or SIGTERM ends it and
@@ -24,13 +25,15 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to bind (default: loopback only)")
     add("--port", type=int, default=0, help="port to bind; 0, the default, takes a free one")
-    add("--slots", type=int, help="calls worked on at once (default: no limit)")
-    add("--max-queue", type=int, default=512, help="calls that may wait; more get a 503")
+    add("--slots", type=int, help="calls of one model worked on at once (default: no limit)")
+    add("--max-queue", type=int, default=512, help="calls that may wait for a load; more get a 503")
     add("--latency", type=float, default=0.0, help="seconds per reply")
     add("--tokens-per-second", type=float, help="pace of the reply (default: at once)")
     add("--swap-seconds", type=float, default=0.0, help="seconds to load a model")
     add("--max-loaded", type=int, default=1, help="models in memory at once")
     add("--context-length", type=int, default=4096, help="context in tokens without num_ctx")
+    add("--trained-context", type=int, default=TRAINED_CONTEXT, help="most that num_ctx can be")
+    add("--repeat-limit", type=int, help="repeats of a token that end a reply (default: none do)")
     add("--model", action="append", help="installed model, repeatable (default: every model is)")
     add("--fail", type=float, default=0.0, help="share of the calls that fail, 0 to 1")
     add("--seed", type=int, default=0, help="decides which calls fail, and how")
@@ -64,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             swap_seconds=args.swap_seconds,
             max_loaded=args.max_loaded,
             context_length=args.context_length,
+            trained_context=args.trained_context,
+            repeat_limit=args.repeat_limit,
             keep_bodies=not args.no_bodies,
         ).start()
     except (ValueError, OSError) as error:
