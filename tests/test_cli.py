@@ -141,7 +141,7 @@ def test_show_names_a_file_that_is_not_in_the_index(repo, clean_environ, host):
 
 
 def test_index_in_json(repo, clean_environ):
-    (repo / "bad.py").write_bytes(b"\xff\xfe")
+    (repo / "bad.py").write_bytes(b"\xff\xff")
     result = llmc("index", repo, "--json", env=clean_environ)
     report = json.loads(result.stdout)
     assert (report["spans"], report["skipped"][0]["path"]) == (5, "bad.py")
@@ -149,7 +149,7 @@ def test_index_in_json(repo, clean_environ):
 
 
 def test_a_skipped_file_is_said(repo, clean_environ):
-    (repo / "bad.py").write_bytes(b"\xff\xfe")
+    (repo / "bad.py").write_bytes(b"\xff\xff")
     result = llmc("index", repo, env=clean_environ)
     assert "skipped" in result.stderr
     assert "bad.py" in result.stderr
