@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,9 +96,10 @@ def gateway_program(named: str | None, repo: Path) -> str | None:
 
 
 def index_place(repo: str) -> IndexPlace:
+    """Return a repository's index; what is done about files that came with it is said."""
     from llmc.config import index_place
 
-    return index_place(repository(repo))
+    return replace(index_place(repository(repo)), tell=complain)
 
 
 def own_seal(*, make: bool = False) -> Seal | None:
