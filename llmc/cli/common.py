@@ -115,7 +115,7 @@ def elsewhere_line(count: int) -> str:
     what = "1 enrichment bears" if count == 1 else f"{count} enrichments bear"
     return (
         f"{what} no mark of this installation: made elsewhere, or before llmc kept marks; shown "
-        "as such, not given to agents. If they are yours: llmc adopt"
+        "as such, not given to agents. If they are yours: llmc adopt; if not: llmc adopt --drop"
     )
 
 
