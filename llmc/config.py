@@ -174,12 +174,11 @@ class Settings:
         """
         if self.trusted:
             return ()
-        policy = self.router.policy
         found = needs.of_run(
             self.chain,
             self.presets,
             self.backend,
-            tiers=(*TIERS, policy.default_tier, policy.fallback_tier),
+            tiers=self.tiers,
             chosen=self.chain_chosen,
             driver=driver,
         )

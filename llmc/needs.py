@@ -145,7 +145,8 @@ def of_entry(entry: ChainEntry, *, to_gateway: bool = False) -> Iterator[Need]:
     if entry.url:
         yield _host(entry.url, where("url"))
     elif provider == "openai":
-        text = f"use your own gateway, with the model {entry.model!a} if it takes that"
+        model = f", with the model {entry.model!a} if it takes that" if entry.model else ""
+        text = f"use your own gateway{model}"
         yield Need("gateway", entry.model or "", where("provider"), text)
     if is_cloud_model(entry.model):
         yield _cloud_model(str(entry.model), where("model"))

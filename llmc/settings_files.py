@@ -164,6 +164,8 @@ def _yaml(text: str) -> Any:
         found = yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+    except (AttributeError, LookupError) as error:  # as of `!!bool maybe`: the parser trips over it
+        raise ValueError("a value in it is not of the type that its tag (!!) names") from error
     return _bounded({} if found is None else found)
 
 

@@ -176,7 +176,7 @@ routing_tier = "{tier}"  # 7b, 14b, or nano, which is for spans that no local mo
 """
 
 _OLLAMA = f"""\
-# Ollama, on this machine or another; none answered when this file was written.
+# Ollama, on this machine or another; none offered a model when this file was written.
 # [[enrichment.chain]]
 # name = "local-7b"  # what the progress and the records call it
 # provider = "ollama"  # ollama, openai, llamacpp, or command

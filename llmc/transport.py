@@ -581,4 +581,5 @@ def _signed(parts: SplitResult) -> dict[str, str]:
 
 def _address(place: _Place) -> str:
     scheme, host, port = place
+    host = f"[{host}]" if ":" in host else host
     return f"{scheme}://{host}" + (f":{port}" if port else "")

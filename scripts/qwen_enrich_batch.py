@@ -44,7 +44,7 @@ from llmc.gpu import GpuSampler, is_local
 from llmc.hosts import DEFAULT_URL, Host, reachable
 from llmc.ledger import save_refused_reply
 from llmc.models import Attempt, Enrichment
-from llmc.presets import TIERS, TierPreset, preset_for, read_policy
+from llmc.presets import TierPreset, preset_for, read_policy
 from llmc.programs import SearchPath
 from llmc.reply import read
 from llmc.settings_files import read_file
@@ -339,12 +339,12 @@ def _destinations(settings: Settings) -> Destinations:
 
     Raises ConfigError if it may need the built-in gateway, and the variables name several.
     """
-    policy, gateway = settings.router.policy, settings.gateway
+    gateway = settings.gateway
     urls: list[str] = []
     servers: list[str] = []
     models: list[str | None] = []
     programs: list[str] = []
-    for tier in dict.fromkeys((*TIERS, policy.default_tier, policy.fallback_tier)):
+    for tier in settings.tiers:
         entry = next(iter(settings.entries(tier)), None)
         if settings.backend == "gateway" or (settings.backend == "auto" and tier == "nano"):
             if settings.backend == "auto" and not settings.router.reaches_cloud:

@@ -205,6 +205,17 @@ def test_a_link_beside_the_index_is_refused(place, tmp_path, suffix):
         Store.open(place)
 
 
+def test_whoever_takes_a_journal_out_of_git_as_advised_has_it_played_back_into_nothing(place):
+    journal = leave_a_journal(place)
+    git(place.repo, "add", "-f", journal)
+    with pytest.raises(StoreError, match="is tracked by git") as refusal:
+        Store.open(place)
+    advice = str(refusal.value).partition("git with: git ")[2].partition(",")[0]
+    git(place.repo, "commit", "-qm", "a journal")
+    git(place.repo, *advice.split())
+    assert count(place) == (5, 0)
+
+
 @pytest.mark.parametrize("suffix", ["", "-wal", ".reserve"])
 def test_what_is_no_regular_file_is_refused_at_once(place, suffix):
     file = place.path.with_name(place.path.name + suffix)

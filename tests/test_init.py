@@ -82,6 +82,11 @@ def test_a_run_works_with_it_and_asks_nothing(repo, host, environ, capsys):
     assert "5 enriched, 0 failed, 0 left" in capsys.readouterr().out
 
 
+def test_what_is_written_where_no_host_offers_a_model_is_trusted_too(repo, environ):
+    cli.main(["init", str(repo)])
+    assert load_settings(repo).trusted
+
+
 def test_what_is_written_is_trusted_and_no_change_of_it(repo, host):
     cli.main(["init", str(repo)])
     path = repo / CONFIG_FILE

@@ -475,6 +475,12 @@ def test_without_a_terminal_and_without_yes_nothing_is_adopted(shipped, capsys):
     assert shipped.made() == everywhere(shipped, "elsewhere")
 
 
+def test_adopting_says_what_it_does_about_a_journal_that_came_along(shipped, capsys):
+    (shipped.root / ".rag/index_v2.db-journal").write_bytes(b"x" * 1000)
+    assert cli.main(["adopt", str(shipped.root), "--yes"]) == 0
+    assert "index_v2.db-journal came with the index" in capsys.readouterr().err
+
+
 def test_adopting_in_json_gives_away_no_text(shipped, capsys):
     assert cli.main(["adopt", str(shipped.root), "--yes", "--json"]) == 0
     printed = capsys.readouterr().out

@@ -153,6 +153,10 @@ BOMBS = {
         "a: &a [x, x]\n" + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in ("ab", "bc", "cd")),
     ),
     "YAML merged alias": (PRESET_FILE, "a: &a {x: 1}\nb: {<<: *a}\n"),
+    **{
+        f"YAML tag {tag}": (PRESET_FILE, f"model: !!{tag}\n")
+        for tag in ("bool maybe", 'int ""', 'float ""', "timestamp soon")
+    },
     "YAML hexadecimal number": (PRESET_FILE, "keep_alive: 0x" + "f" * 1_000_000),
 }
 

@@ -6,16 +6,18 @@ import json
 import os
 import pty
 import select
+import sqlite3
 import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from llmc.cli import main
-from llmc.config import load_settings
+from llmc.config import DEFAULT_INDEX, load_settings
 from llmc.documents import CONFIG_FILE
 from llmc.testing.openai import FakeOpenAI
 from tests.running import PATIENCE_SEC, entry
@@ -257,3 +259,23 @@ def test_in_json_nobody_is_asked(terminal: Start, repo: Path) -> None:
     asked = terminal("enrich", "--json", repo)
     assert asked.end() == 2
     assert "[y/N]" not in asked.said
+
+
+@pytest.mark.parametrize(("key", "status"), [("y", 0), ("n", 1)])
+@pytest.mark.usefixtures("at_home")
+def test_adopt_asks_in_the_same_way_and_takes_nothing_typed_ahead(
+    terminal: Start, repo: Path, capsys: pytest.CaptureFixture[str], key: str, status: int
+) -> None:
+    assert main(["index", str(repo)]) == 0
+    with closing(sqlite3.connect(repo / DEFAULT_INDEX)) as index, index:
+        index.execute(
+            "INSERT INTO enrichments (span_hash, summary) SELECT span_hash, 'x' FROM spans LIMIT 1"
+        )
+    asked = terminal("adopt", repo)
+    asked.type("yyyyy" if key == "n" else "n")
+    asked.read_until("[y/N]")
+    asked.type(key)
+    assert asked.end() == status
+    capsys.readouterr()
+    assert main(["status", str(repo), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["adopted"] == (key == "y")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from llmc.cli import question
 from llmc.cli.common import common, index_place, own_seal, print_json
 from llmc.errors import ConfigError
 
@@ -90,8 +90,7 @@ def _by_installation(strangers: Strangers) -> list[dict[str, object]]:
 
 def _agreed(count: int, *, drop: bool) -> bool:
     """Ask on the terminal. Raises ConfigError where there is none."""
-    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
+    if not question.is_possible():
         raise ConfigError("there is no terminal to ask on; add --yes if you mean it")
-    question = "set aside, and have models asked anew" if drop else "take as your own"
-    print(f"llmc: {question}: {count} enrichments? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    change = "set aside, and have models asked anew" if drop else "take as your own"
+    return question.agreed(f"llmc: {change}: {count} enrichments?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,9 +96,10 @@ def gateway_program(named: str | None, repo: Path) -> str | None:
 
 
 def index_place(repo: str) -> IndexPlace:
+    """Return a repository's index; what is done about files that came with it is said."""
     from llmc.config import index_place
 
-    return index_place(repository(repo))
+    return replace(index_place(repository(repo)), tell=complain)
 
 
 def own_seal(*, make: bool = False) -> Seal | None:
@@ -113,7 +115,7 @@ def elsewhere_line(count: int) -> str:
     what = "1 enrichment bears" if count == 1 else f"{count} enrichments bear"
     return (
         f"{what} no mark of this installation: made elsewhere, or before llmc kept marks; shown "
-        "as such, not given to agents. If they are yours: llmc adopt"
+        "as such, not given to agents. If they are yours: llmc adopt; if not: llmc adopt --drop"
     )
 
 

@@ -68,10 +68,9 @@ def _trusted(repo: Path, text: str) -> tuple[str, ...]:
         return tuple(f"it also wants to {need.text} ({need.where})" for need in asked)
     asked = needs.of_files(files)
     try:
-        if asked:
-            trust.grant(user_folder(), repo, files, [need.text for need in asked])
+        trust.grant(user_folder(), repo, files, [need.text for need in asked])
     except ConfigError as error:
-        return (str(error),)
+        return (str(error),) if asked else ()
     return ()
 
 

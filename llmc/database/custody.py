@@ -20,6 +20,7 @@ from llmc.git import Git
 from llmc.models import IndexPlace
 
 _BESIDE = re.compile(r"(?:-wal|-shm|-journal|\.kept|\.runs|\.reserve(?:-[0-9]+)?)?")
+_JOURNALS = ("-wal", "-shm", "-journal")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ELSEWHERE = "or name a place outside of the repository in LLMC_RAG_INDEX_PATH"
 
@@ -162,8 +163,20 @@ def _refuse_tracked(path: Path, root: Path, files: list[Path], place: IndexPlace
         ours = f"; your own is kept as {kept(path)}, and is put back then" if _is_kept(path) else ""
         raise StoreError(
             f"{path}: {', '.join(names)} is tracked by git, so others may have written it; take it "
-            f"out of git with: git rm -r --cached {' '.join(map(quote, names))}, {_ELSEWHERE}{ours}"
+            f"out of git with: {_removal(names)}, {_ELSEWHERE}{ours}"
         )
+
+
+def _removal(names: list[str]) -> str:
+    """Return what takes files out of git: an index stays where it is, a journal does not.
+
+    Left beside the user's own index, it would be taken for theirs and played back into it.
+    """
+    journals = [name for name in names if name.endswith(_JOURNALS)]
+    others = [name for name in names if name not in journals]
+    commands = [f"git rm {' '.join(map(quote, journals))}"] if journals else []
+    commands += [f"git rm -r --cached {' '.join(map(quote, others))}"] if others else []
+    return " && ".join(commands)
 
 
 def _tracked(git: Git, files: list[Path]) -> list[str]:
