@@ -23,7 +23,7 @@ _BESIDE = re.compile(r"(?:-wal|-shm|-journal|\.kept|\.runs|\.reserve(?:-[0-9]+)?
 _JOURNALS = ("-wal", "-shm", "-journal")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 GIT_SECONDS = 15.0
-"""For a question about a few names; a repository can make git wait, by a pipe among its settings."""
+"""For a question about a few names; a repository can make git wait, by a pipe among them."""
 
 _ELSEWHERE = "or name a place outside of the repository in LLMC_RAG_INDEX_PATH"
 
