@@ -12,6 +12,8 @@ from llmc.errors import ConfigError
 from llmc.programs import GIT_OPTIONS, NEUTRAL_FOLDER, SearchPath, for_git
 
 SECONDS = 120
+"""For a list of all files; a few names take milliseconds."""
+
 _MOST_BYTES = 2 * 1024**3
 """The most memory that one git may take: enough for an index of several million files."""
 
@@ -24,7 +26,13 @@ class Git:
         self._program = SearchPath.of(environ, repo).find("git")
         self._environ = for_git(environ)
 
-    def __call__(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    @property
+    def is_there(self) -> bool:
+        return self._program is not None
+
+    def __call__(
+        self, *words: str, stdin: bytes = b"", seconds: float = SECONDS
+    ) -> subprocess.CompletedProcess[bytes]:
         """Run a command that only looks. Raises ConfigError if there is no git, or no end."""
         if self._program is None:
             raise ConfigError(
@@ -42,10 +50,10 @@ class Git:
         ) as process:
             _bound(process)
             try:
-                output, errors = process.communicate(stdin, SECONDS)
+                output, errors = process.communicate(stdin, seconds)
             except subprocess.TimeoutExpired as exc:
                 raise ConfigError(
-                    f"git gave no answer about {str(self._repo)!r} within {SECONDS} s; try"
+                    f"git gave no answer about {str(self._repo)!r} within {seconds:g} s; try"
                     " `git status`"
                 ) from exc
             finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from llmc.errors import ConfigError
+from llmc.git import Git
 from llmc.indexer import Ignored, source_files
 from llmc.programs import SearchPath
 
@@ -186,3 +187,11 @@ def test_without_any_git_outside_the_repository_the_error_says_why(repo):
     assert SearchPath.of({"PATH": str(repo)}, repo).find("git") is None
     with pytest.raises(ConfigError, match="don't count"):
         source_files(repo, environ={"PATH": f"{repo}:."})
+
+
+def test_git_that_gives_no_answer_is_ended_in_time(repo, tmp_path):
+    """As one does whose settings include a pipe that nobody fills."""
+    os.mkfifo(repo / ".git/pipe")
+    git(repo, "config", "include.path", "pipe")
+    with pytest.raises(ConfigError, match=r"gave no answer about .* within 0\.2 s"):
+        Git(repo, dict(os.environ))("ls-files", seconds=0.2)

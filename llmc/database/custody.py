@@ -22,6 +22,9 @@ from llmc.models import IndexPlace
 _BESIDE = re.compile(r"(?:-wal|-shm|-journal|\.kept|\.runs|\.reserve(?:-[0-9]+)?)?")
 _JOURNALS = ("-wal", "-shm", "-journal")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+GIT_SECONDS = 15.0
+"""For a question about a few names; a repository can make git wait, by a pipe among them."""
+
 _ELSEWHERE = "or name a place outside of the repository in LLMC_RAG_INDEX_PATH"
 
 
@@ -180,12 +183,17 @@ def _removal(names: list[str]) -> str:
 
 
 def _tracked(git: Git, files: list[Path]) -> list[str]:
-    """Return which files git carries; none where it can't tell, as it brought nothing then."""
-    try:
-        words = ("--literal-pathspecs", "ls-files", "-z", "--", *map(str, files))
-        listing = git(*words)
-    except ConfigError:
+    """Return which files git carries; none where there is no git, as it brought nothing then.
+
+    Raises StoreError if git gives no answer.
+    """
+    if not git.is_there:
         return []
+    words = ("--literal-pathspecs", "ls-files", "-z", "--", *map(str, files))
+    try:
+        listing = git(*words, seconds=GIT_SECONDS)
+    except ConfigError as error:
+        raise StoreError(f"whether git carries {files[0]} can't be told: {error}") from error
     return [os.fsdecode(name) for name in listing.stdout.split(b"\0") if name]
 
 

@@ -110,8 +110,8 @@ def look(connection: sqlite3.Connection, path: Path) -> frozenset[str]:
             )
         if problem := _strange(entries) or _unlike(connection, tables):
             raise StoreError(
-                f"{path}: {problem}; this is not an index of llmc's format, and nothing of it was "
-                "used or changed; move it away and run: llmc index"
+                f"{path}: {problem}; this is not an index of llmc's format, and llmc neither uses "
+                "nor changes it; move it away and run: llmc index"
             )
     return frozenset(tables)
 

@@ -6,9 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from llmc import calls, config, git, gpu, hosts, journal, jsonl, lanes, routing, run
+from llmc import (
+    calls,
+    config,
+    git,
+    gpu,
+    hosts,
+    journal,
+    jsonl,
+    lanes,
+    routing,
+    run,
+    settings_files,
+)
 from llmc.backends import CONNECT_TIMEOUT_SEC, _base, openai
-from llmc.database import BUSY_TIMEOUT_SEC, opening
+from llmc.database import BUSY_TIMEOUT_SEC, custody, look, opening
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reliability.md").read_text()
@@ -38,6 +50,9 @@ def bound(start):
         ("a log, while another program", [jsonl.LOCK_PATIENCE_SEC]),
         ("others that are opening the index", [opening.OPENING_PATIENCE_SEC]),
         ("git, when files are listed", [git.SECONDS]),
+        ("git, when it is asked", [custody.GIT_SECONDS]),
+        ("a look at an index", [look.LOOK_SEC]),
+        ("a settings file", [settings_files.READING_SEC]),
         ("`nvidia-smi`", [gpu.QUERY_TIMEOUT_SEC, gpu.FIRST_SAMPLE_SEC]),
         ("calls in flight, after the second", [run.HALT_SEC]),
         ("the claims of a process", [run.LEASE_SEC, run.RENEWAL_SEC]),
