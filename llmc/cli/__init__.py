@@ -2,7 +2,8 @@
 
 Exit status: 0 the command did what it was asked; 1 it ran, but some spans failed; 2 it could not
 run, or not go on (a wrong setting, no model, an unusable index, a full disk, hosts that stay away);
-130 interrupted, 143 asked to end by SIGTERM.
+130 interrupted, 143 asked to end by SIGTERM, 129 by a terminal that closed; 141 nobody reads the
+output any more.
 """
 
 from __future__ import annotations
