@@ -95,9 +95,11 @@ def gateway_program(named: str | None, repo: Path) -> str | None:
 
 
 def index_place(repo: str) -> IndexPlace:
+    from dataclasses import replace
+
     from llmc.config import index_place
 
-    return index_place(repository(repo))
+    return replace(index_place(repository(repo)), tell=complain)
 
 
 def own_seal(*, make: bool = False) -> Seal | None:
