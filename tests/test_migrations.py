@@ -314,6 +314,17 @@ def test_what_does_not_fit_a_table_that_is_made_anew_is_kept_beside_it(index):
     assert query(index, "SELECT span_hash, kind FROM llmc_failures") == [then[0][:3:2]]
 
 
+def test_a_column_that_was_renamed_is_there_again_and_what_it_held_is_kept(index):
+    execute(index, "ALTER TABLE llmc_outcomes RENAME COLUMN reason TO why")
+    then = query(index, "SELECT span_hash, why FROM llmc_outcomes")
+    before = rows(index)
+    before["llmc_outcomes_was_1"] = before.pop("llmc_outcomes")
+    assert "kept as llmc_outcomes_was_1" in opened(index)[0]
+    keeps(index, before)
+    assert len(query(index, "SELECT * FROM llmc_outcomes")) == len(then) == 7
+    write_everywhere(index)
+
+
 @pytest.mark.parametrize("table", OURS)
 def test_a_table_of_ours_that_is_gone_comes_back(index, full, table):
     execute(index, f"DROP TABLE {table}")

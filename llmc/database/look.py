@@ -193,26 +193,29 @@ def _unlike(
 ) -> str | None:
     """Say in what a table that llmc writes to is more than it is to be, or an established less."""
     for name, shape in found.items():
-        missing = COLUMNS.get(name, set()) - shape.columns.keys()
-        problem = surprise(connection, name) or (
-            f"lacks {', '.join(sorted(missing))}" if missing else _differs(shape, wanted[name])
-        )
+        problem = surprise(connection, name) or _differs(shape, wanted[name])
+        if name in COLUMNS and not problem:
+            problem = _falls_short(shape, wanted[name], COLUMNS[name])
         if problem:
             return f"table {name} {problem}"
     return None
 
 
+def _falls_short(found: Shape, wanted: Shape, used: set[str]) -> str | None:
+    """Say why rows can't be written to an established table, which is not ours to mend."""
+    if missing := used - found.columns.keys():
+        return f"lacks {', '.join(sorted(missing))}"
+    if demanded := found.demands(wanted):
+        return f"wants a value for {', '.join(demanded)}"
+    return None
+
+
 def _differs(found: Shape, wanted: Shape) -> str | None:
-    """Say why rows can't be written to a table as to the one that is wanted."""
+    """Say in what a table goes beyond the one that is wanted."""
     if clauses := found.clauses - wanted.clauses:
         return f"has {', '.join(sorted(clauses))} in its definition"
     if keys := found.keys - wanted.keys:
         return f"has a key of its own ({', '.join(sorted(map(', '.join, keys)))})"
     if references := found.references - wanted.references:
         return f"has a reference of its own to {', '.join(sorted(row[0] for row in references))}"
-    nullable = {name for name, null in wanted.columns.items() if null}
-    nullable -= {name for key in wanted.keys for name in key}
-    extra = set(found.columns) - set(wanted.columns)
-    if strict := [name for name in sorted(nullable | extra) if not found.columns.get(name, True)]:
-        return f"wants a value for {', '.join(strict)}"
     return None

@@ -1,7 +1,8 @@
 """Tables of ours that lack a column or a key, as another program's hand has left them, are mended.
 
-A column that lacks is added, empty. A table without its key is made anew from the rows that fit,
-and kept under another name if that leaves out anything. Only tables named llmc_* are touched.
+A column that lacks is added, empty. A table without its key, or one that wants values that llmc
+doesn't have, is made anew from the rows that fit, and kept under another name if that leaves out
+anything. Only tables named llmc_* are touched.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _mend(connection: sqlite3.Connection, model: sqlite3.Connection, table: str)
         _Column(name, kind, bool(required))
         for _, name, kind, required, *_ in model.execute(f"PRAGMA table_info({table})")
     ]
-    if not (found.keys >= wanted.keys and found.references >= wanted.references):
+    if not found.is_bound_as(wanted):
         return _make_anew(connection, model, table, columns)
     missing = [column for column in columns if column.name not in found.columns]
     for column in missing:
@@ -76,7 +77,10 @@ def _make_anew(
         connection.execute(definition)
     [rows] = connection.execute(f"SELECT count(*) FROM {aside}").fetchone()
     copied = _copy(connection, aside, table, found, columns)
-    said = f"table {table} had lost its key and was made anew with {copied} of its {rows} rows"
+    said = (
+        f"table {table} lacked keys, or had columns that want values, and was made anew with "
+        f"{copied} of its {rows} rows"
+    )
     if copied == rows and found.columns.keys() <= {column.name for column in columns}:
         connection.execute(f"DROP TABLE {aside}")
         return said

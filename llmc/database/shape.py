@@ -40,12 +40,23 @@ class Shape:
     clauses: frozenset[str]
 
     def holds(self, wanted: Shape) -> bool:
-        """Tell whether it has all that statements for the wanted table need."""
+        """Tell whether it can take the place of the wanted table."""
+        return self.columns.keys() >= wanted.columns.keys() and self.is_bound_as(wanted)
+
+    def is_bound_as(self, wanted: Shape) -> bool:
+        """Tell whether rows that have the wanted columns are kept apart, and let in, as wanted."""
         return (
-            self.columns.keys() >= wanted.columns.keys()
-            and self.keys >= wanted.keys
+            self.keys >= wanted.keys
             and self.references >= wanted.references
+            and not self.demands(wanted)
         )
+
+    def demands(self, wanted: Shape) -> list[str]:
+        """Return the columns that must have a value where rows of the wanted table have none."""
+        nullable = {name for name, null in wanted.columns.items() if null}
+        nullable -= {name for key in wanted.keys for name in key}
+        own = self.columns.keys() - wanted.columns.keys()
+        return [name for name in sorted(nullable | own) if not self.columns.get(name, True)]
 
 
 def known_tables() -> frozenset[str]:
