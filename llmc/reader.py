@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from llmc.database import connect_readonly, located, mapped
+from llmc.database import connect_readonly, incomplete, located, mapped, placed
 from llmc.models import IndexPlace, Span
 from llmc.origins import JOINED, MARK, NO_MARK, Origin, Origins, Result, What
 from llmc.owners import survey
@@ -136,11 +136,22 @@ class Reader:
         self._db = connection
         self._origins = Origins(connection, seal)
         self._version = self._data_version()
+        with mapped(path):
+            self._unread = incomplete(connection)
 
     @classmethod
     def open_readonly(cls, index: IndexPlace | Path, *, seal: Seal | None = None) -> Self:
-        """Open an index for reading. Raises StoreError."""
-        return cls(located(index), connect_readonly(index), seal=seal)
+        """Open an index for reading; what lacks a column is left out, and told. Raises StoreError.
+
+        Nothing is changed, not even what `Store.open` would bring up to date.
+        """
+        reader = cls(located(index), connect_readonly(index), seal=seal)
+        if reader._unread:
+            placed(index).tell(
+                f"{reader.path}: what {', '.join(sorted(reader._unread))} holds is left out, since "
+                "a column is missing; llmc index mends that"
+            )
+        return reader
 
     def close(self) -> None:
         """Close the index; what was committed is on disk."""
@@ -311,7 +322,7 @@ class Reader:
         )
         values = (path, line, line) if line else (path,)
         found = self._results(condition.format("s") + " ORDER BY s.byte_start", values)
-        if self._has_ours():
+        if "llmc_twins" in self._ours():
             for row in self._rows(
                 "SELECT s.id, f.path, f.lang, t.symbol, t.kind, t.start_line, t.end_line, "
                 "t.byte_start, t.byte_end, t.span_hash, t.doc_hint, s.start_line, o.path "
@@ -369,7 +380,7 @@ class Reader:
         results = ", ".join(f"e.{name}" for name in RESULT_COLUMNS.split(", "))
         outcomes = "o." + ", o.".join(Outcome.__slots__)
         join = "LEFT JOIN llmc_outcomes o ON o.span_hash = s.span_hash"
-        if not self._has_ours():
+        if "llmc_outcomes" not in self._ours():
             outcomes, join = ", ".join(["NULL"] * len(Outcome.__slots__)), ""
         mark, marks, mine = self._marks("result")
         rows = self._rows(
@@ -422,18 +433,16 @@ class Reader:
         origin = self._origins.origin("failure", span_hash, 0, values, marked)
         return replace(result, failure=failure, origin=origin)
 
-    def _has_ours(self) -> bool:
-        return {"llmc_twins", "llmc_outcomes", "llmc_archive"} <= self._ours()
-
     def _ours(self) -> set[str]:
-        """Return which of llmc's own tables there are: another program's index has none."""
-        return {row[0] for row in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        """Return which of llmc's own tables can be read: another program's index has none."""
+        rows = self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return {row[0].lower() for row in rows} - self._unread
 
     # -- what the logs are compared with -----------------------------------------------------
 
     def recorded(self, page: int = 1000) -> Iterator[tuple[Span, Outcome, bool]]:
         """Yield each span that a run settled, its outcome and whether it is enriched, by id."""
-        if not self._has_ours():
+        if "llmc_outcomes" not in self._ours():
             return
         outcomes, after = "o." + ", o.".join(Outcome.__slots__), 0
         while rows := self._rows(
@@ -453,7 +462,7 @@ class Reader:
         """Count enrichments without an outcome: of another program, or back from the archive."""
         ours = (
             " WHERE NOT EXISTS (SELECT 1 FROM llmc_outcomes o WHERE o.span_hash = e.span_hash)"
-            if self._has_ours()
+            if "llmc_outcomes" in self._ours()
             else ""
         )
         return int(self._rows(f"SELECT count(*) FROM enrichments e{ours}")[0][0])

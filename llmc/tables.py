@@ -1,7 +1,7 @@
 """The tables of an index.
 
-The first five are an established format that other programs write too, so they are never changed;
-what llmc adds are tables named llmc_*.
+The first five are an established format that other programs write too, so they are never changed.
+What llmc adds are tables named llmc_*, which `llmc.database.migrations` makes and changes.
 """
 
 from __future__ import annotations
@@ -37,60 +37,6 @@ COLUMNS = {
     | {"schema_ver", "inputs", "outputs", "side_effects", "pitfalls", "usage_snippet"},
 }
 """The established columns that llmc uses."""
-
-OURS = """
-CREATE TABLE IF NOT EXISTS llmc_twins (
-    file_id INTEGER NOT NULL REFERENCES files(id) ON DELETE CASCADE,
-    span_hash TEXT NOT NULL REFERENCES spans(span_hash) ON DELETE CASCADE,
-    symbol TEXT NOT NULL, kind TEXT NOT NULL, start_line INTEGER NOT NULL,
-    end_line INTEGER NOT NULL, byte_start INTEGER NOT NULL, byte_end INTEGER NOT NULL,
-    doc_hint TEXT NULL, PRIMARY KEY (file_id, byte_start, byte_end, symbol));
-CREATE INDEX IF NOT EXISTS llmc_idx_twins_hash ON llmc_twins(span_hash);
-CREATE TABLE IF NOT EXISTS llmc_outcomes (
-    span_hash TEXT PRIMARY KEY REFERENCES spans(span_hash) ON DELETE CASCADE,
-    result TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT, tier TEXT NOT NULL,
-    backend TEXT NOT NULL, model TEXT NOT NULL, attempts INTEGER NOT NULL,
-    failed_runs INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL,
-    completion_tokens INTEGER NOT NULL, wall_ms INTEGER NOT NULL, updated_at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS llmc_archive (
-    span_hash TEXT PRIMARY KEY, start_line INTEGER NOT NULL, summary TEXT, tags TEXT,
-    evidence TEXT, model TEXT, created_at DATETIME, schema_ver TEXT, inputs TEXT, outputs TEXT,
-    side_effects TEXT, pitfalls TEXT, usage_snippet TEXT);
-CREATE TABLE IF NOT EXISTS llmc_claims (
-    span_hash TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS llmc_failures (
-    span_hash TEXT PRIMARY KEY REFERENCES spans(span_hash) ON DELETE CASCADE,
-    count INTEGER NOT NULL, kind TEXT NOT NULL, detail TEXT, excerpt TEXT,
-    failed_at REAL NOT NULL, retry_at REAL NOT NULL, signature TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS llmc_idx_failures_retry ON llmc_failures(signature, retry_at);
-CREATE TABLE IF NOT EXISTS llmc_failures_archive (
-    span_hash TEXT PRIMARY KEY, count INTEGER NOT NULL, kind TEXT NOT NULL, detail TEXT,
-    excerpt TEXT, failed_at REAL NOT NULL, retry_at REAL NOT NULL, signature TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS llmc_origins (
-    span_hash TEXT NOT NULL, installation TEXT NOT NULL, what TEXT NOT NULL,
-    line INTEGER NOT NULL, adopted_at REAL, mac BLOB NOT NULL,
-    PRIMARY KEY (span_hash, installation, what));
-CREATE TABLE IF NOT EXISTS llmc_set_aside (
-    span_hash TEXT NOT NULL, set_aside_at REAL NOT NULL, start_line INTEGER, summary TEXT,
-    tags TEXT, evidence TEXT, model TEXT, created_at DATETIME, schema_ver TEXT, inputs TEXT,
-    outputs TEXT, side_effects TEXT, pitfalls TEXT, usage_snippet TEXT);
-CREATE INDEX IF NOT EXISTS llmc_idx_set_aside_hash ON llmc_set_aside(span_hash);
-"""
-
-OUR_TABLES = frozenset(
-    {"llmc_twins", "llmc_outcomes", "llmc_archive", "llmc_claims", "llmc_failures"}
-    | {"llmc_failures_archive", "llmc_origins", "llmc_set_aside"}
-)
-
-EARLIER_FAILURES = """
-INSERT OR IGNORE INTO llmc_failures
-    (span_hash, count, kind, detail, excerpt, failed_at, retry_at, signature)
-SELECT o.span_hash, max(1, o.failed_runs), o.reason, o.detail, NULL, o.updated_at, o.updated_at, ''
-FROM llmc_outcomes o WHERE o.result = 'fail'
-AND EXISTS (SELECT 1 FROM spans s WHERE s.span_hash = o.span_hash)
-AND NOT EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = o.span_hash);
-"""
-"""Fills llmc_failures in an index that had none; those spans may be tried again at once."""
 
 RESTS = (
     "x.signature = :signature AND x.retry_at > :now "

@@ -69,8 +69,14 @@ HOSTILE = {
     + results(RESULTS + ", z REFERENCES x(y)"),
     "strict types": results(RESULTS.replace("DATETIME", "INT"), "STRICT"),
     "no row numbers": results(tail="WITHOUT ROWID"),
-    "a table of ours with other columns": "DROP TABLE llmc_claims; "
-    "CREATE TABLE llmc_claims (span_hash, owner)",
+    "a table of ours with another key": "DROP TABLE llmc_claims; "
+    "CREATE TABLE llmc_claims (span_hash, owner PRIMARY KEY)",
+    "a column of ours that computes": "DROP TABLE llmc_claims; "
+    "CREATE TABLE llmc_claims (span_hash PRIMARY KEY, owner, x AS (hex(owner)))",
+    "a record of steps that computes": "DROP TABLE llmc_migrations; "
+    "CREATE TABLE llmc_migrations (number AS (9), x)",
+    "a record of steps without end": "DROP TABLE llmc_migrations; CREATE VIEW llmc_migrations AS "
+    f"{ENDLESS} SELECT x AS number FROM n",
     "in capital letters": "DROP TABLE enrichments; CREATE VIEW Enrichments AS SELECT 1",
     "a huge schema": "BEGIN; "
     + "; ".join(f"CREATE TABLE t{number} (x)" for number in range(2100))

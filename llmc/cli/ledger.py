@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from llmc.cli.common import common, print_json, repository
+from llmc.cli.common import common, complain, print_json, repository
 
 if TYPE_CHECKING:
     from llmc.cli.common import Commands
@@ -35,6 +35,8 @@ def add(commands: Commands) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
     from llmc.audit import examine
     from llmc.audit_view import audit_lines, audit_record
     from llmc.config import Flags, load_settings
@@ -42,7 +44,7 @@ def _check(args: argparse.Namespace) -> int:
     from llmc.rebuild import rebuild
 
     settings = load_settings(repository(args.repo), Flags(log=args.log))
-    with Reader.open_readonly(settings.index) as reader:
+    with Reader.open_readonly(replace(settings.index, tell=complain)) as reader:
         if args.rebuild:
             fields = settings.router.policy.log_fields
             audit = rebuild(reader, settings.repo, settings.metrics_log, log_fields=fields)

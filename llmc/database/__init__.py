@@ -2,12 +2,14 @@
 
 In reading order: `opening` makes or opens an index and finds out whether it is sound; before that,
 `custody` asks whose files they are, `arrival` settles what has come to their place since, by what
-`known` remembers and `presence` sees, and `look` examines a database as a stranger's. `writing` has
-the transactions that every change is made in, `trouble` turns errors into words and advice,
-`reserve` keeps room on the disk for what is paid for. The tables are in `llmc.tables`.
+`known` remembers and `presence` sees, and `look` examines a database as a stranger's, by the
+`shape` its tables are to have. `migrations` makes an index of an earlier llmc one of this, `repair`
+mends what another program has left of it. `writing` has the transactions that every change is made
+in, `trouble` turns errors into words and advice, `reserve` keeps room on the disk for what is paid
+for.
 """
 
-from llmc.database.custody import located
+from llmc.database.custody import located, placed
 from llmc.database.opening import (
     connect,
     connect_readonly,
@@ -16,6 +18,7 @@ from llmc.database.opening import (
     move_aside,
 )
 from llmc.database.reserve import Reserve
+from llmc.database.shape import incomplete
 from llmc.database.trouble import mapped
 from llmc.database.writing import BUSY_TIMEOUT_SEC, transaction, writing
 
@@ -26,9 +29,11 @@ __all__ = [
     "connect_readonly",
     "connect_untouched",
     "damage",
+    "incomplete",
     "located",
     "mapped",
     "move_aside",
+    "placed",
     "transaction",
     "writing",
 ]

@@ -3,28 +3,28 @@
 A schema is a program: a view may have no end, a trigger may replace a result by another, a default
 or a generated column may run what it likes, a UNIQUE of its own makes INSERT OR REPLACE delete what
 was paid for. So an index has plain tables and plain indexes, and the tables that llmc writes to
-have just the columns, keys and references that `llmc.tables` gives them; columns that another
-program has added may be there, and tables of its own beside them. Nothing of a schema is run by
-looking at it, and the look ends in time.
+have no keys and references but those that `shape` gives them; columns that another program has
+added may be there, and tables of its own beside them. What a table of llmc's own lacks is only
+told: it can be mended. Nothing of a schema is run by looking at it, and the look ends in time.
 """
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
+from llmc.database.migrations import LATEST, number_of
+from llmc.database.shape import Shape, ours, shape_of, shapes, surprise
 from llmc.database.trouble import code_of, mapped
 from llmc.errors import StoreError
 from llmc.rows import as_text
-from llmc.tables import COLUMNS, ESTABLISHED, OURS
+from llmc.tables import COLUMNS
 
 LOOK_SEC = 5.0
 """How long a look may take; that of an index takes a millisecond."""
@@ -42,18 +42,6 @@ _LIMITS = {
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 10,  # a reference that cascades counts as one
 }
 _KINDS = {"table": ("CREATE TABLE ",), "index": ("CREATE INDEX ", "CREATE UNIQUE INDEX ")}
-_QUOTED = re.compile(
-    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)",
-    re.DOTALL,
-)
-_CLAUSE = re.compile(
-    r"\b(CHECK|GENERATED|AS\s*\(|ON\s+CONFLICT\s+\w+|WITHOUT\s+ROWID|STRICT|COLLATE)", re.IGNORECASE
-)
-_LITERAL = re.compile(
-    r"[+-]?[0-9.]+(?:e[+-]?[0-9]+)?|x?'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|"
-    r"null|true|false|current_(?:time|date|timestamp)",
-    re.IGNORECASE,
-)
 
 
 def hardened(connection: sqlite3.Connection) -> sqlite3.Connection:
@@ -88,10 +76,28 @@ def look_untouched(path: Path) -> None:
         look(connection, path)
 
 
-def look(connection: sqlite3.Connection, path: Path) -> frozenset[str]:
-    """Return the names of the tables of an index; none in a file that is yet to become one.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look has found to be an index; without tables, a file that is yet to become one."""
 
-    Raises StoreError if something is in it that no index has, sqlite3.Error.
+    tables: frozenset[str]
+    number: int
+    """The last step of `migrations` that it records; 0 for none."""
+
+    lacking: frozenset[str]
+    """Tables of ours without a column or a key that they have at that step."""
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Tables of ours that it doesn't have, though it records their making."""
+        return frozenset(ours(self.number) if self.number else ()) - self.tables
+
+
+def look(connection: sqlite3.Connection, path: Path) -> Found:
+    """Tell an index from what is none.
+
+    Raises StoreError if something is in it that no index has, or if a newer llmc has made it;
+    sqlite3.Error.
     """
     with deadline(connection, path, LOOK_SEC):
         entries = connection.execute(
@@ -108,12 +114,34 @@ def look(connection: sqlite3.Connection, path: Path) -> frozenset[str]:
                 f"{path} has only some of an index's tables ({named}), or is another program's "
                 "database; move it away and run: llmc index"
             )
-        if problem := _strange(entries) or _unlike(connection, tables):
+        number = _number(connection, path) if "llmc_migrations" in tables else 0
+        found: dict[str, Shape] = {}
+        if not (problem := _strange(entries)):
+            for name in shapes(number).keys() & tables.keys():
+                found[name] = shape_of(connection, name, str(tables[name]))
+            problem = _unlike(connection, found, shapes(number))
+        if problem:
             raise StoreError(
                 f"{path}: {problem}; this is not an index of llmc's format, and llmc neither uses "
                 "nor changes it; move it away and run: llmc index"
             )
-    return frozenset(tables)
+    lacking = (
+        name
+        for name, wanted in ours(number).items()
+        if name in found and not found[name].holds(wanted)
+    )
+    return Found(frozenset(tables), number, frozenset(lacking))
+
+
+def _number(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the step that an index is at; what a newer llmc has made is not judged by this one."""
+    number = number_of(connection) if is_plain(connection, "llmc_migrations") else 0
+    if number > LATEST:
+        raise StoreError(
+            f"{path} was made by a newer llmc (its tables are at step {number}, and this one knows "
+            f"{LATEST}); update llmc"
+        )
+    return number
 
 
 def is_plain(connection: sqlite3.Connection, table: str) -> bool:
@@ -121,7 +149,7 @@ def is_plain(connection: sqlite3.Connection, table: str) -> bool:
     entry = connection.execute(
         "SELECT type, name, sql FROM sqlite_master WHERE lower(name) = ?", (table,)
     ).fetchall()
-    return bool(entry) and not _strange(entry) and not _surprise(connection, table)
+    return bool(entry) and not _strange(entry) and not surprise(connection, table)
 
 
 @contextmanager
@@ -160,104 +188,34 @@ def _strange(entries: list[tuple[object, object, object]]) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """What of a table decides how a write to it goes."""
-
-    columns: dict[str, bool]
-    """Whether each may be left out, or be null."""
-
-    keys: frozenset[tuple[str, ...]]
-    references: frozenset[tuple[str, ...]]
-    clauses: frozenset[str]
-
-
-def known_tables() -> frozenset[str]:
-    """Return the names of the tables that llmc writes to, or other programs in its place."""
-    return frozenset(_expected())
-
-
-@cache
-def _expected() -> dict[str, _Table]:
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(ESTABLISHED + OURS)
-        tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
-        return {name: _described(connection, name, sql) for name, sql in tables.fetchall()}
-
-
-def _described(connection: sqlite3.Connection, table: str, sql: str) -> _Table:
-    columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
-    keys = {
-        tuple(_parts(connection, name))
-        for _, name, unique, *_ in connection.execute(f"PRAGMA index_list({table})").fetchall()
-        if unique
-    }
-    if primary := tuple(row[1].lower() for row in columns if row[5]):
-        keys.add(primary)
-    return _Table(
-        {row[1].lower(): not row[3] or row[4] is not None for row in columns},
-        frozenset(keys),
-        frozenset(
-            tuple(str(part).lower() for part in row[2:7])
-            for row in connection.execute(f"PRAGMA foreign_key_list({table})").fetchall()
-        ),
-        frozenset(" ".join(found.upper().split()) for found in _CLAUSE.findall(_bare(sql))),
-    )
-
-
-def _parts(connection: sqlite3.Connection, index: str) -> list[str]:
-    """Return the columns of an index; an expression, or an order other than by bytes, is none."""
-    query = "SELECT cid, name, coll FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno"
-    return [
-        name.lower() if cid >= 0 and order == "BINARY" else ""
-        for cid, name, order in connection.execute(query, (index,))
-    ]
-
-
-def _bare(sql: str) -> str:
-    """Return a statement without what is quoted and what is a remark."""
-    return _QUOTED.sub(" _ ", sql)
-
-
-def _unlike(connection: sqlite3.Connection, tables: dict[str, object]) -> str | None:
-    """Say in what a table that llmc writes to isn't as `llmc.tables` has it."""
-    for name, wanted in _expected().items():
-        if name not in tables:
-            continue
-        problem = _surprise(connection, name) or _differs(
-            _described(connection, name, str(tables[name])), wanted, COLUMNS.get(name)
-        )
+def _unlike(
+    connection: sqlite3.Connection, found: Mapping[str, Shape], wanted: Mapping[str, Shape]
+) -> str | None:
+    """Say in what a table that llmc writes to is more than it is to be, or an established less."""
+    for name, shape in found.items():
+        problem = surprise(connection, name) or _differs(shape, wanted[name])
+        if name in COLUMNS and not problem:
+            problem = _falls_short(shape, wanted[name], COLUMNS[name])
         if problem:
             return f"table {name} {problem}"
     return None
 
 
-def _surprise(connection: sqlite3.Connection, table: str) -> str | None:
-    """Say what in a table would be run by reading or writing a row."""
-    for _, column, _, _, default, _, hidden in connection.execute(f"PRAGMA table_xinfo({table})"):
-        if hidden:
-            return f"computes its column {column[:60]!r}"
-        if default is not None and not _LITERAL.fullmatch(str(default).strip("() ")):
-            return f"computes a default for its column {column[:60]!r}"
-    for _, index, _, _, partial in connection.execute(f"PRAGMA index_list({table})").fetchall():
-        if partial or "" in _parts(connection, index):
-            return f"has an index over more than columns, {index[:60]!r}"
+def _falls_short(found: Shape, wanted: Shape, used: set[str]) -> str | None:
+    """Say why rows can't be written to an established table, which is not ours to mend."""
+    if missing := used - found.columns.keys():
+        return f"lacks {', '.join(sorted(missing))}"
+    if demanded := found.demands(wanted):
+        return f"wants a value for {', '.join(demanded)}"
     return None
 
 
-def _differs(found: _Table, wanted: _Table, used: set[str] | None) -> str | None:
-    """Say why rows can't be written to a table as to the one that is wanted."""
-    if missing := (set(wanted.columns) if used is None else used) - set(found.columns):
-        return f"lacks {', '.join(sorted(missing))}"
+def _differs(found: Shape, wanted: Shape) -> str | None:
+    """Say in what a table goes beyond the one that is wanted."""
     if clauses := found.clauses - wanted.clauses:
         return f"has {', '.join(sorted(clauses))} in its definition"
     if keys := found.keys - wanted.keys:
         return f"has a key of its own ({', '.join(sorted(map(', '.join, keys)))})"
     if references := found.references - wanted.references:
         return f"has a reference of its own to {', '.join(sorted(row[0] for row in references))}"
-    nullable = {name for name, null in wanted.columns.items() if null}
-    nullable -= {name for key in wanted.keys for name in key}
-    extra = set(found.columns) - set(wanted.columns)
-    if strict := [name for name in sorted(nullable | extra) if not found.columns.get(name, True)]:
-        return f"wants a value for {', '.join(strict)}"
     return None

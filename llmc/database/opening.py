@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from llmc.database.arrival import follow, inspect, move_along, receive, unused_name
 from llmc.database.custody import examine, located, placed, standing
-from llmc.database.look import known_tables, look, opened
+from llmc.database.look import look, opened
+from llmc.database.migrations import LATEST, build, migrate
+from llmc.database.repair import mend
+from llmc.database.shape import known_tables
 from llmc.database.trouble import corrupt, files_of, inode_of, mapped, without_files
 from llmc.database.writing import BUSY_TIMEOUT_SEC, patiently, transaction
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.folders import hide_from_git, make_folder
 from llmc.models import IndexPlace
 from llmc.owners import Owner, alone, survey, sweep
-from llmc.tables import EARLIER_FAILURES, ESTABLISHED, OUR_TABLES, OURS
+
+_Tell = Callable[[str], object]
 
 OPENING_PATIENCE_SEC = 600.0
 """How long others may be opening an index, which after a crash includes a look at all of it."""
@@ -41,7 +46,7 @@ def connect(index: IndexPlace | Path, *, create: bool = False) -> tuple[sqlite3.
                 alive, dead = survey(path, owner.name)
                 torn = receive(path, place, shared=bool(alive), patience=BUSY_TIMEOUT_SEC)
                 unclean = torn or bool(dead) or (_has_journal(path) and not alive)
-                connection = _connected(path, unclean=unclean, shared=bool(alive))
+                connection = _connected(path, place.tell, unclean=unclean, shared=bool(alive))
                 sweep(path, dead)
                 return connection, owner
             except BaseException:
@@ -67,12 +72,13 @@ def _has_journal(path: Path) -> bool:
     return journal.exists() and journal.stat().st_size > 0
 
 
-def _connected(path: Path, *, unclean: bool, shared: bool) -> sqlite3.Connection:
+def _connected(path: Path, tell: _Tell, *, unclean: bool, shared: bool) -> sqlite3.Connection:
     with mapped(path):
         connection = _opened(path, "mode=rw")
         try:
             patiently(
-                lambda: _prepare(connection, path, unclean=unclean, shared=shared), BUSY_TIMEOUT_SEC
+                lambda: _prepare(connection, path, tell, unclean=unclean, shared=shared),
+                BUSY_TIMEOUT_SEC,
             )
         except BaseException:
             connection.close()
@@ -135,7 +141,7 @@ def _inspected(place: IndexPlace) -> Path:
 def _opened_readonly(path: Path, options: str) -> sqlite3.Connection:
     connection = _opened(path, options)
     try:
-        if not look(connection, path):
+        if not look(connection, path).tables:
             raise StoreError(f"{path} is empty; llmc index fills it")
     except BaseException:
         connection.close()
@@ -195,22 +201,26 @@ def move_aside(index: IndexPlace | Path, found: CorruptIndexError | None = None)
     return aside
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, *, unclean: bool, shared: bool) -> None:
-    tables = look(connection, path)
+def _prepare(
+    connection: sqlite3.Connection, path: Path, tell: _Tell, *, unclean: bool, shared: bool
+) -> None:
+    found = look(connection, path)
     if unclean:
-        _refuse_damage(connection, path, tables)
+        _refuse_damage(connection, path, found.tables)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    # Not enforced while tables change: one that is made anew keeps its rows as they are.
+    connection.execute("PRAGMA foreign_keys = OFF")
+    for what in mend(connection, found.number) if found.lacking else ():
+        tell(f"{path}: {what}")
+    if found.tables and (found.number < LATEST or found.gone):
+        migrate(connection, anew=bool(found.gone))
     connection.execute("PRAGMA foreign_keys = ON")
     # Begun even if nothing is to be written: a file that can't be is found out now, not when a
     # paid reply is at hand.
     with transaction(connection):
-        if not tables:
-            _run(connection, ESTABLISHED)
-        if not tables >= OUR_TABLES:
-            _run(connection, OURS)
-        if "llmc_outcomes" in tables and "llmc_failures" not in tables:
-            _run(connection, EARLIER_FAILURES)
+        if not found.tables:
+            build(connection)
         if not shared:
             connection.execute("DELETE FROM llmc_claims")  # all of them are dead owners'
 
@@ -222,8 +232,3 @@ def _refuse_damage(connection: sqlite3.Connection, path: Path, tables: frozenset
         problem = connection.execute(f"PRAGMA quick_check{only}").fetchone()[0]
         if problem != "ok":
             raise corrupt(path, f"{path} is damaged: {problem}")
-
-
-def _run(connection: sqlite3.Connection, statements: str) -> None:
-    for statement in statements.split(";"):
-        connection.execute(statement)
