@@ -416,7 +416,8 @@ def _router(policy: SettingsFile | None, flags: Flags, env: Mapping[str, str]) -
     return RouterSettings(
         policy=read_policy(policy, flags.retries),
         enabled=(flags.router or env.get("ROUTER_ENABLED", "on")).lower() != "off",
-        start_tier=_first(flags.start_tier, env.get("ROUTER_DEFAULT_TIER"), "auto") or "",
+        start_tier=_first(flags.start_tier, env.get("ROUTER_DEFAULT_TIER", "").strip().lower())
+        or "auto",
         token_limit=min(pre_flight, max(1, context - headroom)),
         node_limit=integer(env.get("ROUTER_NODE_LIMIT"), standard.node_limit),
         depth_limit=integer(env.get("ROUTER_DEPTH_LIMIT"), standard.depth_limit),

@@ -194,6 +194,11 @@ class Store(Reader):
         rows = self._rows("SELECT path, file_hash, size, mtime, lang FROM files")
         return {row[0]: _state(*row[1:]) for row in rows if is_name(row[0])}
 
+    def file(self, path: str) -> FileState | None:
+        """Return one file of the index as `files` does, None if it has none of that path."""
+        rows = self._rows("SELECT file_hash, size, mtime, lang FROM files WHERE path = ?", (path,))
+        return _state(*rows[0]) if rows else None
+
     def mend(self) -> int:
         """Remove files and spans that can't be any; return how many.
 

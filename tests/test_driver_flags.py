@@ -204,6 +204,19 @@ def test_the_router_is_off_only_for_off(tmp_path, host, case):
 START_TIERS = {
     "the flag": (["--start-tier", "14b"], {}, None, "14b"),
     "the environment": ([], {"ROUTER_DEFAULT_TIER": "14b"}, None, "14b"),
+    "the environment, in capitals and with blanks": (
+        [],
+        {"ROUTER_DEFAULT_TIER": " 14B\n"},
+        None,
+        "14b",
+    ),
+    "a blank environment is auto": ([], {"ROUTER_DEFAULT_TIER": " "}, None, "7b"),
+    "an empty environment is auto": (
+        [],
+        {"ROUTER_DEFAULT_TIER": ""},
+        {"default_tier": "14b"},
+        "7b",
+    ),
     "the flag beats the environment": (
         ["--start-tier", "7b"],
         {"ROUTER_DEFAULT_TIER": "14b"},
@@ -218,7 +231,7 @@ START_TIERS = {
     ),
     "even a default tier that is none": (
         [],
-        {"ROUTER_DEFAULT_TIER": ""},
+        {"ROUTER_DEFAULT_TIER": "huge"},
         {"default_tier": "Giant"},
         "giant",
     ),

@@ -29,6 +29,7 @@ LAYERS = {
     "stopping": 0,
     "tables": 0,
     "transport": 0,
+    "unchanged": 0,
     "workers": 0,
     "errors": 1,
     "events": 1,
