@@ -10,8 +10,11 @@ import hashlib
 import os
 from collections.abc import Callable
 
-Known = Callable[[str], tuple[str, int] | None]
-"""Gives the sha256 in hex and the size in bytes of a file as it was indexed, by its path."""
+from llmc.models import Span
+
+Known = Callable[[Span], tuple[str, int] | None]
+"""Gives the sha256 in hex and the size in bytes that a span's file had when it was indexed; None if
+the index has the span no longer, or elsewhere."""
 
 _State = tuple[int, int, int, int, int]
 
@@ -29,13 +32,13 @@ class IndexedFiles:
         self._known = known
         self._seen: dict[str, tuple[_State, str]] = {}
 
-    def holds(self, path: str, descriptor: int) -> bool:
-        """Tell whether the open file is the one that the index has under `path`.
+    def holds(self, span: Span, descriptor: int) -> bool:
+        """Tell whether the open file is the one that a span was found in.
 
         To be asked after a part of it was read, so that the answer is true of that part. Raises
         OSError.
         """
-        indexed = self._known(path)
+        indexed = self._known(span)
         status = os.fstat(descriptor)
         if indexed is None or indexed[1] != status.st_size:
             return False
@@ -46,10 +49,10 @@ class IndexedFiles:
             status.st_mtime_ns,
             status.st_ctime_ns,
         )
-        seen, digest = self._seen.get(path, (None, ""))
+        seen, digest = self._seen.get(span.path, (None, ""))
         if seen != state:
             digest = _sha256(descriptor, status.st_size)
-            self._seen[path] = state, digest
+            self._seen[span.path] = state, digest
         return digest == indexed[0]
 
 

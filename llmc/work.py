@@ -174,7 +174,7 @@ def read_source(
             return None
         start, end = max(0, span.byte_start), min(span.byte_end, status.st_size)
         code = os.pread(descriptor, max(0, end - start), start)
-        if files and not files.holds(span.path, descriptor):
+        if files and not files.holds(span, descriptor):
             return None
     except (OSError, ValueError):
         return None
@@ -250,9 +250,9 @@ class _IgnoredPaths:
         return self._known[span.path]
 
 
-def _indexed(store: Store, path: str) -> tuple[str, int] | None:
-    """Return hash and size of a file as the index has them."""
-    state = store.file(path)
+def _indexed(store: Store, span: Span) -> tuple[str, int] | None:
+    """Return hash and size of a span's file as the index has them."""
+    state = store.file_of(span)
     return (state.file_hash, state.size) if state else None
 
 
