@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import SecretStr
 
@@ -94,6 +94,16 @@ class Flags:
     host_patience: float | None = None
     retry_failed: bool = False
     trust: bool = False
+
+
+class Signed(Protocol):
+    """Whatever signs in with the key in a variable."""
+
+    @property
+    def name(self) -> str | None: ...
+
+    @property
+    def api_key_env(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +258,7 @@ class Settings:
     def _ollama_model(self, tier: str, model: str | None) -> str | None:
         return model or preset_for(self.presets, tier).model or self.ollama_model
 
-    def key(self, entry: ChainEntry) -> SecretStr | None:
+    def key(self, entry: Signed) -> SecretStr | None:
         """Return the key an entry signs in with, None if it names none.
 
         Raises ConfigError if the variable it names is unset.

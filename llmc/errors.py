@@ -115,6 +115,13 @@ class CredentialsError(BackendError):
     """The server refuses the key (HTTP 401 or 403)."""
 
 
+def refusal(kind: str, detail: str, payload: object) -> BackendError:
+    """Return the error of a reply that came back and was refused."""
+    return BackendError(
+        f"reply refused ({kind}): {detail}", failure_type=kind, failure=(kind, detail, payload)
+    )
+
+
 def classify_failure(error: BackendError) -> str:
     """Return the kind of a failure: runtime, parse, truncation or validation."""
     return error.failure[0] if error.failure else "runtime"

@@ -186,11 +186,24 @@ def test_classify_failure_tells_the_kind(script):
     assert script.classify_failure(script.BackendError("x", failure_type="runtime")) == "runtime"
 
 
-def test_parse_and_validate_reads_a_reply_or_refuses_it(script):
-    assert script.parse_and_validate('{"summary_120w": " x "}', [1, 3]).summary_120w == "x"
-    with pytest.raises(script.BackendError) as caught:
-        script.parse_and_validate(VALIDATION, [1, 3])
-    assert caught.value.failure[0] == "validation"
+def test_parse_and_validate_reads_a_reply(script):
+    result, failure = script.parse_and_validate('{"summary_120w": " x "}', ITEM, {})
+    assert (result.summary_120w, failure) == ("x", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "meta", "kind"),
+    [
+        (VALIDATION, {}, "validation"),
+        (PARSE, {}, "parse"),
+        (PARSE, {"done_reason": "length"}, "truncation"),
+        (PARSE, {"eval_count": 0}, "truncation"),
+    ],
+)
+def test_parse_and_validate_refuses_a_reply(script, text, meta, kind):
+    result, (found, detail, payload) = script.parse_and_validate(text, ITEM, meta)
+    assert (result, found, payload) == (None, kind, text)
+    assert detail
 
 
 # -- the builder ---------------------------------------------------------------------------------

@@ -83,6 +83,7 @@ LAYERS = {
     "rebuild": 6,
     "scheduler": 6,
     "work": 6,
+    "driver": 7,
     "selection": 7,
     "traffic": 7,
     "doctor": 8,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from llmc.cascade import BackendCascade
-from llmc.errors import BackendError, RateLimitedError
+from llmc.errors import BackendError, RateLimitedError, refusal
 from llmc.models import Enrichment
 from llmc.parroting import without_parroted
 from llmc.presets import TierPreset
@@ -28,7 +28,10 @@ MAX_COUNT = 10**15
 
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
-    """What a cascade entry says of itself; None leaves the tier preset's value in force."""
+    """What a cascade entry says of itself; None leaves the tier preset's value in force.
+
+    `api_key_env` names the variable that the key for its `url` is in.
+    """
 
     name: str | None = None
     provider: str | None = None
@@ -37,6 +40,14 @@ class BackendConfig:
     url: str | None = None
     options: Mapping[str, Any] | None = None
     keep_alive: str | int | None = None
+    api_key_env: str | None = None
+
+    @classmethod
+    def of(cls, given: object) -> BackendConfig:
+        """Return what anything with some of these attributes says."""
+        if isinstance(given, BackendConfig):
+            return given
+        return cls(**{field.name: getattr(given, field.name, None) for field in fields(cls)})
 
     def with_url(self, url: str | None) -> BackendConfig:
         """Return a copy that points elsewhere."""
@@ -65,11 +76,14 @@ class CallPolicy:
 
 
 class AttemptCascade(NamedTuple):
-    """The cascade of one attempt, and what the records say of it."""
+    """The cascade of one attempt, and what the records say of it.
+
+    A builder other than ours may have its presets as mappings: see `presets.as_preset`.
+    """
 
     cascade: BackendCascade
     preset_key: str
-    tier_preset: TierPreset
+    tier_preset: TierPreset | Mapping[str, Any]
     host_label: str | None
     host_url: str | None
     selected_backend: str
@@ -97,17 +111,18 @@ def accept(
             return enrichment
         own, meta["parroted"] = without_parroted(enrichment, source_of(prompt))
         if detail := _lack(own):
-            raise BackendError(
-                f"reply refused (validation): {detail}",
-                failure_type="validation",
-                failure=("validation", detail, text),
-            )
+            raise refusal("validation", detail, text)
         return own
     except BackendError as error:
-        error.cut_lines = meta.get("cut_lines") or 0
-        error.prompt_tokens = count(meta, "prompt_eval_count")
-        error.completion_tokens = count(meta, "eval_count", "completion_tokens")
+        note_call(error, meta)
         raise
+
+
+def note_call(error: BackendError, meta: Mapping[str, Any]) -> None:
+    """Have the error of a refused reply tell what the call took."""
+    error.cut_lines = meta.get("cut_lines") or 0
+    error.prompt_tokens = count(meta, "prompt_eval_count")
+    error.completion_tokens = count(meta, "eval_count", "completion_tokens")
 
 
 def _lack(enrichment: Enrichment) -> str | None:

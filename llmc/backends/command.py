@@ -80,15 +80,16 @@ class CommandBackend:
     def generate(
         self, prompt: str, *, item: Mapping[str, Any]
     ) -> tuple[Enrichment, dict[str, Any]]:
-        """Make one attempt: run the program once."""
-        text = self._run(prompt, self._gateway.environ)
-        meta: dict[str, Any] = {
-            "backend": "gateway",
-            "model": self._gateway.label,
-            "options": None,
-        }
+        """Make one attempt."""
+        text, meta = self.ask(prompt)
         require = self._policy.require_summary
         return accept_from_gateway(text, prompt, item, meta, require_summary=require), meta
+
+    def ask(self, prompt: str) -> tuple[str, dict[str, Any]]:
+        """Run the program once; return its reply as it came. Raises BackendError if none did."""
+        text = self._run(prompt, self._gateway.environ)
+        meta = {"backend": "gateway", "model": self._gateway.label, "options": None}
+        return text, meta
 
     def _run(self, prompt: str, environ: Mapping[str, str]) -> str:
         try:

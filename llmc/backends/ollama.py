@@ -82,6 +82,11 @@ class OllamaBackend:
         self, prompt: str, *, item: Mapping[str, Any]
     ) -> tuple[Enrichment, dict[str, Any]]:
         """Make one attempt."""
+        text, meta = self.ask(prompt)
+        return accept(text, prompt, item, meta, require_summary=self._policy.require_summary), meta
+
+    def ask(self, prompt: str) -> Answer:
+        """Return a reply as it came. Raises BackendError if none did."""
         if not self._config.url:
             raise BackendError(
                 "no Ollama host is configured; set ENRICH_OLLAMA_HOSTS", failure_type="runtime"
@@ -93,7 +98,7 @@ class OllamaBackend:
             "model": self.model,
             "options": self.options,
         }
-        return accept(text, prompt, item, meta, require_summary=self._policy.require_summary), meta
+        return text, meta
 
     # -- plain: the batch driver's contract ----------------------------------------------------
 

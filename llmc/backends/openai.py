@@ -94,6 +94,12 @@ class OpenAIBackend:
         self, prompt: str, *, item: Mapping[str, Any]
     ) -> tuple[Enrichment, dict[str, Any]]:
         """Make one attempt; waits for a busy server until the attempt's deadline."""
+        text, meta = self.ask(prompt)
+        require = self._policy.require_summary
+        return accept_from_gateway(text, prompt, item, meta, require_summary=require), meta
+
+    def ask(self, prompt: str) -> Reply:
+        """Return a reply as it came, and what is known of it. Raises BackendError if none did."""
         fitted = fit(prompt, self.options, MAX_REPLY_TOKENS)
         text, usage = self._answer(fitted)
         details = _mapping(usage.get("prompt_tokens_details"))
@@ -107,8 +113,7 @@ class OpenAIBackend:
             "completion_tokens": usage.get("completion_tokens"),
             "cut_lines": getattr(fitted, "cut_lines", 0),
         }
-        require = self._policy.require_summary
-        return accept_from_gateway(text, prompt, item, meta, require_summary=require), meta
+        return text, meta
 
     def _answer(self, prompt: str) -> Reply:
         deadline = time.monotonic() + self._policy.timeout
