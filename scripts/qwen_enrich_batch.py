@@ -47,7 +47,7 @@ from llmc.events import (
     Warned,
 )
 from llmc.gpu import GpuSampler, is_local
-from llmc.hosts import DEFAULT_URL, Host, as_host, reachable
+from llmc.hosts import DEFAULT_URL, Host, as_host, normal_url, reachable
 from llmc.ledger import save_refused_reply
 from llmc.models import Attempt, Enrichment
 from llmc.presets import TierPreset, as_preset, preset_name, read_policy
@@ -135,7 +135,7 @@ class _Adapter:
         }
 
     def _attempt(self, prompt: str, *, item: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        text, meta = self._call(prompt)
+        text, meta = self._call(prompt, item)
         result, failure = parse_and_validate(text, item, meta)
         if meta.get("model") is None:
             meta["model"] = self.model
@@ -146,10 +146,10 @@ class _Adapter:
             raise error
         return result, meta | {"reply_chars": len(text)}
 
-    def _call(self, prompt: str) -> tuple[str, dict[str, Any]]:
+    def _call(self, prompt: str, item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Call, and take whatever is raised for a call that failed."""
         try:
-            with surrounded(self._around):
+            with surrounded(replace(self._around, item=item, crossed=self.destination)):
                 return call_qwen(prompt, self._repo_root, **self._words())
         except BackendError:
             raise
@@ -177,7 +177,7 @@ class _OllamaBackendAdapter(_Adapter):
         self.options = {**preset.options, **(around.config.options or {})}
         keep_alive = around.config.keep_alive
         self._keep_alive = preset.keep_alive if keep_alive is None else keep_alive
-        self._url = around.config.url or host_url or ""
+        self._url = normal_url(around.config.url or host_url or "")
         self._label = host_label
 
     @property
@@ -198,9 +198,9 @@ class _OllamaBackendAdapter(_Adapter):
             "ollama_host_label": self._label,
         }
 
-    def _call(self, prompt: str) -> tuple[str, dict[str, Any]]:
+    def _call(self, prompt: str, item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         try:
-            return super()._call(prompt)
+            return super()._call(prompt, item)
         except BackendError as error:
             error.model = self.model
             raise

@@ -2,10 +2,8 @@
 
 import argparse
 import ast
-import importlib.util
 import os
 import shutil
-import sys
 
 import pytest
 
@@ -26,6 +24,7 @@ from tests.driver import (
     deep,
     drive,
     lettered,
+    load_script,
     make_repo,
     marked,
     plain,
@@ -42,6 +41,8 @@ NAMES = (
     "classify_failure",
     "handle_failure",
     "parse_and_validate",
+    "call_qwen",
+    "GATEWAY_DEFAULT_TIMEOUT",
 )
 EXPORTS = ("BackendError", "BackendAdapter", "BackendCascade", "AttemptRecord")
 ITEM = {"lines": [1, 3], "path": "src/one.py", "span_hash": "sha256:0"}
@@ -50,13 +51,7 @@ ITEM = {"lines": [1, 3], "path": "src/one.py", "span_hash": "sha256:0"}
 @pytest.fixture(scope="module")
 def script():
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("qwen_enrich_batch", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return load_script()
 
 
 @pytest.fixture

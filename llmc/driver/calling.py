@@ -38,11 +38,17 @@ Asked = OllamaBackend | OpenAIBackend | CommandBackend
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a call goes by that its words don't say; `config` is that of its adapter."""
+    """What a call goes by that its words don't say.
+
+    `config` is that of its adapter, `item` describes the span, and `crossed` is where the prompt
+    may go as it is: what leaves on the way there was seen to.
+    """
 
     settings: Settings
     client: Client
     config: BackendConfig = field(default_factory=BackendConfig)
+    item: Mapping[str, Any] = field(default_factory=dict)
+    crossed: Destination | None = None
 
     @property
     def egress(self) -> Egress:
@@ -54,10 +60,7 @@ _current: ContextVar[Surroundings | None] = ContextVar("surroundings", default=N
 
 @contextmanager
 def surrounded(by: Surroundings) -> Iterator[None]:
-    """Have `call_qwen` go by these surroundings; seeing to what leaves is then the caller's part.
-
-    This holds on this thread, until the end of the block.
-    """
+    """Have `call_qwen` go by these surroundings, on this thread, until the end of the block."""
     token = _current.set(by)
     try:
         yield
@@ -88,11 +91,11 @@ def call_qwen(  # noqa: PLR0913 - an established signature
     the first configured host if it is None, `model_override` $OLLAMA_MODEL or the preset's model if
     it is None or empty; a None `keep_alive` is not sent.
 
-    Called by itself it sees to what leaves: likely secrets don't, and the rest is noted down.
+    Unless its surroundings did so, it sees to what leaves: likely secrets don't, spans that are to
+    stay don't, and the rest is noted down.
     Raises BackendError if no reply came, ConfigError, StoreError.
     """
-    around = _current.get()
-    by = around or _read_anew(Path(repo_root), gateway_path)
+    by = _current.get() or _read_anew(Path(repo_root), gateway_path)
     asked: Asked
     if backend == "gateway":
         gateway = gateway_for(by.settings, replace(by.config, model=model_override))
@@ -107,9 +110,11 @@ def call_qwen(  # noqa: PLR0913 - an established signature
         policy = replace(_OLLAMA, tries=max(1, retries), retry_wait=retry_wait)
         preset = TierPreset("", model_override, keep_alive, ollama_options or {})
         asked = _ollama_backend(by, host, preset, policy)
-    if around:
+    if asked.destination == by.crossed:
         return asked.ask(prompt)
-    return let_out(lambda letter, **_: asked.ask(letter), asked.destination, by.egress, prompt, {})
+    return let_out(
+        lambda letter, **_: asked.ask(letter), asked.destination, by.egress, prompt, by.item
+    )
 
 
 def _ollama_backend(
