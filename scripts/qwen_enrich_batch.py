@@ -105,8 +105,10 @@ class _Adapter:
     BackendConfig, anything with some of its attributes, or None.
     """
 
-    model: str | None
+    model: str
     """What is recorded where the call itself doesn't tell."""
+
+    destination: Destination
 
     def __init__(self, config: Any, repo_root: Path, args: argparse.Namespace) -> None:
         self.config = BackendConfig() if config is None else config
@@ -115,10 +117,6 @@ class _Adapter:
         client = getattr(args, "client", None) or Client()
         settings = _settings(repo_root, args)
         self._around = Surroundings(settings, client, BackendConfig.of(self.config))
-
-    @property
-    def destination(self) -> Destination:
-        raise NotImplementedError
 
     def generate(self, prompt: str, *, item: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Make one attempt. Raises BackendError, StoreError if it can't be noted that it leaves."""
@@ -179,10 +177,7 @@ class _OllamaBackendAdapter(_Adapter):
         self._keep_alive = preset.keep_alive if keep_alive is None else keep_alive
         self._url = normal_url(around.config.url or host_url or "")
         self._label = host_label
-
-    @property
-    def destination(self) -> Destination:
-        return Destination("ollama", self._url, self.model or "")
+        self.destination = Destination("ollama", self._url, self.model)
 
     def describe_host(self) -> str | None:
         """Return the host's label, its address if it has none."""
@@ -219,12 +214,9 @@ class _GatewayBackendAdapter(_Adapter):
 
     def __init__(self, *, config: Any, repo_root: Path, args: argparse.Namespace) -> None:
         super().__init__(config, repo_root, args)
-        self._gateway = gateway_for(self._around.settings, self._around.config)
-        self.model = self._gateway.label
-
-    @property
-    def destination(self) -> Destination:
-        return gateway_destination(self._around, self._gateway)
+        gateway = gateway_for(self._around.settings, self._around.config)
+        self.model = gateway.label
+        self.destination = gateway_destination(self._around, gateway)
 
     def describe_host(self) -> str | None:
         """Return nothing: the records have never named a host for the gateway."""
@@ -284,13 +276,10 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
         return AttemptCascade(BackendCascade([gateway]), name, preset, None, None, "gateway")
     host = Host("localhost", DEFAULT_URL)
     if backend in ("auto", "ollama"):
-        index = min(current_host_idx, host_chain_count - 1)
-        hosts = ollama_host_chain
-        host = as_host(hosts[index]) if index < len(hosts) else Host("", "")
+        host = _host_at(min(current_host_idx, host_chain_count - 1), ollama_host_chain)
     label, url = host.label or None, host.url or None
-    config = _config(
-        entry, BackendConfig(f"ollama-{host.label}", "ollama", None, tier_for_attempt, url)
-    )
+    config = BackendConfig(f"ollama-{host.label}", "ollama", tier=tier_for_attempt, url=url)
+    config = _config(entry, config)
     config = replace(config, model=_model_sent(config.model, in_force, settings))
     ollama = _OllamaBackendAdapter(
         config=config,
@@ -302,6 +291,11 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
         tier_for_attempt=tier_for_attempt,
     )
     return AttemptCascade(BackendCascade([ollama]), name, preset, label, config.url, "ollama")
+
+
+def _host_at(index: int, chain: Sequence[Host | Mapping[str, str | None]]) -> Host:
+    """Return a host of a chain, one that is nowhere if the chain has none there."""
+    return as_host(chain[index]) if index < len(chain) else Host("", "")
 
 
 def _config(entry: ChainEntry | None, config: BackendConfig) -> BackendConfig:
