@@ -701,15 +701,6 @@ def test_bad_bytes_are_replaced(measured):
     assert sum("# mark:bytes \ufffd\ufffd caf\xe9" in call.prompt for call in fake.calls) == 1
 
 
-def test_the_code_is_what_lies_in_the_file_now(tmp_path, host):
-    """The bytes are read at their place, whatever they were when the index was made."""
-    repo = make_repo(tmp_path / "repo", plain("one"))
-    repo.write("src/one.py", plain("new").text + "not a part of it\n")
-    drive(repo, hosts={"a": host})
-    assert asked(host) == ["new"]
-    assert "not a part of it" not in host.calls[0].prompt
-
-
 def test_an_empty_span_is_tried_and_measures_nothing(measured):
     assert sizes(measured[0].ledger["empty"]) == (1, 0, 0, 0)
 
