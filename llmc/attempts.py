@@ -20,6 +20,7 @@ from llmc.models import (
     GpuStats,
     Span,
 )
+from llmc.presets import as_preset
 from llmc.programs import STANDARD, SearchPath
 
 
@@ -191,8 +192,10 @@ def _succeeded(
 
 def _options(built: AttemptCascade) -> Mapping[str, Any]:
     backends = built.cascade.backends
-    options = getattr(backends[-1], "options", None) if backends else None
-    return built.tier_preset.options if options is None else options
+    options: Mapping[str, Any] | None = getattr(backends[-1], "options", None) if backends else None
+    if options is None:
+        return as_preset(built.preset_key, built.tier_preset).options
+    return options
 
 
 def _speed(meta: Mapping[str, Any], seconds: float) -> float:

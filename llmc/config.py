@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import SecretStr
 
@@ -95,6 +95,16 @@ class Flags:
     host_patience: float | None = None
     retry_failed: bool = False
     trust: bool = False
+
+
+class Signed(Protocol):
+    """Whatever signs in with the key in a variable."""
+
+    @property
+    def name(self) -> str | None: ...
+
+    @property
+    def api_key_env(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +265,7 @@ class Settings:
     def _ollama_model(self, tier: str, model: str | None) -> str | None:
         return model or preset_for(self.presets, tier).model or self.ollama_model
 
-    def key(self, entry: ChainEntry) -> SecretStr | None:
+    def key(self, entry: Signed) -> SecretStr | None:
         """Return the key an entry signs in with, None if it names none.
 
         Raises ConfigError if the variable it names is unset.
@@ -423,7 +433,8 @@ def _router(policy: SettingsFile | None, flags: Flags, env: Mapping[str, str]) -
     return RouterSettings(
         policy=read_policy(policy, flags.retries),
         enabled=(flags.router or env.get("ROUTER_ENABLED", "on")).lower() != "off",
-        start_tier=_first(flags.start_tier, env.get("ROUTER_DEFAULT_TIER"), "auto") or "",
+        start_tier=_first(flags.start_tier, env.get("ROUTER_DEFAULT_TIER", "").strip().lower())
+        or "auto",
         token_limit=min(pre_flight, max(1, context - headroom)),
         node_limit=integer(env.get("ROUTER_NODE_LIMIT"), standard.node_limit),
         depth_limit=integer(env.get("ROUTER_DEPTH_LIMIT"), standard.depth_limit),

@@ -142,6 +142,10 @@ class BackendError(LlmcError):
         """Return an error of the same kind that tells what left this machine before it."""
         return self._again(usage=replace(self.usage, departure=departure))
 
+    def having_asked(self, model: str) -> Self:
+        """Return an error of the same kind that names the model which was asked."""
+        return self._again(usage=replace(self.usage, model=model))
+
     def _again(self, **changes: object) -> Self:
         # Not by the constructor: a backend of somebody else's may raise a kind of its own.
         same = type(self).__new__(type(self), *self.args)
@@ -184,6 +188,13 @@ class CredentialsError(BackendError):
 
     def __init__(self, message: str, *, failure_type: str | None = "runtime") -> None:
         super().__init__(message, failure_type=failure_type)
+
+
+def refusal(kind: str, detail: str, payload: object) -> BackendError:
+    """Return the error of a reply that came back and was refused."""
+    return BackendError(
+        f"reply refused ({kind}): {detail}", failure_type=kind, failure=(kind, detail, payload)
+    )
 
 
 def classify_failure(error: BackendError) -> str:

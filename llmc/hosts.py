@@ -39,7 +39,7 @@ def parse_hosts(environ: Mapping[str, str]) -> tuple[Host, ...]:
         label, equals, url = part.strip().partition("=")
         if not equals:
             label, url = "", label
-        if normal := _normal_url(url):
+        if normal := normal_url(url):
             hosts.append(Host(label.strip() or f"host{len(hosts) + 1}", normal))
     if hosts:
         return tuple(hosts)
@@ -47,10 +47,18 @@ def parse_hosts(environ: Mapping[str, str]) -> tuple[Host, ...]:
         ("athena", environ.get("ATHENA_OLLAMA_URL", "")),
         (environ.get("OLLAMA_HOST_LABEL") or "localhost", environ.get("OLLAMA_URL", DEFAULT_URL)),
     )
-    return tuple(Host(label, url) for label, raw in fallbacks if (url := _normal_url(raw)))
+    return tuple(Host(label, url) for label, raw in fallbacks if (url := normal_url(raw)))
 
 
-def _normal_url(url: str) -> str:
+def as_host(given: Host | Mapping[str, str | None]) -> Host:
+    """Return a host as such; a mapping has url and, perhaps, label."""
+    if isinstance(given, Host):
+        return given
+    return Host(given.get("label") or "", normal_url(given.get("url") or ""))
+
+
+def normal_url(url: str) -> str:
+    """Return a URL with its scheme, without blanks around it and slashes at its end."""
     url = url.strip()
     if url and "://" not in url:
         url = f"http://{url}"

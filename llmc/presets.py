@@ -128,8 +128,21 @@ def preset_words(file: SettingsFile | None) -> Mapping[str, Any]:
 
 
 def preset_for(presets: Mapping[str, TierPreset], tier: str) -> TierPreset:
-    """Return the preset a tier runs on: 14b has its own, every other tier takes 7b's."""
-    return presets["14b" if tier == "14b" else "7b"]
+    """Return the preset a tier runs on."""
+    return presets[preset_name(tier)]
+
+
+def as_preset(name: str, given: TierPreset | Mapping[str, Any]) -> TierPreset:
+    """Return a preset as such; a mapping may have model, keep_alive and options."""
+    if isinstance(given, TierPreset):
+        return given
+    options = given.get("options") or {}
+    return TierPreset(name, given.get("model"), given.get("keep_alive"), options)
+
+
+def preset_name(tier: str) -> str:
+    """Return the name of the preset a tier runs on: 14b has its own, every other takes 7b's."""
+    return "14b" if tier == "14b" else "7b"
 
 
 def read_policy(file: SettingsFile | None, retries: int) -> RouterPolicy:

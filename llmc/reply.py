@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llmc.errors import BackendError
+from llmc.errors import refusal
 from llmc.models import (
     EVIDENCE_FIELDS,
     MAX_SNIPPET_CHARS,
@@ -69,9 +69,7 @@ def read(
             kind = "truncation"
             detail = f"the reply stops before its JSON ends ({len(text)} chars)"
     # Out here, so that the error does not hold on to what was read through its context.
-    raise BackendError(
-        f"reply refused ({kind}): {detail}", failure_type=kind, failure=(kind, detail, text)
-    )
+    raise refusal(kind, detail, text)
 
 
 @cache

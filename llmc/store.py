@@ -194,6 +194,16 @@ class Store(Reader):
         rows = self._rows("SELECT path, file_hash, size, mtime, lang FROM files")
         return {row[0]: _state(*row[1:]) for row in rows if is_name(row[0])}
 
+    def file_of(self, span: Span) -> FileState | None:
+        """Return the file that a span is in, None if the span is no longer at its place there."""
+        rows = self._rows(
+            "SELECT f.file_hash, f.size, f.mtime, f.lang FROM spans s "
+            "JOIN files f ON f.id = s.file_id WHERE s.id = ? AND s.span_hash = ? "
+            "AND f.path = ? AND s.byte_start = ? AND s.byte_end = ?",
+            (span.id, span.span_hash, span.path, span.byte_start, span.byte_end),
+        )
+        return _state(*rows[0]) if rows else None
+
     def mend(self) -> int:
         """Remove files and spans that can't be any; return how many.
 

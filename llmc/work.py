@@ -1,8 +1,9 @@
 """The work list: pending spans of the index become jobs with a prompt and a place to start.
 
 Two sets of rules, because the batch driver's are a contract: it routes by a short excerpt and its
-own count of nesting, skips ignored files and drops missing ones. The `llmc` command routes by the
-whole span, and leaves alone a span whose text is no longer what was indexed.
+own count of nesting, skips ignored files, drops missing ones and leaves alone all spans of a file
+that is no longer the one indexed. The `llmc` command routes by the whole span, and leaves alone a
+span whose text is no longer what was indexed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from llmc import prompts, routing
@@ -24,6 +25,7 @@ from llmc.job import Job
 from llmc.models import Span, span_hash
 from llmc.privacy import KeptPaths
 from llmc.store import Store
+from llmc.unchanged import IndexedFiles
 
 EXCERPT_CHARS = 800
 PAGE = 200
@@ -35,8 +37,9 @@ class Rules:
     """Where the batch driver and the `llmc` command differ.
 
     `excerpt_chars` bounds the text that routing measures; None: all of it. `maintain` skips
-    ignored paths and drops files that are gone, which the command leaves to its index pass.
-    `verify` leaves out spans whose text has changed. `sleep` is the pause between spans in seconds.
+    ignored paths, drops files that are gone and leaves out those that have changed, which the
+    command leaves to its index pass. `verify` leaves out spans whose text has changed. `sleep` is
+    the pause between spans in seconds.
     `batch` is how many spans are taken from the index at a time; None: what the run finds best.
     `side_by_side` is off for the driver: one span at a time, down the host chain as it stands,
     whoever answers; spans that failed in earlier runs are tried like any other.
@@ -83,9 +86,13 @@ class WorkList:
     hooks: Sequence[EventHook] = ()
     left: Callable[[Sequence[Span]], object] = len
     _home: _Home = field(init=False, repr=False)
+    _files: IndexedFiles | None = field(init=False, repr=False)
+    _said: set[str] = field(init=False, repr=False, default_factory=set)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_home", _Home(self.settings))
+        files = IndexedFiles(partial(_indexed, self.store)) if self.rules.maintain else None
+        object.__setattr__(self, "_files", files)
 
     def jobs(self, source: Source) -> Iterator[Job]:
         """Yield a job for each span that the source gives, each once."""
@@ -115,27 +122,45 @@ class WorkList:
         if kept and not self._home.tiers:
             _tell(self.hooks, SpanKept(span))
             return None
-        code = read_source(self.settings.repo, span, verify=self.rules.verify)
+        code = self._read(span)
         if code is None:
-            place = f"{span.path}:{span.start_line}"
-            message = f"{place}: cannot be read as it was indexed; left for later"
-            _tell(self.hooks, Warned(message))
+            self._say_left(span)
             return None
         return _job(self.settings, self.rules, span, code, self._home if kept else None)
 
     def prompt(self, job: Job) -> prompts.Prompt | None:
         """Return a job's prompt, made anew if it was put by; None if its text has changed."""
         if job.prompt is None:
-            code = read_source(self.settings.repo, job.span, verify=self.rules.verify)
+            code = self._read(job.span)
             job.prompt = None if code is None else prompts.build(job.span, code)
         return job.prompt
 
+    def _read(self, span: Span) -> str | None:
+        return read_source(self.settings.repo, span, verify=self.rules.verify, files=self._files)
 
-def read_source(repo: Path, span: Span, *, verify: bool = True) -> str | None:
+    def _say_left(self, span: Span) -> None:
+        """Say why a span is no work now; what is true of its whole file is said once."""
+        place = f"{span.path}:{span.start_line}"
+        message = f"{place}: cannot be read as it was indexed; left for later"
+        if self._files:
+            place = span.path
+            message = (
+                f"{place}: is no longer the file that was indexed, or cannot be read; its spans "
+                "are left for later"
+            )
+        if place not in self._said:
+            self._said.add(place)
+            _tell(self.hooks, Warned(message))
+
+
+def read_source(
+    repo: Path, span: Span, *, verify: bool = True, files: IndexedFiles | None = None
+) -> str | None:
     """Return a span's text, None if it can't be read or, with `verify`, is no longer the same.
 
-    The path comes from the database. What counts is where the opened file really is: one outside
-    the repository, or one that is no plain file, is not read.
+    With `files`, also None if its whole file is not the one that they know. The path comes from the
+    database. What counts is where the opened file really is: one outside the repository, or one
+    that is no plain file, is not read.
     """
     root = _root(repo)
     path = f"{root}{span.path}"
@@ -149,6 +174,8 @@ def read_source(repo: Path, span: Span, *, verify: bool = True) -> str | None:
             return None
         start, end = max(0, span.byte_start), min(span.byte_end, status.st_size)
         code = os.pread(descriptor, max(0, end - start), start)
+        if files and not files.holds(span, descriptor):
+            return None
         head = os.pread(descriptor, HEAD_BYTES, 0) if verify and not _is_plain(code) else b""
     except (OSError, ValueError):
         return None
@@ -233,6 +260,12 @@ class _IgnoredPaths:
             matching = self._ignored.matching(unknown)
             self._known.update((path, path in matching) for path in unknown)
         return self._known[span.path]
+
+
+def _indexed(store: Store, span: Span) -> tuple[str, int] | None:
+    """Return hash and size of a span's file as the index has them."""
+    state = store.file_of(span)
+    return (state.file_hash, state.size) if state else None
 
 
 def _drop(store: Store, path: str) -> FileGone:

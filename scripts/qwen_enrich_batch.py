@@ -2,8 +2,9 @@
 """The batch driver: enrich the pending spans of a repository's index, one at a time.
 
 Its flags, environment, files and records are a contract (docs/batch-driver.md). llmc's engine does
-the work; what stands here are the flags, the rules that are the driver's own, and the cascade of a
-single adapter that it has always built for an attempt.
+the work; what stands here are the rules that are the driver's own, and the cascade of a single
+adapter that it has always built for an attempt. The adapters look up `call_qwen` and
+`parse_and_validate` here whenever they run, so that people may put others in their place.
 """
 
 from __future__ import annotations
@@ -20,15 +21,21 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llmc import departures, destinations, engine, routing
-from llmc.backends import AttemptCascade, BackendConfig, CallPolicy, let_out
-from llmc.backends.command import CommandBackend
-from llmc.backends.ollama import OllamaBackend
-from llmc.backends.openai import OpenAIBackend
+from llmc.backends import AttemptCascade, BackendConfig, let_out, refused
 from llmc.chains import ChainEntry
-from llmc.config import Flags, Settings, load_settings
+from llmc.config import Settings, load_settings
 from llmc.documents import POLICY_FILE
-from llmc.egress import Egress
-from llmc.errors import ConfigError, LlmcError, classify_failure
+from llmc.driver.calling import (
+    Surroundings,
+    call_qwen,
+    gateway_destination,
+    gateway_for,
+    surrounded,
+)
+from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT, flags_of, parser
+from llmc.driver.places import destinations_of
+from llmc.egress import Destination
+from llmc.errors import ConfigError, Failure, LlmcError, classify_failure
 from llmc.events import (
     Destinations,
     Event,
@@ -39,13 +46,11 @@ from llmc.events import (
     SpanStarted,
     Warned,
 )
-from llmc.gateways import Endpoint, GatewaySettings
 from llmc.gpu import GpuSampler, is_local
-from llmc.hosts import DEFAULT_URL, Host, reachable
+from llmc.hosts import DEFAULT_URL, Host, as_host, normal_url, reachable
 from llmc.ledger import save_refused_reply
 from llmc.models import Attempt, Enrichment
-from llmc.presets import TierPreset, preset_for, read_policy
-from llmc.programs import SearchPath
+from llmc.presets import TierPreset, as_preset, preset_name, read_policy
 from llmc.reply import read
 from llmc.settings_files import read_file
 from llmc.text import place, plain, unbroken
@@ -59,11 +64,13 @@ from tools.rag.enrichment_backends import (
 )
 
 __all__ = [
+    "GATEWAY_DEFAULT_TIMEOUT",
     "PRESET_CACHE",
     "AttemptRecord",
     "BackendAdapter",
     "BackendCascade",
     "BackendError",
+    "call_qwen",
     "classify_failure",
     "handle_failure",
     "main",
@@ -74,81 +81,168 @@ _AdapterConfigShim = BackendConfig
 _GpuSampler = GpuSampler
 _should_sample_local_gpu = is_local
 handle_failure = save_refused_reply
-parse_and_validate = read
 
-PRESET_CACHE: dict[Path, Mapping[str, TierPreset]] = {}
-"""The tier presets of each repository worked on."""
-
-HTTP_TIMEOUT_SEC = 180.0
+PRESET_CACHE: dict[str, TierPreset | Mapping[str, Any]] = {}
+"""The presets 7b and 14b. A mapping that was put here (model, options, keep_alive) beats what the
+repository says; other entries are those of the repository worked on."""
 
 
-class _OllamaBackendAdapter(OllamaBackend):
-    """Ollama; a prompt for a host that is not the user's own leaves without likely secrets."""
-
-    def __init__(self, config: BackendConfig, egress: Egress, **words: Any) -> None:
-        super().__init__(config, **words)
-        self._egress = egress
-
-    def generate(
-        self, prompt: str, *, item: Mapping[str, Any]
-    ) -> tuple[Enrichment, dict[str, Any]]:
-        """Make one attempt."""
-        return let_out(super().generate, self.destination, self._egress, prompt, item)
+def parse_and_validate(
+    text: str, item: Mapping[str, Any], meta: Mapping[str, Any]
+) -> tuple[Enrichment | None, Failure | None]:
+    """Read a reply about `item`, and return (result, failure), one of which is None."""
+    done_reason, eval_count = meta.get("done_reason"), meta.get("eval_count")
+    try:
+        return read(text, item["lines"], done_reason=done_reason, eval_count=eval_count), None
+    except BackendError as error:
+        return None, error.failure
 
 
-class _GatewayBackendAdapter:
-    """The gateway: the program of --gateway-path, else the server that the environment names."""
+class _Adapter:
+    """What both adapters do: a call, whose reply is then read.
 
-    def __init__(
+    A prompt that leads away leaves without likely secrets, and is noted down. `config` is a
+    BackendConfig, anything with some of its attributes, or None.
+    """
+
+    model: str
+    """What is recorded where the call itself doesn't tell."""
+
+    destination: Destination
+
+    def __init__(self, config: Any, repo_root: Path, args: argparse.Namespace) -> None:
+        self.config = BackendConfig() if config is None else config
+        self._repo_root = repo_root
+        self._args = args
+        client = getattr(args, "client", None) or Client()
+        settings = _settings(repo_root, args)
+        self._around = Surroundings(settings, client, BackendConfig.of(self.config))
+
+    def generate(self, prompt: str, *, item: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Make one attempt. Raises BackendError, StoreError if it can't be noted that it leaves."""
+        return let_out(self._attempt, self.destination, self._around.egress, prompt, item)
+
+    def _words(self) -> dict[str, Any]:
+        """Return the words of the call."""
+        return {
+            "verbose": getattr(self._args, "verbose", False),
+            "retries": getattr(self._args, "retries", 3),
+            "retry_wait": getattr(self._args, "retry_wait", 2.0),
+            "gateway_path": getattr(self._args, "gateway_path", None),
+            "gateway_timeout": getattr(self._args, "gateway_timeout", GATEWAY_DEFAULT_TIMEOUT),
+        }
+
+    def _attempt(self, prompt: str, *, item: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        text, meta = self._call(prompt, item)
+        result, failure = parse_and_validate(text, item, meta)
+        if meta.get("model") is None:
+            meta["model"] = self.model
+        if failure:
+            hide = self._around.client.redaction
+            raise refused(failure, meta, model=meta["model"], hide=hide)
+        return result, meta | {"reply_chars": len(text)}
+
+    def _call(self, prompt: str, item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Call, and take whatever is raised for a call that failed."""
+        try:
+            with surrounded(replace(self._around, item=item, crossed=self.destination)):
+                return call_qwen(prompt, self._repo_root, **self._words())
+        except BackendError:
+            raise
+        except Exception as error:
+            raise BackendError(str(error) or repr(error), failure_type="runtime") from error
+
+
+class _OllamaBackendAdapter(_Adapter):
+    """Ollama: what `config` says of model, options and keep_alive beats the preset of the tier."""
+
+    def __init__(  # noqa: PLR0913 - an established signature
         self,
-        config: BackendConfig,
-        gateway: GatewaySettings,
         *,
-        cwd: Path,
-        search: SearchPath,
-        client: Client,
-        egress: Egress,
+        config: Any,
+        repo_root: Path,
+        args: argparse.Namespace,
+        host_url: str | None,
+        host_label: str | None,
+        tier_preset: TierPreset | Mapping[str, Any],
+        tier_for_attempt: str,
     ) -> None:
-        self._config = config
-        self._egress = egress
-        self._gateway = gateway
-        self._cwd = cwd
-        self._search = search
-        self._client = client
+        super().__init__(config, repo_root, args)
+        around, preset = self._around, as_preset(preset_name(tier_for_attempt), tier_preset)
+        self.model = _model_sent(around.config.model, preset, around.settings)
+        self.options = {**preset.options, **(around.config.options or {})}
+        keep_alive = around.config.keep_alive
+        self._keep_alive = preset.keep_alive if keep_alive is None else keep_alive
+        self._url = normal_url(around.config.url or host_url or "")
+        self._label = host_label
+        self.destination = Destination("ollama", self._url, self.model)
 
-    @property
-    def config(self) -> BackendConfig:
-        return self._config
+    def describe_host(self) -> str | None:
+        """Return the host's label, its address if it has none."""
+        return self._label or (address(self._url) if self._url else None)
+
+    def _words(self) -> dict[str, Any]:
+        return super()._words() | {
+            "backend": "ollama",
+            "model_override": self.model,
+            "ollama_options": dict(self.options),
+            "keep_alive": self._keep_alive,
+            "ollama_base_url": self._url,
+            "ollama_host_label": self._label,
+        }
+
+    def _call(self, prompt: str, item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        try:
+            return super()._call(prompt, item)
+        except BackendError as error:
+            raise error.having_asked(self.model) from error
+
+    def _attempt(self, prompt: str, *, item: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        result, meta = super()._attempt(prompt, item=item)
+        told = {"backend": "ollama", "host": self.describe_host()}
+        return result, {"options": self.options, **meta, **told}
+
+
+class _GatewayBackendAdapter(_Adapter):
+    """The gateway: the program of --gateway-path, else the server that the environment names.
+
+    A model in `config` stands for GEMINI_MODEL in its calls, and nowhere else.
+    """
+
+    def __init__(self, *, config: Any, repo_root: Path, args: argparse.Namespace) -> None:
+        super().__init__(config, repo_root, args)
+        gateway = gateway_for(self._around.settings, self._around.config)
+        self.model = gateway.label
+        self.destination = gateway_destination(self._around, gateway)
 
     def describe_host(self) -> str | None:
         """Return nothing: the records have never named a host for the gateway."""
         return None
 
-    def generate(
-        self, prompt: str, *, item: Mapping[str, Any]
-    ) -> tuple[Enrichment, dict[str, Any]]:
-        """Make one attempt: one process, or one HTTP call."""
-        backend: CommandBackend | OpenAIBackend
-        policy = CallPolicy(timeout=self._gateway.timeout, require_summary=False)
-        if program := self._gateway.program:
-            if program.is_file() and not (self._cwd / program).is_file():
-                program = program.absolute()  # it is only where the caller stands
-            backend = CommandBackend(
-                self._config,
-                str(program),
-                self._gateway,
-                cwd=self._cwd,
-                search=self._search,
-                policy=policy,
-                cancellation=self._client.cancellation,
-            )
-        else:
-            try:
-                server = self._gateway.server()
-            except ConfigError as error:
-                raise BackendError(str(error), failure_type="runtime") from None
-            backend = OpenAIBackend(self._config, server, policy=policy, client=self._client)
-        return let_out(backend.generate, backend.destination, self._egress, prompt, item)
+    def _words(self) -> dict[str, Any]:
+        words = {"backend": "gateway", "model_override": self._around.config.model}
+        return super()._words() | words
+
+    def _attempt(self, prompt: str, *, item: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        result, meta = super()._attempt(prompt, item=item)
+        return result, meta | {"backend": "gateway"}
+
+
+def _settings(repo_root: Path, args: argparse.Namespace) -> Settings:
+    return getattr(args, "settings", None) or load_settings(Path(repo_root), flags_of(args))
+
+
+def _model_sent(model: str | None, preset: TierPreset, settings: Settings) -> str:
+    """Return the model that Ollama is asked for where an adapter's config says `model`."""
+    return model or preset.model or settings.ollama_model or ""
+
+
+def _presets(settings: Settings) -> dict[str, TierPreset]:
+    """Return the presets in force, with those of PRESET_CACHE that people put there."""
+    for name, preset in settings.presets.items():
+        if not isinstance(PRESET_CACHE.get(name), Mapping):
+            PRESET_CACHE[name] = preset
+    return {name: as_preset(name, PRESET_CACHE[name]) for name in settings.presets}
 
 
 def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
@@ -157,7 +251,7 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
     tier_for_attempt: str,
     repo_root: Path,
     args: argparse.Namespace,
-    ollama_host_chain: Sequence[Host],
+    ollama_host_chain: Sequence[Host | Mapping[str, str | None]],
     current_host_idx: int,
     host_chain_count: int,
 ) -> AttemptCascade:
@@ -166,79 +260,53 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
     `backend` is auto, ollama or gateway; any other word is ollama on localhost. A chain entry for
     the tier configures the adapter: model, options, keep_alive and, if it has one, the url.
     """
-    settings: Settings = getattr(args, "settings", None) or load_settings(repo_root, _flags(args))
+    settings = _settings(repo_root, args)
     settings.require_trust(driver=True)
-    client: Client = getattr(args, "client", None) or Client()
-    presets = PRESET_CACHE.setdefault(Path(repo_root), settings.presets)
-    preset = preset_for(presets, tier_for_attempt)
+    args = argparse.Namespace(**{**vars(args), "settings": settings})
+    name = preset_name(tier_for_attempt)
+    in_force = _presets(settings)[name]
+    preset = PRESET_CACHE[name]
     entry = next(iter(settings.entries(tier_for_attempt)), None)
     if backend == "gateway" or (backend == "auto" and tier_for_attempt == "nano"):
-        gateway = _gateway_adapter(settings, entry, tier_for_attempt, Path(repo_root), client)
-        return AttemptCascade(BackendCascade([gateway]), preset.name, preset, None, None, "gateway")
+        config = _config(entry, BackendConfig("gateway", "gateway", tier=tier_for_attempt))
+        gateway = _GatewayBackendAdapter(config=config, repo_root=repo_root, args=args)
+        return AttemptCascade(BackendCascade([gateway]), name, preset, None, None, "gateway")
     host = Host("localhost", DEFAULT_URL)
     if backend in ("auto", "ollama"):
-        index = min(current_host_idx, host_chain_count - 1)
-        host = ollama_host_chain[index] if index < len(ollama_host_chain) else Host("", "")
-    url = (entry.url.rstrip("/") if entry and entry.url else host.url) or None
-    config = _config(entry, "ollama", tier_for_attempt, name=f"ollama-{host.label}", url=url)
+        host = _host_at(min(current_host_idx, host_chain_count - 1), ollama_host_chain)
+    label, url = host.label or None, host.url or None
+    config = BackendConfig(f"ollama-{host.label}", "ollama", tier=tier_for_attempt, url=url)
+    config = _config(entry, config)
+    config = replace(config, model=_model_sent(config.model, in_force, settings))
     ollama = _OllamaBackendAdapter(
-        config if config.model is not None else replace(config, model=preset.model),
-        Egress(settings.repo, settings.privacy),
-        preset=preset,
-        label=host.label or None,
-        default_model=settings.ollama_model,
-        policy=CallPolicy(
-            tries=max(1, args.retries),
-            retry_wait=args.retry_wait,
-            timeout=HTTP_TIMEOUT_SEC,
-            structured=False,
-            require_summary=False,
-        ),
-        client=client,
+        config=config,
+        repo_root=repo_root,
+        args=args,
+        host_url=config.url,
+        host_label=label,
+        tier_preset=preset,
+        tier_for_attempt=tier_for_attempt,
     )
-    return AttemptCascade(
-        BackendCascade([ollama]), preset.name, preset, host.label or None, url, "ollama"
-    )
+    return AttemptCascade(BackendCascade([ollama]), name, preset, label, config.url, "ollama")
 
 
-def _config(
-    entry: ChainEntry | None, provider: str, tier: str, *, name: str, url: str | None
-) -> BackendConfig:
-    """Return the adapter's config: what the chain entry says, if there is one."""
+def _host_at(index: int, chain: Sequence[Host | Mapping[str, str | None]]) -> Host:
+    """Return a host of a chain, one that is nowhere if the chain has none there."""
+    return as_host(chain[index]) if index < len(chain) else Host("", "")
+
+
+def _config(entry: ChainEntry | None, config: BackendConfig) -> BackendConfig:
+    """Return an adapter's config with what the chain entry says, if there is one."""
     if entry is None:
-        return BackendConfig(name=name, provider=provider, tier=tier, url=url)
-    return BackendConfig(
+        return config
+    return replace(
+        config,
         name=entry.name,
-        provider=provider,
         model=entry.model,
-        tier=tier,
-        url=url,
+        url=entry.url.rstrip("/") if entry.url else config.url,
         options=entry.options or None,
         keep_alive=entry.keep_alive,
-    )
-
-
-def _gateway_adapter(
-    settings: Settings, entry: ChainEntry | None, tier: str, repo: Path, client: Client
-) -> _GatewayBackendAdapter:
-    url = entry.url if entry else None
-    config = _config(entry, "gateway", tier, name="gateway", url=url)
-    gateway = settings.gateway.for_model(config.model)
-    if entry and url:
-        endpoint = Endpoint(
-            f"{url.rstrip('/')}/chat/completions",
-            entry.model or gateway.label,
-            gateway.label,
-            settings.key(entry),
-            key_name=entry.api_key_env or "",
-        )
-        gateway = replace(gateway, endpoint=endpoint)
-    elif entry and gateway.endpoint:
-        key = settings.key(entry)
-        gateway = replace(gateway, endpoint=gateway.signed(entry.api_key_env, key))
-    egress = Egress(settings.repo, settings.privacy)
-    return _GatewayBackendAdapter(
-        config, gateway, cwd=repo, search=settings.search, client=client, egress=egress
+        api_key_env=entry.api_key_env,
     )
 
 
@@ -275,7 +343,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no path or reply fails to print
             stream.reconfigure(errors="backslashreplace")
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     repo = Path(args.repo).resolve()
     if not (repo / ".git").exists():
         _complain(f"{repo} is not a git repository: it has no .git")
@@ -299,8 +367,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(repo: Path, args: argparse.Namespace) -> int:
-    PRESET_CACHE.clear()
-    settings = replace(load_settings(repo, _flags(args)), concurrency=1)
+    settings = replace(load_settings(repo, flags_of(args)), concurrency=1)
     if not args.dry_run:
         settings.require_trust(driver=True)
     for sentence in settings.passed_over:
@@ -325,49 +392,13 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
             _say(f"--- {place(span)} [{tier}]")
             print(plain(prompt.replace("\r\n", "\n")))
         return 0
-    hooks = (_Announcement(_destinations(settings)), _print_event)
+    hooks = (_Announcement(destinations_of(settings, _presets(settings))), _print_event)
     builder = _DriverBuilder(settings, args)
     report = engine.enrich(repo, settings, hooks=hooks, builder=builder, rules=rules)
     if report.stopped:
         _complain(report.stopped)
         return 2
     return 130 if report.interrupted else 0
-
-
-def _destinations(settings: Settings) -> Destinations:
-    """Return where a run may take code, by the entries that its adapters go by.
-
-    Raises ConfigError if it may need the built-in gateway, and the variables name several.
-    """
-    gateway = settings.gateway
-    urls: list[str] = []
-    servers: list[str] = []
-    models: list[str | None] = []
-    programs: list[str] = []
-    for tier in settings.tiers:
-        entry = next(iter(settings.entries(tier)), None)
-        if settings.backend == "gateway" or (settings.backend == "auto" and tier == "nano"):
-            if settings.backend == "auto" and not settings.router.reaches_cloud:
-                continue
-            if gateway.program:
-                programs.append(str(gateway.program))
-            elif entry and entry.url:
-                servers.append(entry.url)
-            elif gateway.endpoint or gateway.trouble:
-                servers.append(gateway.server().url)
-        else:
-            urls += [entry.url] if entry and entry.url else [host.url for host in settings.hosts]
-            preset = preset_for(settings.presets, tier).model
-            models.append((entry and entry.model) or preset or settings.ollama_model)
-    hosts = tuple(dict.fromkeys(map(address, urls + servers)))
-    return Destinations(
-        hosts,
-        tuple(dict.fromkeys(programs)),
-        cloud_models=destinations.cloud_models(models),
-        relays=destinations.relays(settings, map(address, servers)),
-        own=destinations.own(settings, hosts),
-        exposed=destinations.exposed(settings, hosts),
-    )
 
 
 class _Announcement:
@@ -414,69 +445,6 @@ def _say(line: str) -> None:
 
 def _complain(line: str) -> None:
     print(unbroken(line), file=sys.stderr)
-
-
-def _flags(args: argparse.Namespace) -> Flags:
-    backend = getattr(args, "backend", "auto")
-    if getattr(args, "api", False):
-        backend = "gateway"
-    elif getattr(args, "local", False):
-        backend = "ollama"
-    return Flags(
-        backend=backend,
-        limit=getattr(args, "max_spans", 0),
-        router=getattr(args, "router", None),
-        start_tier=getattr(args, "start_tier", None),
-        headroom=getattr(args, "max_tokens_headroom", None),
-        retries=getattr(args, "retries", 3),
-        retry_wait=getattr(args, "retry_wait", 2.0),
-        cooldown=getattr(args, "cooldown", None),
-        model=getattr(args, "model", None),
-        fallback_model=getattr(args, "fallback_model", None),
-        gateway_path=getattr(args, "gateway_path", None),
-        gateway_timeout=getattr(args, "gateway_timeout", 300.0),
-        whole_environ=True,
-        schema_version=getattr(args, "schema_version", "enrichment.v1"),
-        log=getattr(args, "log", None),
-        verbose=getattr(args, "verbose", False),
-        trust=getattr(args, "trust", False),
-    )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="qwen_enrich_batch.py",
-        description="Enrich the pending spans of a repository's index, one at a time.",
-    )
-    add = parser.add_argument
-    add("--repo", default=".", help="repository root (default: the current folder)")
-    add("--batch-size", type=int, default=5, help="spans planned at a time (default 5)")
-    add("--max-spans", type=int, default=0, help="stop after N successes; 0: no limit")
-    add("--log", help="metrics file (default REPO/logs/enrichment_metrics.jsonl)")
-    add("--model", default="qwen2.5:7b", help="name recorded where the model has none")
-    add("--schema-version", default="enrichment.v1", help="version stored with each enrichment")
-    add("--sleep", type=float, default=0.0, help="seconds between spans")
-    add("--cooldown", type=int, help="skip files changed in the last N seconds (default 0)")
-    add("--retries", type=int, default=3, help="attempts per span, and HTTP tries per attempt")
-    add("--retry-wait", type=float, default=2.0, help="seconds before a retry")
-    add("--dry-run", action="store_true", help="print the prompts, call nothing")
-    add("--verbose", action="store_true", help="have the gateway program say more")
-    add("--backend", choices=("auto", "ollama", "gateway"), default="auto")
-    add("--api", action="store_true", help="same as --backend gateway; beats --local")
-    add("--local", action="store_true", help="same as --backend ollama")
-    add("--gateway-path", help="gateway program; without it the built-in gateway is used")
-    add("--gateway-timeout", type=float, default=300.0, help="seconds per gateway call")
-    add("--fallback-model", help="name recorded for a failure without one ($RAG_FALLBACK_MODEL)")
-    add("--no-gateway-fallback", action="store_true", help="accepted, without effect")
-    add("--router", choices=("on", "off"), help="default: $ROUTER_ENABLED, else on")
-    add(
-        "--start-tier",
-        choices=("auto", "7b", "14b", "nano"),
-        help="default: $ROUTER_DEFAULT_TIER, else auto",
-    )
-    add("--trust", action="store_true", help="take the repository's settings as your own word")
-    add("--max-tokens-headroom", type=int, help="default: $ROUTER_MAX_TOKENS_HEADROOM, else 4000")
-    return parser
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ outside; nothing of the package is imported but the fakes.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -386,6 +387,19 @@ def _script(
     os.chdir(folder)
     sys.argv = [str(SCRIPT), *words]
     runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def load_script() -> Any:
+    """Return the script as a module, for the parts of it that are called by their names."""
+    spec = importlib.util.spec_from_file_location("qwen_enrich_batch", SCRIPT)
+    assert spec, "the script is there"
+    assert spec.loader, "and can be loaded"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    before = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = before
+    return module
 
 
 class Is:

@@ -318,6 +318,8 @@ def test_the_router_flag_beats_the_environment(
         pytest.param(None, {"ROUTER_DEFAULT_TIER": "nano"}, "nano", id="environment"),
         pytest.param("auto", {"ROUTER_DEFAULT_TIER": "nano"}, "auto", id="flag beats environment"),
         pytest.param(None, {"ROUTER_DEFAULT_TIER": "giant"}, "giant", id="environment, unchecked"),
+        pytest.param(None, {"ROUTER_DEFAULT_TIER": " NANO "}, "nano", id="any case, blanks"),
+        pytest.param(None, {"ROUTER_DEFAULT_TIER": ""}, "auto", id="empty"),
     ],
 )
 def test_the_start_tier(

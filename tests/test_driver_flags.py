@@ -204,6 +204,19 @@ def test_the_router_is_off_only_for_off(tmp_path, host, case):
 START_TIERS = {
     "the flag": (["--start-tier", "14b"], {}, None, "14b"),
     "the environment": ([], {"ROUTER_DEFAULT_TIER": "14b"}, None, "14b"),
+    "the environment, in capitals and with blanks": (
+        [],
+        {"ROUTER_DEFAULT_TIER": " 14B\n"},
+        None,
+        "14b",
+    ),
+    "a blank environment is auto": ([], {"ROUTER_DEFAULT_TIER": " "}, None, "7b"),
+    "an empty environment is auto": (
+        [],
+        {"ROUTER_DEFAULT_TIER": ""},
+        {"default_tier": "14b"},
+        "7b",
+    ),
     "the flag beats the environment": (
         ["--start-tier", "7b"],
         {"ROUTER_DEFAULT_TIER": "14b"},
@@ -218,7 +231,7 @@ START_TIERS = {
     ),
     "even a default tier that is none": (
         [],
-        {"ROUTER_DEFAULT_TIER": ""},
+        {"ROUTER_DEFAULT_TIER": "huge"},
         {"default_tier": "Giant"},
         "giant",
     ),
@@ -686,15 +699,6 @@ def test_tokens_in_is_a_quarter_of_the_prompt_rounded_up(measured):
 def test_bad_bytes_are_replaced(measured):
     _, fake = measured
     assert sum("# mark:bytes \ufffd\ufffd caf\xe9" in call.prompt for call in fake.calls) == 1
-
-
-def test_the_code_is_what_lies_in_the_file_now(tmp_path, host):
-    """The bytes are read at their place, whatever they were when the index was made."""
-    repo = make_repo(tmp_path / "repo", plain("one"))
-    repo.write("src/one.py", plain("new").text + "not a part of it\n")
-    drive(repo, hosts={"a": host})
-    assert asked(host) == ["new"]
-    assert "not a part of it" not in host.calls[0].prompt
 
 
 def test_an_empty_span_is_tried_and_measures_nothing(measured):

@@ -2,10 +2,8 @@
 
 import argparse
 import ast
-import importlib.util
 import os
 import shutil
-import sys
 
 import pytest
 
@@ -26,6 +24,7 @@ from tests.driver import (
     deep,
     drive,
     lettered,
+    load_script,
     make_repo,
     marked,
     plain,
@@ -42,6 +41,8 @@ NAMES = (
     "classify_failure",
     "handle_failure",
     "parse_and_validate",
+    "call_qwen",
+    "GATEWAY_DEFAULT_TIMEOUT",
 )
 EXPORTS = ("BackendError", "BackendAdapter", "BackendCascade", "AttemptRecord")
 ITEM = {"lines": [1, 3], "path": "src/one.py", "span_hash": "sha256:0"}
@@ -50,13 +51,7 @@ ITEM = {"lines": [1, 3], "path": "src/one.py", "span_hash": "sha256:0"}
 @pytest.fixture(scope="module")
 def script():
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("qwen_enrich_batch", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return load_script()
 
 
 @pytest.fixture
@@ -186,11 +181,24 @@ def test_classify_failure_tells_the_kind(script):
     assert script.classify_failure(script.BackendError("x", failure_type="runtime")) == "runtime"
 
 
-def test_parse_and_validate_reads_a_reply_or_refuses_it(script):
-    assert script.parse_and_validate('{"summary_120w": " x "}', [1, 3]).summary_120w == "x"
-    with pytest.raises(script.BackendError) as caught:
-        script.parse_and_validate(VALIDATION, [1, 3])
-    assert caught.value.failure[0] == "validation"
+def test_parse_and_validate_reads_a_reply(script):
+    result, failure = script.parse_and_validate('{"summary_120w": " x "}', ITEM, {})
+    assert (result.summary_120w, failure) == ("x", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "meta", "kind"),
+    [
+        (VALIDATION, {}, "validation"),
+        (PARSE, {}, "parse"),
+        (PARSE, {"done_reason": "length"}, "truncation"),
+        (PARSE, {"eval_count": 0}, "truncation"),
+    ],
+)
+def test_parse_and_validate_refuses_a_reply(script, text, meta, kind):
+    result, (found, detail, payload) = script.parse_and_validate(text, ITEM, meta)
+    assert (result, found, payload) == (None, kind, text)
+    assert detail
 
 
 # -- the builder ---------------------------------------------------------------------------------
@@ -469,6 +477,63 @@ def test_a_host_that_goes_away_in_the_middle_is_a_failure_of_spans(tmp_path):
     with FakeOllama(Replies({"two": [faults.DropConnection()]})) as fake:
         run = drive(repo, hosts={"a": fake})
     assert ended(run) == (0, ["success", "runtime"])
+
+
+def edit_after_indexing(repo, path, text):
+    """Write other text into a file, of which the index goes on to say what it was."""
+    before = (repo.root / path).stat()
+    repo.write(path, text)
+    os.utime(repo.root / path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHANGES = {
+    "longer": "# mark:one\nvalue = 1\nvalue = 2\nmore = 3\n",
+    "of the same size and time": "# mark:one\nvalue = 1\nother = 2\n",
+    "behind the span": "# mark:one\nvalue = 1\nvalue = 2\n\n",
+    "shorter": "# mark:one\n",
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_span_of_a_file_that_changed_since_it_was_indexed_is_left_for_later(tmp_path, case):
+    repo = make_repo(tmp_path / "repo", plain("one"), plain("two"))
+    edit_after_indexing(repo, "src/one.py", CHANGES[case])
+    with FakeOllama() as fake:
+        run = drive(repo, hosts={"a": fake})
+    assert [marked(call.prompt) for call in fake.calls] == ["two"]
+    assert (run.status, list(run.ledger), list(run.rows)) == (0, ["two"], ["two"])
+    assert "src/one.py: is no longer the file that was indexed" in run.stdout
+    assert "1 left" in run.stdout
+
+
+def test_of_a_changed_file_with_many_spans_it_is_said_once(tmp_path):
+    repo = make_repo(tmp_path / "repo")
+    repo.add("src/many.py", *(plain(f"span{number}") for number in range(12)))
+    edit_after_indexing(repo, "src/many.py", "nothing = 0\n")
+    with FakeOllama() as fake:
+        run = drive(repo, hosts={"a": fake})
+    assert run.stdout.count("src/many.py") == 1
+    assert not fake.calls
+
+
+def test_a_changed_file_is_not_shown_by_a_dry_run_either(tmp_path):
+    repo = make_repo(tmp_path / "repo", plain("one"), plain("two"))
+    edit_after_indexing(repo, "src/one.py", "secret = 1\n")
+    with FakeOllama() as fake:
+        run = drive(repo, "--dry-run", hosts={"a": fake})
+    assert "mark:two" in run.stdout
+    assert "secret" not in run.stdout
+
+
+def test_a_file_that_is_again_what_was_indexed_is_worked_on_in_the_next_run(tmp_path):
+    repo = make_repo(tmp_path / "repo", plain("one"))
+    indexed = (repo.root / "src/one.py").read_bytes()
+    repo.write("src/one.py", "other = 1\n")
+    with FakeOllama() as fake:
+        drive(repo, hosts={"a": fake})
+        repo.write("src/one.py", indexed)
+        run = drive(repo, hosts={"a": fake})
+    assert list(run.rows) == ["one"]
 
 
 # -- an index of another program, in place -------------------------------------------------------

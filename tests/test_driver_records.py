@@ -398,44 +398,31 @@ RESULT_MODELS = {
     "refused: the model sent": ("P", "", [], {}, LARGE_MODEL),
     "runtime: the model sent": ("R", "", [], {}, LARGE_MODEL),
     "runtime, other model": ("R", "fallback_model: f:1b\n", [], {}, "f:1b"),
-    "null: --fallback-model": ("P", NULL_MODEL, ["--fallback-model", "flag:1b"], {}, "flag:1b"),
-    "null: the flag beats the environment": (
+    "null: the 7b preset's": ("P", NULL_MODEL, ["--fallback-model", "flag:1b"], {}, "m:7b"),
+    "null, runtime: too": ("R", NULL_MODEL, ["--fallback-model", "flag:1b"], {}, "m:7b"),
+    "null, blank flag: too": ("P", NULL_MODEL, ["--fallback-model", " "], {}, "m:7b"),
+    "null, $RAG_FALLBACK_MODEL: too": (
+        "P",
+        NULL_MODEL,
+        [],
+        {"RAG_FALLBACK_MODEL": "rag:1b"},
+        "m:7b",
+    ),
+    "null, $OLLAMA_MODEL: that": (
         "P",
         NULL_MODEL,
         ["--fallback-model", "flag:1b"],
-        {"RAG_FALLBACK_MODEL": "rag:1b"},
-        "flag:1b",
-    ),
-    "null: the environment": ("P", NULL_MODEL, [], {"RAG_FALLBACK_MODEL": "rag:1b"}, "rag:1b"),
-    "null: the flag's default": ("P", NULL_MODEL, [], {}, LARGE_MODEL),
-    "null, blank flag: OLLAMA_MODEL": (
-        "P",
-        NULL_MODEL,
-        ["--fallback-model", " "],
         {"OLLAMA_MODEL": "env:1b"},
         "env:1b",
     ),
-    "null, blank flag, no OLLAMA_MODEL: model": (
-        "P",
-        NULL_MODEL,
-        ["--fallback-model", ""],
-        {},
-        "m:7b",
-    ),
-    "null, empty environment: OLLAMA_MODEL": (
-        "R",
-        NULL_MODEL,
-        [],
-        {"RAG_FALLBACK_MODEL": "", "OLLAMA_MODEL": "env:1b"},
-        "env:1b",
-    ),
-    "an empty string is one": (
+    "empty, $OLLAMA_MODEL: that": (
         "P",
         'fallback_model: ""\n',
         ["--fallback-model", "flag:1b"],
         {"OLLAMA_MODEL": "env:1b"},
-        "",
+        "env:1b",
     ),
+    "empty: the 7b preset's": ("T", 'model: m:7b\nfallback_model: ""\n', [], {}, "m:7b"),
     "success: the model sent": ("G", NULL_MODEL, [], {"OLLAMA_MODEL": "env:1b"}, "env:1b"),
     "success with an empty one: too": (
         "G",
@@ -455,8 +442,11 @@ def test_the_result_model_at_14b(tmp_path, case):
     with FakeOllama(lettered(f"{letter}_1")) as fake:
         words = ["--start-tier", "14b", "--retries", 1, "--model", "not-this"]
         run = drive(repo, *words, *flags, hosts={"a": fake}, env=env)
+    [call, *_] = fake.calls
+    assert call.model == expected
     assert run.ledger[f"{letter}_1"]["result_model"] == expected
     assert run.metrics[f"{letter}_1"]["model"] == expected
+    assert run.metrics[f"{letter}_1"]["attempt_details"][-1]["model"] == expected
 
 
 GATEWAY_MODELS = {

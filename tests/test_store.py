@@ -217,6 +217,14 @@ def test_pending_spans_come_by_id_in_pages(store):
     assert [s.symbol for s in first + second] == ["s1", "s2", "s3", "s4", "s5", "s6"]
 
 
+def test_the_file_of_a_span_is_told_while_the_span_is_at_its_place_there(store):
+    store.put_file(file("a.py", span("one")))
+    [found] = store.pending(0, 1)
+    assert store.file_of(found) == store.files()["a.py"]
+    store.put_file(file("a.py", span("zero"), span("one", 11)))
+    assert store.file_of(found) is None
+
+
 def test_pending_leaves_out_files_changed_lately(store):
     store.put_file(file("a.py", span("one")))
     assert store.pending(0, 10, newest_mtime=999.0) == []

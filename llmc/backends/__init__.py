@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from llmc.backends._base import AttemptCascade, BackendConfig, CallPolicy, count
+from llmc.backends._base import AttemptCascade, BackendConfig, CallPolicy, count, refused
 from llmc.backends._border import Sender, guard, let_out
 from llmc.cascade import BackendCascade
 from llmc.chains import ChainEntry, begun_at
@@ -31,6 +31,7 @@ __all__ = [
     "CascadeBuilder",
     "count",
     "let_out",
+    "refused",
 ]
 
 CONNECT_TIMEOUT_SEC = 10.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 from llmc.cascade import BackendCascade
-from llmc.errors import BackendError, RateLimitedError, Usage
+from llmc.errors import BackendError, Failure, RateLimitedError, Usage, refusal
 from llmc.models import Enrichment
 from llmc.parroting import without_parroted
 from llmc.presets import TierPreset
@@ -26,7 +26,10 @@ MAX_COUNT = 10**15
 
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
-    """What a cascade entry says of itself; None leaves the tier preset's value in force."""
+    """What a cascade entry says of itself; None leaves the tier preset's value in force.
+
+    `api_key_env` names the variable that the key for its `url` is in.
+    """
 
     name: str | None = None
     provider: str | None = None
@@ -35,6 +38,14 @@ class BackendConfig:
     url: str | None = None
     options: Mapping[str, Any] | None = None
     keep_alive: str | int | None = None
+    api_key_env: str | None = None
+
+    @classmethod
+    def of(cls, given: object) -> BackendConfig:
+        """Return what anything with some of these attributes says."""
+        if isinstance(given, BackendConfig):
+            return given
+        return cls(**{field.name: getattr(given, field.name, None) for field in fields(cls)})
 
     def with_url(self, url: str | None) -> BackendConfig:
         """Return a copy that points elsewhere."""
@@ -63,11 +74,14 @@ class CallPolicy:
 
 
 class AttemptCascade(NamedTuple):
-    """The cascade of one attempt, and what the records say of it."""
+    """The cascade of one attempt, and what the records say of it.
+
+    A builder other than ours may have its presets as mappings: see `presets.as_preset`.
+    """
 
     cascade: BackendCascade
     preset_key: str
-    tier_preset: TierPreset
+    tier_preset: TierPreset | Mapping[str, Any]
     host_label: str | None
     host_url: str | None
     selected_backend: str
@@ -95,21 +109,10 @@ def accept(  # noqa: PLR0913 - a reply, what it answers, and how it is judged
     try:
         return _accepted(text, prompt, item, meta, require_summary=require_summary)
     except BackendError as error:
-        message, failure = str(error), error.failure
+        failure = error.failure
     # Out here, as in `reply.read`: the error does not hold on to what was read.
     assert failure is not None, "only what a reply says is refused"
-    kind, detail, _ = failure
-    raise BackendError(
-        hide(message),
-        failure_type=kind,
-        failure=(kind, hide(detail), hide(text)),
-        usage=Usage(
-            model,
-            prompt_tokens=count(meta, "prompt_eval_count"),
-            completion_tokens=count(meta, "eval_count", "completion_tokens"),
-            cut_lines=meta.get("cut_lines") or 0,
-        ),
-    )
+    raise refused(failure, meta, model=model, hide=hide)
 
 
 def _accepted(
@@ -131,10 +134,34 @@ def _accepted(
         return enrichment
     own, meta["parroted"] = without_parroted(enrichment, source_of(prompt))
     if detail := _lack(own):
-        failure = ("validation", detail, text)
-        message = f"reply refused (validation): {detail}"
-        raise BackendError(message, failure_type="validation", failure=failure)
+        raise refusal("validation", detail, text)
     return own
+
+
+def refused(
+    failure: Failure,
+    meta: Mapping[str, Any],
+    *,
+    model: str | None = None,
+    hide: Callable[[str], str] = str,
+) -> BackendError:
+    """Return the error of a refused reply, with what `meta` tells of the call.
+
+    `hide` takes secrets out of what is quoted of the reply.
+    """
+    kind, detail, payload = failure
+    detail = hide(detail)
+    return BackendError(
+        f"reply refused ({kind}): {detail}",
+        failure_type=kind,
+        failure=(kind, detail, hide(payload) if isinstance(payload, str) else payload),
+        usage=Usage(
+            model,
+            prompt_tokens=count(meta, "prompt_eval_count"),
+            completion_tokens=count(meta, "eval_count", "completion_tokens"),
+            cut_lines=meta.get("cut_lines") or 0,
+        ),
+    )
 
 
 def _lack(enrichment: Enrichment) -> str | None:

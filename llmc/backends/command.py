@@ -80,14 +80,9 @@ class CommandBackend:
     def generate(
         self, prompt: str, *, item: Mapping[str, Any]
     ) -> tuple[Enrichment, dict[str, Any]]:
-        """Make one attempt: run the program once."""
-        text = self._run(prompt, self._gateway.environ)
-        meta: dict[str, Any] = {
-            "backend": "gateway",
-            "model": self._gateway.label,
-            "options": None,
-        }
-        result = accept_from_gateway(
+        """Make one attempt."""
+        text, meta = self.ask(prompt)
+        accepted = accept_from_gateway(
             text,
             prompt,
             item,
@@ -95,7 +90,13 @@ class CommandBackend:
             require_summary=self._policy.require_summary,
             hide=lambda said: blot(said, secrets_in(self._gateway.environ)),
         )
-        return result, meta
+        return accepted, meta
+
+    def ask(self, prompt: str) -> tuple[str, dict[str, Any]]:
+        """Run the program once; return its reply as it came. Raises BackendError if none did."""
+        text = self._run(prompt, self._gateway.environ)
+        meta = {"backend": "gateway", "model": self._gateway.label, "options": None}
+        return text, meta
 
     def _run(self, prompt: str, environ: Mapping[str, str]) -> str:
         try:

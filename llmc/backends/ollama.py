@@ -80,6 +80,12 @@ class OllamaBackend:
         self, prompt: str, *, item: Mapping[str, Any]
     ) -> tuple[Enrichment, dict[str, Any]]:
         """Make one attempt."""
+        text, meta = self.ask(prompt)
+        require, hide = self._policy.require_summary, self._client.redaction
+        return accept(text, prompt, item, meta, require_summary=require, hide=hide), meta
+
+    def ask(self, prompt: str) -> Answer:
+        """Return a reply as it came. Raises BackendError if none did."""
         if not self._config.url:
             raise BackendError(
                 "no Ollama host is configured; set ENRICH_OLLAMA_HOSTS", failure_type="runtime"
@@ -91,8 +97,7 @@ class OllamaBackend:
             "model": self.model,
             "options": self.options,
         }
-        require, hide = self._policy.require_summary, self._client.redaction
-        return accept(text, prompt, item, meta, require_summary=require, hide=hide), meta
+        return text, meta
 
     # -- plain: the batch driver's contract ----------------------------------------------------
 

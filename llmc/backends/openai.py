@@ -89,6 +89,13 @@ class OpenAIBackend:
         self, prompt: str, *, item: Mapping[str, Any]
     ) -> tuple[Enrichment, dict[str, Any]]:
         """Make one attempt; waits for a busy server until the attempt's deadline."""
+        text, meta = self.ask(prompt)
+        require, hide = self._policy.require_summary, self._client.redaction
+        accepted = accept_from_gateway(text, prompt, item, meta, require_summary=require, hide=hide)
+        return accepted, meta
+
+    def ask(self, prompt: str) -> Reply:
+        """Return a reply as it came, and what is known of it. Raises BackendError if none did."""
         fitted = fit(prompt, self.options, MAX_REPLY_TOKENS)
         text, usage = self._answer(fitted)
         details = _mapping(usage.get("prompt_tokens_details"))
@@ -102,9 +109,7 @@ class OpenAIBackend:
             "completion_tokens": usage.get("completion_tokens"),
             "cut_lines": getattr(fitted, "cut_lines", 0),
         }
-        require, hide = self._policy.require_summary, self._client.redaction
-        accepted = accept_from_gateway(text, prompt, item, meta, require_summary=require, hide=hide)
-        return accepted, meta
+        return text, meta
 
     def _answer(self, prompt: str) -> Reply:
         deadline = time.monotonic() + self._policy.timeout
