@@ -13,7 +13,8 @@ from llmc.text import one_line
 class Departures:
     """Prompts sent by host, and the likely secrets that were taken out of them before.
 
-    A request that never came back is in logs/egress.jsonl alone.
+    Those that no host took are among them: what became of a request that broke off, nobody here
+    knows. A request that never came back is in logs/egress.jsonl alone.
     """
 
     def __init__(self, tell: Callable[[Event], None]) -> None:
@@ -34,7 +35,7 @@ def lines(report: RunReport) -> Iterator[str]:
     """Yield what a run let out of this machine, and what it kept here, if it did either."""
     if report.sent:
         hosts = ", ".join(f"{one_line(host)} ({count})" for host, count in report.sent.items())
-        yield f"prompts sent away: {hosts}; each is in logs/egress.jsonl"
+        yield f"prompts sent away: {hosts}, arrived or not; each is in logs/egress.jsonl"
     if report.blotted:
         secrets = "secret was" if report.blotted == 1 else "secrets were"
         prompts = "prompt" if report.blotted_prompts == 1 else "prompts"

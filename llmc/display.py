@@ -55,10 +55,12 @@ def status_view(totals: Totals) -> RenderableType:
             models.add_row(one_line(str(model)), one_line(str(tier)), str(count))
         parts.append(models)
     if elsewhere := sum(totals.elsewhere.values()):
-        text = f"{elsewhere} of them were made elsewhere: {NOT_SERVED}; see: llmc adopt"
+        were = "was" if elsewhere == 1 else "were"
+        text = f"{elsewhere} of them {were} made elsewhere: {NOT_SERVED}; see: llmc adopt"
         parts.append(Text(text, style="yellow"))
     if totals.adopted:
-        parts.append(Text(f"{totals.adopted} of them were adopted"))
+        were = "was" if totals.adopted == 1 else "were"
+        parts.append(Text(f"{totals.adopted} of them {were} adopted"))
     if totals.failed:
         failures = _table("failed", "spans")
         for kind, count in totals.failed.items():

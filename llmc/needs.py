@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from llmc.chains import DEFAULT_CHAIN, ChainEntry, UserEntry, read_table
+from llmc.chains import DEFAULT_CHAIN, ChainEntry, Provider, UserEntry, read_table
 from llmc.documents import CONFIG_FILE, OPTIONS, PRESET_FILE, SettingsFile
 from llmc.places import is_cloud_model, is_this_machine
 from llmc.presets import TIERS, TierPreset, preset_for, read_presets
@@ -50,7 +50,7 @@ def of_files(files: Mapping[str, SettingsFile]) -> tuple[Need, ...]:
     """
     table = read_table(files.get(CONFIG_FILE))
     entries = [entry for entry in table.entries if entry.enabled]
-    asked = [need for entry in entries for need in of_entry(entry)]
+    asked = [need for entry in entries for need in of_entry(entry, entry.provider)]
     asked += of_presets(read_presets(files.get(PRESET_FILE)))
     if table.default_chain != DEFAULT_CHAIN:
         asked.append(of_choice(table.default_chain))
@@ -68,7 +68,8 @@ def of_run(
 ) -> tuple[Need, ...]:
     """Return what a run uses of it: the llmc command goes by a chain only under backend auto.
 
-    The batch driver does so under each, and its gateway takes what an entry says of any provider.
+    The batch driver does so under each, and takes an entry of any provider as one of Ollama, or as
+    one of its gateway: it runs no `command`, gives no `env` away and loads no model file.
     `tiers` are all that a span may get to. `chosen` is the chain's name if it is the repository
     that chose it: to take one that the user keeps for other uses needs their word.
     """
@@ -76,7 +77,8 @@ def of_run(
     found = list(of_presets(presets, _presets_used(used, presets, backend, tiers)))
     for entry in used:
         gateway = backend == "gateway" or entry.routing_tier == "nano"
-        found += of_entry(entry, to_gateway=driver and gateway)
+        taken_as: Provider = "openai" if gateway else "ollama"
+        found += of_entry(entry, taken_as if driver else entry.provider)
     if chosen is not None and any(isinstance(entry, UserEntry) for entry in used):
         found.append(of_choice(chosen))
     return tuple(dict.fromkeys(found))
@@ -133,15 +135,13 @@ def _presets_used(
     return tuple(dict.fromkeys(found))
 
 
-def of_entry(entry: ChainEntry, *, to_gateway: bool = False) -> Iterator[Need]:
-    """Yield what an entry asks for; with `to_gateway`, as if its provider were openai."""
+def of_entry(entry: ChainEntry, provider: Provider) -> Iterator[Need]:
+    """Yield what an entry asks for where it is taken as one of a provider, its own or another."""
     if isinstance(entry, UserEntry):
         return
     where = partial(_where, entry)
-    provider = "openai" if to_gateway else entry.provider
     if entry.command and provider == "command":
-        text = f"run the program {entry.command!a}"
-        yield Need("program", entry.command, where("command"), text)
+        yield from _program(entry, entry.command)
     if entry.url:
         yield _host(entry.url, where("url"))
     elif provider == "openai":
@@ -156,9 +156,6 @@ def of_entry(entry: ChainEntry, *, to_gateway: bool = False) -> Iterator[Need]:
         place = _spelt(address(entry.url)) if entry.url else "your gateway"
         text = f"send the value of ${entry.api_key_env} to {place}"
         yield Need("key", entry.api_key_env, where("api_key_env"), text)
-    for name in entry.env:
-        text = f"give the value of ${name} to the program {entry.command!a}"
-        yield Need("key", name, where("env"), text)
     for name, value in entry.options.items():
         if name not in OPTIONS:
             said = json.dumps(value, ensure_ascii=False)
@@ -180,6 +177,14 @@ def is_bare(url: str) -> bool:
 def is_loopback(url: str) -> bool:
     """Tell whether a URL leads to this machine and hides nothing."""
     return is_bare(url) and is_this_machine(url)
+
+
+def _program(entry: ChainEntry, command: str) -> Iterator[Need]:
+    text = f"run the program {command!a}"
+    yield Need("program", command, _where(entry, "command"), text)
+    for name in entry.env:
+        text = f"give the value of ${name} to the program {command!a}"
+        yield Need("key", name, _where(entry, "env"), text)
 
 
 def _host(url: str, where: str) -> Need:

@@ -212,6 +212,10 @@ def physical_cores() -> int:
 
 
 def _name(key: str, value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise ValueError(
+            f"{key} is {shown(value)}; it must be a text, in quotes if need be, or null"
+        )
     name = None if value is None else str(value)
     if name and len(name) > MAX_NAME:
         raise ValueError(f"{key} is {shown(name)}; it must have at most {MAX_NAME} characters")

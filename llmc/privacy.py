@@ -19,6 +19,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmc.documents import shown
 from llmc.errors import ConfigError
 from llmc.ignorefile import read_lines, refuse_slow
 from llmc.places import OwnNetwork, host_of, is_cloud_model, is_this_machine
@@ -135,7 +136,7 @@ def local_file(repo: Path) -> Lines:
 def _table(document: Mapping[str, Any], source: Path) -> dict[str, Any]:
     table = document.get(TABLE, {})
     if not isinstance(table, dict):
-        raise ConfigError(f"{source}: {TABLE} is {table!r}; it must be a table: [{TABLE}]")
+        raise ConfigError(f"{source}: {TABLE} is {shown(table)}; it must be a table: [{TABLE}]")
     return table
 
 
@@ -167,7 +168,9 @@ def _lines(table: Mapping[str, Any], source: Path) -> Lines:
 def _strings(table: Mapping[str, Any], key: str, source: Path) -> Lines:
     value = table.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ConfigError(f'{source}: {TABLE}.{key} is {value!r}; it must be a list, as in ["a/"]')
+        raise ConfigError(
+            f'{source}: {TABLE}.{key} is {shown(value)}; it must be a list of texts, as in ["a/"]'
+        )
     return tuple(value)
 
 

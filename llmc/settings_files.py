@@ -31,8 +31,17 @@ MAX_DEPTH = 32
 MAX_DOTS = 500
 """Dots in one line of TOML: what a dotted key costs the parser grows with the square of them."""
 
+MAX_DIGITS = 64
+"""Characters of a number in YAML: what one of base 60 (`1:30`) costs the parser grows with the
+square of its length."""
+
+_SHOWN_CHARS = 500
+"""Of what a parser complains about: it may repeat all that it was given."""
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+_YAML_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 _Result = TypeVar("_Result")
 
@@ -92,7 +101,8 @@ def _read(repo: Path, name: str) -> SettingsFile | None:
     except RecursionError as error:
         raise ConfigError(f"{path} is not {kind} that llmc reads: it nests too deep") from error
     except ValueError as error:
-        raise ConfigError(f"{path} is not {kind} that llmc reads: {error}") from error
+        complaint = f"{error!s:.{_SHOWN_CHARS}}"
+        raise ConfigError(f"{path} is not {kind} that llmc reads: {complaint}") from error
     if not isinstance(document, Mapping):
         raise ConfigError(f"{path} holds {shown(document)}; it must be a mapping")
     return SettingsFile(name, path, raw, document)
@@ -158,6 +168,8 @@ def _yaml(text: str) -> Any:
             _check_bounds(self.nodes, self.depth)
             node = super().compose_node(parent, index)
             self.depth -= 1
+            if node and node.tag in _YAML_NUMBERS and len(node.value) > MAX_DIGITS:
+                raise ValueError(f"a number in it has more than {MAX_DIGITS} characters")
             return node
 
     try:

@@ -370,6 +370,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
     settings = replace(load_settings(repo, flags_of(args)), concurrency=1)
     if not args.dry_run:
         settings.require_trust(driver=True)
+        settings = replace(settings, trusted=True)  # the engine would ask for what llmc would use
     for sentence in settings.passed_over:
         _complain(sentence)
     args.settings, args.client = settings, Client(secrets=settings.secrets)

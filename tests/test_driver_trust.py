@@ -105,3 +105,32 @@ def test_a_dry_run_asks_nobody_and_needs_no_trust(own, home):
         run = drive(own, "--dry-run", hosts={"A": mine}, env=home)
     assert run.status == 0
     assert "mark:small" in run.stdout
+
+
+def test_a_program_that_the_driver_never_runs_is_not_asked_about(own, home):
+    """It takes a model and options of an entry, whatever its provider: here there are none."""
+    own.write(CONFIG_FILE, entry("x", provider="command", command="./x.sh", env=["HOME"]))
+    with FakeOllama() as mine:
+        run = drive(own, hosts={"A": mine}, env=home)
+    assert (run.status, len(mine.calls)) == (0, 1)
+
+
+def test_what_it_takes_of_such_an_entry_is_named_and_its_program_is_not(own, home):
+    program = entry("x", provider="command", command="./x.sh", env=["HOME"], model="glm:cloud")
+    own.write(CONFIG_FILE, program)
+    with FakeOllama() as mine:
+        run = drive(own, hosts={"A": mine}, env=home)
+    assert (run.status, mine.requests) == (2, ())
+    assert "glm:cloud" in run.stderr
+    assert "x.sh" not in run.stderr
+    assert "$HOME" not in run.stderr
+
+
+def test_the_gateways_tier_takes_a_model_of_such_an_entry_and_no_program(tmp_path, home):
+    own = make_repo(tmp_path / "repo", deep("deep"))
+    program = entry("x", provider="command", command="./x.sh", model="dear", routing_tier="nano")
+    own.write(CONFIG_FILE, program)
+    run = drive(own, env=home | NO_HOST)
+    assert run.status == 2
+    assert "use your own gateway, with the model 'dear'" in run.stderr
+    assert "x.sh" not in run.stderr

@@ -252,6 +252,15 @@ def test_the_summary_tells_what_left_and_what_was_blotted(
     assert "1 likely secret was blotted out of 1 prompt" in said
 
 
+def test_the_summary_claims_of_no_prompt_that_it_arrived(tmp_path):
+    repo = make_repo(tmp_path / "repo", plain("two"))
+    with FakeOllama() as fake:
+        gone = away(fake)
+    env = {"ENRICH_HEALTHCHECK_ENABLED": "0"}
+    ran = drive(repo, "--retries", "1", hosts={"a": gone}, env=env)
+    assert f"prompts sent away: {gone} (2), arrived or not" in ran.stdout
+
+
 def test_so_does_the_json_record(small, monkeypatch, clean_environ, capsys):
     with FakeOllama() as fake:
         monkeypatch.setenv("ENRICH_OLLAMA_HOSTS", away(fake))

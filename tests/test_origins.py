@@ -378,6 +378,20 @@ def test_a_pass_says_how_much_was_made_elsewhere_and_what_to_do(shipped, capsys,
     assert json.loads(capsys.readouterr().out)["made_elsewhere"] == 5
 
 
+def test_a_quiet_pass_says_it_once(shipped, capsys):
+    assert cli.main(["enrich", str(shipped.root), "--quiet"]) == 0
+    assert capsys.readouterr().err.count("5 enrichments bear no mark of this installation") == 1
+
+
+def test_one_enrichment_made_elsewhere_is_told_of_as_one(enriched, capsys):
+    enriched.sql("DELETE FROM llmc_origins WHERE span_hash = (SELECT min(span_hash) FROM spans)")
+    assert cli.main(["status", str(enriched.root)]) == 0
+    assert "1 of them was made elsewhere" in capsys.readouterr().out
+    assert cli.main(["adopt", str(enriched.root), "--yes"]) == 0
+    assert cli.main(["status", str(enriched.root)]) == 0
+    assert "1 of them was adopted" in capsys.readouterr().out
+
+
 def test_marks_of_nobody_hide_nothing_from_who_has_no_installation_yet(shipped):
     shipped.sql("UPDATE llmc_origins SET installation = ''")
     assert shipped.reindex().elsewhere == 5

@@ -81,6 +81,17 @@ def test_the_models_come_from_the_file(
     assert (found["7b"].model, found["14b"].model) == (small, large)
 
 
+@pytest.mark.parametrize("key", ["model", "fallback_model"])
+@pytest.mark.parametrize("value", ["[a]", "{a: 1}", "yes", "2024-01-01"])
+def test_a_model_that_is_no_text_is_refused(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"enrich_7b_ollama.yaml: {key} is .*must be a text"):
+        presets(tmp_path, f"{key}: {value}")
+
+
+def test_a_model_that_is_called_by_a_number_needs_no_quotes(tmp_path: Path) -> None:
+    assert presets(tmp_path, "model: 7")["7b"].model == "7"
+
+
 @pytest.mark.parametrize("value", ["", "null", "~", '""'])
 def test_an_empty_or_null_fallback_model_is_no_model_name(tmp_path: Path, value: str) -> None:
     assert not presets(tmp_path, f"fallback_model: {value}")["14b"].model

@@ -112,6 +112,16 @@ def test_a_repository_does_not(repo, clean_environ):
         settings(repo, clean_environ)
 
 
+@pytest.mark.parametrize(
+    "text", ["privacy = {}", "[privacy]\nlocal_only = {}", "[privacy]\nlocal_only = [{}, 1]"]
+)
+def test_what_is_refused_does_not_fill_the_screen(repo, clean_environ, text):
+    (repo / "llmc.toml").write_text(text.format(f'"{"x" * 100_000}"'))
+    with pytest.raises(ConfigError, match="privacy") as caught:
+        settings(repo, clean_environ)
+    assert len(str(caught.value)) < 1000
+
+
 def test_no_home_is_no_settings_of_the_users(repo):
     assert settings(repo, {"PATH": os.environ["PATH"]}).privacy == Privacy()
 

@@ -168,6 +168,29 @@ def test_a_password_needs_not_be_drawn_by_lot(form: str, password: str) -> None:
     assert password not in blot(FORMS[form].format("password", password))[0]
 
 
+@pytest.mark.parametrize("mark", "_-.")
+@pytest.mark.parametrize("form", ["Python", "keyword", "JSON", "YAML, quoted", "Java", "shell"])
+def test_a_password_of_words_and_a_year_is_no_name_of_a_thing(form: str, mark: str) -> None:
+    password = f"Summer{mark}2024"
+    assert password not in blot(FORMS[form].format("db_password", password))[0]
+    assert "Monkey" not in blot(FORMS[form].format("password", f"Monkey{mark}77"))[0]
+
+
+@pytest.mark.parametrize(
+    "form", ['password = "{}"', '"postgres://u:{}@h.net/db"', "DB_PASSWORD={}\n"]
+)
+def test_a_password_that_holds_the_word_example_is_one(form: str) -> None:
+    assert "Rt9" not in blot(form.format("myexample" + "Rt9xw4"))[0]
+
+
+@pytest.mark.parametrize("word", ["EXAMPLE", "EXAMPLE1", "2EXAMPLE"])
+def test_a_token_that_holds_the_word_example_is_one(word: str) -> None:
+    token = "AKIA" + drawn(16 - len(word), UPPER + DIGITS) + word
+    assert blot(f'id = "{token}"')[0] == f'id = "{BLOT}"'
+    url = f"https://{drawn(20)}example@host.net/x.git"
+    assert "example" not in blot(f'"{url}"')[0]
+
+
 ODD = [
     'password = """{}"""',
     "password = '''\n  {}'''",
@@ -341,6 +364,11 @@ CODE = [
     'public_key = "ssh-ed25519"',
     'cache_key = f"{user}:{page}"',
     'url = "postgres://user:password@localhost/db"',
+    'url = "postgres://user:example@localhost/db"',
+    'password = "example"',
+    'password = "example-password"',
+    'password = "db_user_2"',
+    'api_key = "stage_2024_key"',
     'url = f"https://{user}:{password}@{host}/"',
     'url = "https://user:${PASSWORD}@host/"',
     'keyboard = "qwertz105"',
@@ -351,7 +379,6 @@ CODE = [
     "const secretVersion = 'projects/p1/secrets/s1/versions/3'",
     'sha = "da39a3ee5e6b4b0d3255bfef95601890afd80709"',
     "class GoogleCloudSecretManagerV1Beta1AccessSecretVersionResponse:",
-    "AKIAIOSFODNN7" + "EXAMPLE",
     "ghp" + "_" + "x" * 36,
     ".sk-estimator-doc-link-container { color: red }",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ import pytest
 from llmc.cli import main
 from llmc.config import DEFAULT_INDEX, load_settings
 from llmc.documents import CONFIG_FILE
+from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI
 from tests.running import PATIENCE_SEC, entry
 
@@ -45,6 +46,34 @@ def test_without_a_terminal_nobody_is_asked_and_nothing_trusted(
     assert "send your code to http://away.example:8000" in told
     assert "--yes" in told
     assert not own_folder.exists()
+
+
+@pytest.mark.usefixtures("at_home")
+def test_revoked_for_a_program_it_is_told_in_json(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repo / CONFIG_FILE).write_text(entry("x", url=AWAY))
+    assert run("--yes", repo) == 0
+    capsys.readouterr()
+    assert run("--revoke", "--json", repo) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "repository": str(repo.resolve()),
+        "revoked": True,
+    }
+    assert run("--revoke", "--json", repo) == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("at_home")
+@pytest.mark.parametrize("flag", ["--quiet", "--json"])
+def test_however_quiet_a_run_is_it_says_whose_address_gave_way(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    with FakeOllama() as mine, FakeOllama() as theirs:
+        monkeypatch.setenv("ENRICH_OLLAMA_HOSTS", mine.url)
+        (repo / CONFIG_FILE).write_text(entry("x", url=theirs.url, model="their:7b"))
+        assert main(["enrich", str(repo), flag]) == 0
+    assert capsys.readouterr().err.count("'x' is asked at your own hosts") == 1
 
 
 @pytest.mark.usefixtures("at_home")

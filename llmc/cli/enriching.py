@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from llmc.cli.common import Commands
     from llmc.config import Flags, Settings
     from llmc.events import Event, EventHook
-    from llmc.models import RunReport
+    from llmc.models import IndexReport, RunReport
     from llmc.selection import Selection
 
 
@@ -125,6 +125,8 @@ def _enrich(args: argparse.Namespace) -> int:
         return 0
     selection = select(settings)
     _announce(screen, selection)
+    if args.quiet or args.json:
+        _insist(indexed, selection.settings, as_json=args.json)
     failures: list[dict[str, object]] = []
     stop = Stop()
     with (
@@ -176,6 +178,14 @@ def _announce(console: Console, selection: Selection) -> None:
 
     for line in selection.lines:
         console.print(unbroken(line), markup=False, soft_wrap=True)
+
+
+def _insist(indexed: IndexReport, settings: Settings, *, as_json: bool) -> None:
+    """Say what must be known however quiet a run is to be; its JSON has the first of it."""
+    if indexed.elsewhere and not as_json:
+        complain(elsewhere_line(indexed.elsewhere))
+    for sentence in settings.passed_over:
+        complain(sentence)
 
 
 def _in_words(event: Event) -> None:

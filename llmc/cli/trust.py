@@ -61,7 +61,7 @@ def _trust(args: argparse.Namespace) -> int:
     if args.list:
         return _list(folder, as_json=args.json)
     if args.revoke:
-        return _revoke(folder, args.repo)
+        return _revoke(folder, args.repo, as_json=args.json)
     repo = repository(args.repo).resolve()
     request = _Request(repo, read_all(repo), folder)
     if args.json:
@@ -154,17 +154,20 @@ def _list(folder: Path, *, as_json: bool) -> int:
     return 0
 
 
-def _revoke(folder: Path, named: str) -> int:
+def _revoke(folder: Path, named: str, *, as_json: bool) -> int:
     from llmc import trust
 
     try:
         repo = repository(named).resolve()
     except ConfigError:  # the folder may be gone
         repo = Path(os.path.abspath(named))  # noqa: PTH100 - without `..`, which Path would keep
-    if trust.revoke(folder, repo):
+    if not trust.revoke(folder, repo):
+        raise ConfigError(f"{repo} is not trusted; llmc trust --list says what is")
+    if as_json:
+        print_json({"repository": str(repo), "revoked": True})
+    else:
         print(f"{_plain(repo)} is not trusted any more")
-        return 0
-    raise ConfigError(f"{repo} is not trusted; llmc trust --list says what is")
+    return 0
 
 
 def _folder() -> Path:

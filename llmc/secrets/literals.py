@@ -64,17 +64,20 @@ _MAKES_TEXT = re.compile(r"(?i)str|secret|password|bytes|sensitive|some|from")
 _HEADER = re.compile(r"(?:basic|bearer|token|apikey)[ :]{1,3}([a-z0-9+/_.~=-]{16,})")
 
 _UNREAL = re.compile(
-    r"(?i)\*\*\*|\.\.\.|…|\$\{|\{\{|\$\(|%\(|#\{|\{\w*\}|<\w|%s|example|placeholder|change.?me|your"
+    r"(?i)\*\*\*|\.\.\.|…|\$\{|\{\{|\$\(|%\(|#\{|\{\w*\}|<\w|%s|placeholder|change.?me|your"
     r"|xxx|\(\?|\\s|redacted|dummy|sample|insert|replace|todo|fake|mock|invalid|wrong|incorrect|bogus|://"
 )
 _WORDS = re.compile(
     r"(?i)passw(?:or)?d|passphrase|secret|token|test(?:ing)?|admin|user(?:name)?|root|guest|login"
-    r"|key|foo|bar|baz|qux|spam|eggs|default|demo|string|none|null|true|false|value|hello|world"
+    r"|key|example|foo|bar|baz|qux|spam|eggs|default|demo|string|none|null|true|false|value|hello|world"
     r"|pass|pwd|api|auth|my|the|new|old|abc|def|1234567890|123456789|12345678|1234567|123456|12345"
     r"|1234|123"
 )
 _SEGMENT = re.compile(r"[A-Za-z]*\d{0,3}|v?\d+")
 _SPLIT = re.compile(r"[-_./: ,|]")
+_DATED = re.compile(r"(?=(?:\D*\d){2})[\w.-]+")
+"""Joined words with two digits or more: so people make up passwords, too (`Summer_2024`)."""
+
 _HEX = re.compile(r"[0-9a-fA-F-]{16,}")
 
 
@@ -143,7 +146,8 @@ def _quoted(text: str, start: int, *, is_password: bool) -> tuple[int, int] | No
     if _is_unreal(value) or any(map(str.isspace, value)):
         return None
     plain = not opening["wrap"] or _MAKES_TEXT.match(opening["wrap"])
-    strong = is_password or (len(value) >= 8 and any(map(str.isdigit, value)))
+    odd = len(value) >= 8 and any(map(str.isdigit, value)) and not _is_joined(value)
+    strong = is_password or odd
     if is_random(value) or (plain and strong and _is_password(value)):
         return content.span()
     return None
@@ -209,9 +213,14 @@ def _is_password(value: str) -> bool:
     letters = any(map(str.isalpha, left))
     digits = any(map(str.isdigit, left))
     special = any(not char.isalnum() and char not in "_-./: ,|()[]" for char in left)
-    if _SPLIT.search(value) and _is_name(value):
+    if _is_joined(value) and not _DATED.fullmatch(value):
         return False
     return letters and (digits or special) and len(left) > 3
+
+
+def _is_joined(value: str) -> bool:
+    """Tell whether a value is a name of several words."""
+    return _SPLIT.search(value) is not None and _is_name(value)
 
 
 def _is_name(value: str) -> bool:

@@ -98,7 +98,7 @@ _ROWS = (
 _RULES = tuple((name, letters, re.compile(pattern)) for name, letters, pattern in _ROWS)
 
 _AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+=])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
-_UNREAL = re.compile(r"(?i)example|xxxx|placeholder|redacted")
+_UNREAL = re.compile(r"(?i)xxxx|placeholder|redacted")
 _FEWEST = 8
 """Different characters in a token that is one; `ghp_000000...` has fewer."""
 
