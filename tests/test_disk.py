@@ -261,12 +261,23 @@ def test_a_read_only_disk_can_be_read_and_says_what_is_missing(small_disk):
     with Store.open(path, create=True) as store:
         store.put_file(file(3))
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    with pytest.raises(StoreError, match="write permission"):
+    with pytest.raises(StoreError, match="read-only; .* mount it for writing"):
         Store.open(path)
     with Store.open_readonly(path) as store:
         assert store.totals().spans == 3
-    with pytest.raises(StoreError, match="write permission"):
+    with pytest.raises(StoreError, match="read-only; .* mount it for writing"):
         Reserve.make(path, 10)
+
+
+def test_an_index_that_a_killed_run_left_on_a_disk_now_read_only_says_so(small_disk):
+    path = small_disk / "index.db"
+    with Store.open(path, create=True) as store:
+        store.put_file(file(3))
+        journal = Path(f"{path}-wal").read_bytes()
+    Path(f"{path}-wal").write_bytes(journal)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(StoreError, match="read-only; .* mount it for writing"):
+        Store.open_readonly(path)
 
 
 @pytest.mark.parametrize("opened", [Store.open, Store.open_readonly])
