@@ -40,26 +40,16 @@ def open_store(
     What is stored is marked by the `seal`. Raises StoreError, also for files that aren't the user's
     own: see `database.custody`.
     """
-    if isinstance(index, IndexPlace):
-        index = _telling(index, hooks)
+    place = _telling(index if isinstance(index, IndexPlace) else IndexPlace(index), hooks)
     try:
-        return Store.open(index, create=True, seal=seal)
+        return Store.open(place, create=True, seal=seal)
     except CorruptIndexError as error:
-        _replace_corrupt(index, error, hooks)
-        return Store.open(index, create=True, seal=seal)
+        Store.rescue(place, error)
+        return Store.open(place, create=True, seal=seal)
 
 
 def _telling(index: IndexPlace, hooks: Sequence[EventHook]) -> IndexPlace:
     return replace(index, tell=lambda text: _tell(hooks, Warned(text)))
-
-
-def _replace_corrupt(
-    index: IndexPlace | Path, error: CorruptIndexError, hooks: Sequence[EventHook]
-) -> None:
-    """Move a corrupt index aside, and save the enrichments that can still be read from it."""
-    aside, saved = Store.rescue(index, error)
-    message = f"{error}; it is kept as {aside}; {saved} enrichments could be read from it"
-    _tell(hooks, Warned(message))
 
 
 def make_folder(path: Path, *, ignored_by_git: bool = False) -> None:
@@ -96,7 +86,7 @@ def index(
     try:
         return _index_into(settings, paths, hooks, seal, mend=mend)
     except CorruptIndexError as error:
-        _replace_corrupt(_telling(settings.index, hooks), error, hooks)
+        Store.rescue(_telling(settings.index, hooks), error)
         return _index_into(settings, paths, hooks, seal, mend=mend)
 
 

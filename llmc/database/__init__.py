@@ -2,9 +2,10 @@
 
 In reading order: `opening` makes or opens an index and finds out whether it is sound; before that,
 `custody` asks whose files they are, `arrival` settles what has come to their place since, by what
-`known` remembers and `presence` sees, and `look` examines a database as a stranger's. `writing` has
-the transactions that every change is made in, `trouble` turns errors into words and advice,
-`reserve` keeps room on the disk for what is paid for. The tables are in `llmc.tables`.
+`known` remembers and `presence` sees, and `look` examines a database as a stranger's; `replacing`
+puts what can be read of a damaged one in its place. `writing` has the transactions that every
+change is made in, `trouble` turns errors into words and advice, `reserve` keeps room on the disk
+for what is paid for. The tables are in `llmc.tables`.
 """
 
 from llmc.database.custody import located
@@ -13,7 +14,7 @@ from llmc.database.opening import (
     connect_readonly,
     connect_untouched,
     damage,
-    move_aside,
+    replaced,
 )
 from llmc.database.reserve import Reserve
 from llmc.database.trouble import mapped
@@ -28,7 +29,7 @@ __all__ = [
     "damage",
     "located",
     "mapped",
-    "move_aside",
+    "replaced",
     "transaction",
     "writing",
 ]

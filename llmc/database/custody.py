@@ -19,7 +19,7 @@ from llmc.errors import ConfigError, StoreError
 from llmc.git import Git
 from llmc.models import IndexPlace
 
-_BESIDE = re.compile(r"(?:-wal|-shm|-journal|\.kept|\.runs|\.reserve(?:-[0-9]+)?)?")
+_BESIDE = re.compile(r"(?:-wal|-shm|-journal|\.kept|\.rescued?|\.runs|\.reserve(?:-[0-9]+)?)?")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ELSEWHERE = "or name a place outside of the repository in LLMC_RAG_INDEX_PATH"
 
