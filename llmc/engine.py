@@ -120,6 +120,8 @@ def _index_into(
                 for path in gone[start : start + FILES_PER_WRITE]:
                     store.remove_file(path)
         spans, elsewhere = store.span_count(), store.unmarked()
+        if what := store.displaced():
+            raise StoreError(f"{store.path} {what} while it was written to; start again")
     read = len(paths) - len(skipped)
     return IndexReport(read, changed, len(gone), spans, tuple(skipped), elsewhere)
 

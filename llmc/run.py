@@ -152,6 +152,8 @@ class Run:
             self._end()
         if self._error:
             raise self._error
+        if self._journal.error:
+            self._stopped = str(self._journal.error)
         resting, left = self._rest()
         report = RunReport(
             enriched=self._enriched - self._journal.unsaved,

@@ -13,14 +13,24 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
 from llmc.adoption import Adoption
 from llmc.claims import Claims, Wanted
-from llmc.database import BUSY_TIMEOUT_SEC, connect, located, replaced, writing
+from llmc.database import (
+    BUSY_TIMEOUT_SEC,
+    connect,
+    fate,
+    located,
+    placed,
+    replaced,
+    save_beside,
+    standing,
+    writing,
+)
 from llmc.errors import CorruptIndexError
 from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan, Span
 from llmc.origins import What
@@ -120,8 +130,12 @@ class Store(Reader):
         owner: Owner | None = None,
         *,
         seal: Seal | None = None,
+        place: IndexPlace | None = None,
     ) -> None:
         super().__init__(path, connection, seal=seal)
+        self._place = place or IndexPlace(path)
+        self._file = standing(path)
+        self._saved: Path | None = None
         self.patience_sec = BUSY_TIMEOUT_SEC
         self._registered = owner
         self.owner = owner.name if owner else ""
@@ -136,7 +150,8 @@ class Store(Reader):
 
         Raises StoreError.
         """
-        return cls(located(index), *connect(index, create=create), seal=seal)
+        connected = connect(index, create=create)
+        return cls(located(index), *connected, seal=seal, place=placed(index))
 
     @classmethod
     def rescue(cls, index: IndexPlace | Path, found: CorruptIndexError) -> tuple[Path, int]:
@@ -159,6 +174,19 @@ class Store(Reader):
             super().close()
         finally:
             self._registered.release()
+
+    def displaced(self) -> str | None:
+        """Say what others did to the index since it was opened: removed it, or replaced it."""
+        return self._file and fate(self.path, self._file)
+
+    def save_beside(self) -> tuple[Path, int]:
+        """Copy a displaced index, which ends with this process, to a file beside its place.
+
+        Returns that file, the same one each time, and how many enrichments it has. Raises
+        StoreError.
+        """
+        self._saved = save_beside(self._db, replace(self._place, path=self.path), self._saved)
+        return self._saved, self._rows("SELECT count(*) FROM enrichments")[0][0]
 
     def transaction(self) -> AbstractContextManager[None]:
         """Run a block as one write: all of it is stored, or none. Raises StoreError."""

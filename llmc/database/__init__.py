@@ -3,12 +3,14 @@
 In reading order: `opening` makes or opens an index and finds out whether it is sound; before that,
 `custody` asks whose files they are, `arrival` settles what has come to their place since, by what
 `known` remembers and `presence` sees, and `look` examines a database as a stranger's; `replacing`
-puts what can be read of a damaged one in its place. `writing` has the transactions that every
+puts what can be read of a damaged one in its place, `displaced` saves one that others removed.
+`writing` has the transactions that every
 change is made in, `trouble` turns errors into words and advice, `reserve` keeps room on the disk
 for what is paid for. The tables are in `llmc.tables`.
 """
 
-from llmc.database.custody import located
+from llmc.database.custody import located, placed, standing
+from llmc.database.displaced import fate, save_beside
 from llmc.database.opening import (
     connect,
     connect_readonly,
@@ -27,9 +29,13 @@ __all__ = [
     "connect_readonly",
     "connect_untouched",
     "damage",
+    "fate",
     "located",
     "mapped",
+    "placed",
     "replaced",
+    "save_beside",
+    "standing",
     "transaction",
     "writing",
 ]

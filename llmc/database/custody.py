@@ -57,6 +57,13 @@ def examine(place: IndexPlace) -> Path:
     return path
 
 
+def own_folder(place: IndexPlace) -> Path:
+    """Return the folder of an index; it need not be there. Raises StoreError for another's."""
+    path, root = _settled(place)
+    with _folder(path.parent, root):
+        return path.parent
+
+
 def standing(path: Path) -> os.stat_result | None:
     """Return what stands at a path, a link not followed; None for nothing. Raises OSError."""
     try:

@@ -2,7 +2,6 @@
 ended by the next open: either way everything that was readable is there, and is told of."""
 
 import json
-import os
 import random
 import signal
 import sqlite3
@@ -95,9 +94,7 @@ def points(rng, counted):
         yield rng.randint(1, exchange) if number % 2 else rng.randint(exchange, counted["calls"])
 
 
-def test_a_rescue_that_is_killed_anywhere_loses_nothing_that_was_readable(
-    tmp_path, environ, seed
-):
+def test_a_rescue_that_is_killed_anywhere_loses_nothing_that_was_readable(tmp_path, environ, seed):
     rng = random.Random(seed)
     first = damaged(tmp_path, environ)
     told = opened(first, environ)
@@ -123,7 +120,7 @@ def test_a_rescue_that_is_killed_anywhere_loses_nothing_that_was_readable(
         open_store(place, (warnings.append,)).close()
         said += "".join(event.message for event in warnings if isinstance(event, Warned))
         assert saved(path) == readable, (point, said)
-        assert os.path.samefile(path, f"{path}.kept")
+        assert path.samefile(f"{path}.kept")
         [aside] = {name.removesuffix("-wal") for name in beside(path) if ".corrupt-" in name}
         assert DAMAGE in beside(path)[aside]
         assert f"it is kept as {folder / aside}; {readable} enrichments could be read" in said
