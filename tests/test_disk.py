@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -55,20 +54,6 @@ def save_until_full(store, spans):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "index.db"
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 4 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True, check=False
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("no disk can be mounted here: that takes root")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
 
 
 def fill(disk):
