@@ -16,6 +16,7 @@ from llmc import destinations, folders, installation, prompts
 from llmc.attempts import Builder
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Settings, load_settings
+from llmc.database import placed
 from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.indexer import parse_file, source_files
@@ -40,7 +41,7 @@ def open_store(
     What is stored is marked by the `seal`. Raises StoreError, also for files that aren't the user's
     own: see `database.custody`.
     """
-    place = _telling(index if isinstance(index, IndexPlace) else IndexPlace(index), hooks)
+    place = _telling(placed(index), hooks)
     try:
         return Store.open(place, create=True, seal=seal)
     except CorruptIndexError as error:

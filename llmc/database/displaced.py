@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from llmc.database.arrival import unused_name
@@ -42,13 +42,21 @@ def save_beside(connection: sqlite3.Connection, place: IndexPlace, file: Path | 
     user's, so that it can be moved into place. Raises StoreError.
     """
     if file is None or not standing(file):
-        file = unused_name(_folder(place) / place.path.name, "saved")
-        with files_of(file, f"cannot make {file}"):
-            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
+        with files_of(place.path, f"cannot save what {place.path} held"):
+            file = _new_file(_folder(place) / place.path.name)
             Known(place.environ).add(place.path, file.lstat())
     with mapped(file), closing(opened(file, "mode=rw")) as copy:
         connection.backup(copy)
     return file
+
+
+def _new_file(beside: Path) -> Path:
+    """Make an empty file whose name nothing has, not even another run that does the same."""
+    while True:
+        file = unused_name(beside, "saved")
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
+            return file
 
 
 def _folder(place: IndexPlace) -> Path:
