@@ -41,7 +41,11 @@ def fill(store, first, last):
 
 
 def damaged(folder, environ):
-    """Make an index as a killed run leaves it, with results in its journal; damage it."""
+    """Make an index as a killed run leaves it, with results in its journal; damage it.
+
+    The user knows of no other: how many calls a rescue makes would change with that.
+    """
+    environ["XDG_CONFIG_HOME"] = str(folder / "config")
     path, runs = folder / "index.db", folder / "index.db.runs"
     place = IndexPlace(path, environ=environ)
     with Store.open(place, create=True) as store:
