@@ -16,6 +16,7 @@ from llmc import destinations, folders, installation, prompts
 from llmc.attempts import Builder
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Settings, load_settings
+from llmc.database import placed
 from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.indexer import parse_file, source_files
@@ -40,26 +41,16 @@ def open_store(
     What is stored is marked by the `seal`. Raises StoreError, also for files that aren't the user's
     own: see `database.custody`.
     """
-    if isinstance(index, IndexPlace):
-        index = _telling(index, hooks)
+    place = _telling(placed(index), hooks)
     try:
-        return Store.open(index, create=True, seal=seal)
+        return Store.open(place, create=True, seal=seal)
     except CorruptIndexError as error:
-        _replace_corrupt(index, error, hooks)
-        return Store.open(index, create=True, seal=seal)
+        Store.rescue(place, error)
+        return Store.open(place, create=True, seal=seal)
 
 
 def _telling(index: IndexPlace, hooks: Sequence[EventHook]) -> IndexPlace:
     return replace(index, tell=lambda text: _tell(hooks, Warned(text)))
-
-
-def _replace_corrupt(
-    index: IndexPlace | Path, error: CorruptIndexError, hooks: Sequence[EventHook]
-) -> None:
-    """Move a corrupt index aside, and save the enrichments that can still be read from it."""
-    aside, saved = Store.rescue(index, error)
-    message = f"{error}; it is kept as {aside}; {saved} enrichments could be read from it"
-    _tell(hooks, Warned(message))
 
 
 def make_folder(path: Path, *, ignored_by_git: bool = False) -> None:
@@ -98,7 +89,7 @@ def index(
     try:
         return _index_into(settings, paths, hooks, seal, mend=mend, force=force)
     except CorruptIndexError as error:
-        _replace_corrupt(_telling(settings.index, hooks), error, hooks)
+        Store.rescue(_telling(settings.index, hooks), error)
         return _index_into(settings, paths, hooks, seal, mend=mend, force=force)
 
 
@@ -134,6 +125,8 @@ def _index_into(
                 for path in gone[start : start + FILES_PER_WRITE]:
                     store.remove_file(path)
         spans, elsewhere = store.span_count(), store.unmarked()
+        if what := store.displaced():
+            raise StoreError(f"{store.path} {what} while it was written to; start again")
     read = len(paths) - len(skipped)
     return IndexReport(read, changed, len(gone), spans, tuple(skipped), elsewhere)
 

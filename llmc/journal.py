@@ -55,6 +55,7 @@ class Journal:
     ) -> None:
         self._is_urgent = is_urgent
         self.error: StoreError | None = None
+        self._displaced = False
         self.spans, self.enrichments = store.counts()
         self._store = store
         self._ledger = ledger
@@ -99,7 +100,10 @@ class Journal:
         self._unrecorded.append(SpanUnfinished(report))
 
     def commit(self, signature: str) -> None:
-        """Store what is settled, then record it, then tell it. Raises StoreError."""
+        """Store what is settled, then record it, then tell it. Raises StoreError.
+
+        Each time, whether there is anything or not, the index is looked for at its place.
+        """
         batch = self._settled
         if batch:
             fresh = self.patiently(lambda: self._save(batch, signature))
@@ -110,6 +114,7 @@ class Journal:
                     self._unrecorded.append(SpanEnriched(report, self.spans, self.enrichments))
                 else:
                     self._unrecorded.append(SpanFailed(report))
+        self._see_to_the_file(changed=bool(batch))
         if self._unrecorded:
             self._record()
         while self._untold:
@@ -135,6 +140,18 @@ class Journal:
                         )
                     )
         return fresh
+
+    def _see_to_the_file(self, *, changed: bool) -> None:
+        """Save what is stored where others removed or replaced the index; the run winds down."""
+        what = self._store.displaced()
+        if what is None or (self._displaced and not changed):
+            return
+        file, results = self.patiently(self._store.save_beside)
+        path, self._displaced = self._store.path, True
+        self.error = StoreError(
+            f"{path} {what} while the run was at work on it; all that it held is saved as {file} "
+            f"({results} results): to go on with that, move it to {path}"
+        )
 
     def _record(self) -> None:
         """Write the records of stored spans, once: what a hook may raise must not repeat them."""

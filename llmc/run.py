@@ -32,7 +32,7 @@ from llmc.calls import (
 )
 from llmc.config import Settings
 from llmc.departures import Departures
-from llmc.errors import LlmcError, LockedIndexError
+from llmc.errors import LlmcError, LockedIndexError, StoreError
 from llmc.events import (
     AttemptFinished,
     Event,
@@ -152,6 +152,8 @@ class Run:
             self._end()
         if self._error:
             raise self._error
+        if self._journal.error:
+            self._stopped = str(self._journal.error)
         resting, left = self._rest()
         report = RunReport(
             enriched=self._enriched - self._journal.unsaved,
@@ -523,10 +525,12 @@ class Run:
             for job in list(self._open.values()):
                 self._give_up(job)
             self._journal.commit(self._signature)
-        except LockedIndexError as error:
-            if self._parts.stop.requests < 2:
-                raise
-            self._stopped = f"{error}; {self._journal.unsaved} results were not stored"
+        except StoreError as error:
+            lost = self._journal.unsaved
+            text = f"{error}; {lost} results were not stored" if lost else str(error)
+            if not (isinstance(error, LockedIndexError) and self._parts.stop.requests > 1):
+                raise type(error)(text) from error
+            self._stopped = text
         finally:
             self._journal.close()
 

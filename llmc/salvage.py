@@ -7,21 +7,41 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from llmc.database.look import is_plain, opened
-from llmc.database.trouble import code_of
-from llmc.rows import is_whole
-from llmc.tables import FAILURE_COLUMNS, ORIGIN_COLUMNS, RESULT_COLUMNS, SET_ASIDE_COLUMNS
+from llmc.database.trouble import code_of, mapped
+from llmc.database.writing import transaction
+from llmc.rows import is_hash, is_whole
+from llmc.tables import (
+    FAILURE_COLUMNS,
+    ORIGIN_COLUMNS,
+    RESULT_COLUMNS,
+    SET_ASIDE_COLUMNS,
+    insertion,
+)
 
 _PAGE = 500
 _SMALL_STEPS = 20_000
 """Row numbers tried one by one in a damaged stretch; after that the steps double."""
 
 _LAST = 2**63 - 1
+
+_PUT = {
+    "llmc_archive": insertion("llmc_archive", f"start_line, {RESULT_COLUMNS}"),
+    "llmc_failures_archive": insertion("llmc_failures_archive", FAILURE_COLUMNS),
+    "llmc_set_aside": insertion("llmc_set_aside", SET_ASIDE_COLUMNS),
+    "llmc_origins": insertion("llmc_origins", ORIGIN_COLUMNS),
+}
+_PASSING = (
+    *("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_INTERRUPT", "SQLITE_NOMEM"),
+    *("SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR_NOMEM"),
+    *("SQLITE_IOERR_SHM", "SQLITE_IOERR_LOCK", "SQLITE_IOERR_RDLOCK", "SQLITE_IOERR_ACCESS"),
+)
+"""Errors that tell of a moment rather than of the file: nothing may be given up for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +52,26 @@ class Found:
     rows: list[tuple[Any, ...]]
 
 
+def salvage(damaged: Path, new: sqlite3.Connection) -> None:
+    """Store the enrichments, failures and marks that can be read of a damaged index in a new one.
+
+    Raises StoreError if it can't be read just now, sqlite3.Error if they can't be written.
+    """
+    for found in read_rows(damaged):
+        with transaction(new):
+            rows = [row for row in found.rows if is_hash(row[0])]
+            new.executemany(_PUT[found.table], rows)
+
+
 def read_rows(damaged: Path) -> Iterator[Found]:
-    """Yield what is readable of a damaged index, some rows at a time; the newest come last."""
-    # Only a journal that was known as ours was moved along with it.
+    """Yield what is readable of a damaged index, some rows at a time; the newest come last.
+
+    Raises StoreError if it can't be read just now, for want of room or because of a lock.
+    """
+    # What is no journal of ours was set aside before.
     journal = Path(f"{damaged}-wal")
     options = "mode=ro" if journal.exists() else "mode=ro&immutable=1"
-    with closing(opened(damaged, options)) as database:
+    with mapped(damaged), closing(opened(damaged, options)) as database:
         for table in _plain(database, "llmc_archive", "enrichments"):
             start = "start_line" if table == "llmc_archive" else "NULL"
             for page in _pages(database, table, f"span_hash, {start}, {RESULT_COLUMNS}"):
@@ -62,17 +96,26 @@ def read_rows(damaged: Path) -> Iterator[Found]:
 def _plain(database: sqlite3.Connection, *tables: str) -> Iterator[str]:
     """Yield the tables that hold rows, and don't compute them."""
     for table in tables:
-        with suppress(sqlite3.DatabaseError):  # what can't be told of it can't be read either
+        with _damage_passed_over():  # what can't be told of it can't be read either
             if is_plain(database, table):
                 yield table
 
 
+@contextmanager
+def _damage_passed_over() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        if code_of(error).startswith(_PASSING):
+            raise
+
+
 def _start(database: sqlite3.Connection, span_hash: object) -> object:
-    with suppress(sqlite3.Error):
+    found = None
+    with _damage_passed_over():
         query = "SELECT start_line FROM spans WHERE span_hash = ?"
         found = database.execute(query, (span_hash,)).fetchone()
-        return found[0] if found else None
-    return None
+    return found[0] if found else None
 
 
 def _line(value: object) -> object:
@@ -94,6 +137,8 @@ def _pages(
             if not page:
                 return
         except sqlite3.DatabaseError as error:
+            if code_of(error).startswith(_PASSING):
+                raise
             if not code_of(error).startswith(("SQLITE_CORRUPT", "SQLITE_IOERR")):
                 return  # there is no such table, or no database at all
             misses += 1

@@ -13,14 +13,24 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
 from llmc.adoption import Adoption
 from llmc.claims import Claims, Wanted
-from llmc.database import BUSY_TIMEOUT_SEC, connect, located, move_aside, writing
+from llmc.database import (
+    BUSY_TIMEOUT_SEC,
+    connect,
+    fate,
+    located,
+    placed,
+    replaced,
+    save_beside,
+    standing,
+    writing,
+)
 from llmc.errors import CorruptIndexError
 from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan, Span
 from llmc.origins import What
@@ -32,7 +42,6 @@ from llmc.rows import (
     MAX_TOKENS,
     MAX_WHOLE,
     Outcome,
-    is_hash,
     is_name,
     is_path,
     is_whole,
@@ -41,33 +50,16 @@ from llmc.rows import (
     shifted,
     spans_of,
 )
-from llmc.salvage import Found, read_rows
+from llmc.salvage import salvage
 from llmc.seal import Seal
-from llmc.tables import (
-    FAILURE_COLUMNS,
-    ORIGIN_COLUMNS,
-    RESULT_COLUMNS,
-    SET_ASIDE_COLUMNS,
-    SPAN_COLUMNS,
-)
+from llmc.tables import FAILURE_COLUMNS, RESULT_COLUMNS, SPAN_COLUMNS, insertion
 
 EXCERPT_CHARS = 500
 """How much of a refused reply is kept beside the failure."""
 
 
-def _put(table: str, columns: str) -> str:
-    marks = ", ".join("?" * (columns.count(",") + 2))
-    return f"INSERT OR REPLACE INTO {table} (span_hash, {columns}) VALUES ({marks})"
-
-
-_PUT_ENRICHMENT = f"{_put('enrichments', RESULT_COLUMNS)} RETURNING {RESULT_COLUMNS}"
-_PUT_ARCHIVED = _put("llmc_archive", f"start_line, {RESULT_COLUMNS}")
-_KEEP = {
-    "llmc_archive": _PUT_ARCHIVED,
-    "llmc_failures_archive": _put("llmc_failures_archive", FAILURE_COLUMNS),
-    "llmc_set_aside": _put("llmc_set_aside", SET_ASIDE_COLUMNS),
-    "llmc_origins": _put("llmc_origins", ORIGIN_COLUMNS),
-}
+_PUT_ENRICHMENT = f"{insertion('enrichments', RESULT_COLUMNS)} RETURNING {RESULT_COLUMNS}"
+_PUT_ARCHIVED = insertion("llmc_archive", f"start_line, {RESULT_COLUMNS}")
 _ADDED_UP = ("prompt_tokens", "completion_tokens", "failed_runs")
 
 
@@ -96,7 +88,7 @@ _ADD_TOKENS = (
     + " WHERE span_hash = ?"
 )
 _IS_ENRICHED = "SELECT 1 FROM enrichments WHERE span_hash = ?"
-_PUT_FAILURE = f"{_put('{}', FAILURE_COLUMNS)} RETURNING {FAILURE_COLUMNS}"
+_PUT_FAILURE = f"{insertion('{}', FAILURE_COLUMNS)} RETURNING {FAILURE_COLUMNS}"
 _MOVE_FAILURE = (
     f"INSERT OR REPLACE INTO {{}} (span_hash, {FAILURE_COLUMNS}) "
     f"SELECT span_hash, {FAILURE_COLUMNS} FROM {{}} WHERE span_hash = ?"
@@ -138,8 +130,12 @@ class Store(Reader):
         owner: Owner | None = None,
         *,
         seal: Seal | None = None,
+        place: IndexPlace | None = None,
     ) -> None:
         super().__init__(path, connection, seal=seal)
+        self._place = place or IndexPlace(path)
+        self._file = standing(path)
+        self._saved: Path | None = None
         self.patience_sec = BUSY_TIMEOUT_SEC
         self._registered = owner
         self.owner = owner.name if owner else ""
@@ -154,18 +150,19 @@ class Store(Reader):
 
         Raises StoreError.
         """
-        return cls(located(index), *connect(index, create=create), seal=seal)
+        connected = connect(index, create=create)
+        return cls(located(index), *connected, seal=seal, place=placed(index))
 
     @classmethod
     def rescue(cls, index: IndexPlace | Path, found: CorruptIndexError) -> tuple[Path, int]:
-        """Move a corrupt index aside, make a new one and archive what can still be read.
+        """Replace a corrupt index by a new one with all that can still be read; it is kept aside.
 
-        Returns where the corrupt one is now and how many enrichments were saved. Raises
-        StoreError, also where another process has done this already.
+        Returns where the corrupt one is now and how many enrichments were saved. A rescue that
+        breaks off leaves the index as it was, or is ended by the next open. Raises StoreError, also
+        where another process has done this already.
         """
-        aside = move_aside(index, found)
-        with cls.open(index, create=True) as store:
-            return aside, store.salvage(aside)
+        path = located(index)
+        return replaced(index, found, lambda new: salvage(path, new))
 
     def close(self) -> None:
         """End the claims and close the index; what was committed is on disk."""
@@ -177,6 +174,19 @@ class Store(Reader):
             super().close()
         finally:
             self._registered.release()
+
+    def displaced(self) -> str | None:
+        """Say what others did to the index since it was opened: removed it, or replaced it."""
+        return self._file and fate(self.path, self._file)
+
+    def save_beside(self) -> tuple[Path, int]:
+        """Copy a displaced index, which ends with this process, to a file beside its place.
+
+        Returns that file, the same one each time, and how many enrichments it has. Raises
+        StoreError.
+        """
+        self._saved = save_beside(self._db, replace(self._place, path=self.path), self._saved)
+        return self._saved, self._rows("SELECT count(*) FROM enrichments")[0][0]
 
     def transaction(self) -> AbstractContextManager[None]:
         """Run a block as one write: all of it is stored, or none. Raises StoreError."""
@@ -518,23 +528,6 @@ class Store(Reader):
                 signature,
             ),
         )
-
-    def salvage(self, aside: Path) -> int:
-        """Keep the enrichments, failures and marks that can be read from a damaged index.
-
-        What is readable on either side of a damaged page is found. Returns how many enrichments
-        were saved.
-        """
-        saved = 0
-        for found in read_rows(aside):
-            with self._writing():
-                saved += self._keep(found)
-        return saved
-
-    def _keep(self, found: Found) -> int:
-        rows = [row for row in found.rows if is_hash(row[0])]
-        self._db.executemany(_KEEP[found.table], rows)
-        return len(rows) if found.table == "llmc_archive" else 0
 
     def _put_outcome(self, span_hash: str, outcome: Outcome) -> bool:
         """Store how a span was left; False if it isn't in the index."""

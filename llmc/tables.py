@@ -58,3 +58,9 @@ RESULT_COLUMNS = (
 FAILURE_COLUMNS = "count, kind, detail, excerpt, failed_at, retry_at, signature"
 ORIGIN_COLUMNS = "installation, what, line, adopted_at, mac"
 SET_ASIDE_COLUMNS = f"set_aside_at, start_line, {RESULT_COLUMNS}"
+
+
+def insertion(table: str, columns: str) -> str:
+    """Return the statement that stores a row of a span, (span_hash, columns), or replaces it."""
+    marks = ", ".join("?" * (columns.count(",") + 2))
+    return f"INSERT OR REPLACE INTO {table} (span_hash, {columns}) VALUES ({marks})"

@@ -1,6 +1,7 @@
 """What several tests need: a repository to work on, and an environment without ours."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -80,3 +81,17 @@ def at_home(own_environ, monkeypatch):
         monkeypatch.delenv(name)
     for name, value in own_environ.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 4 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no disk can be mounted here: that takes root")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)

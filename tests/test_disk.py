@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llmc.database import Reserve, move_aside
+from llmc.database import Reserve
 from llmc.errors import CorruptIndexError, FullDiskError, StoreError
 from llmc.models import Enrichment, ParsedFile, ParsedSpan
 from llmc.reader import Outcome
@@ -55,20 +54,6 @@ def save_until_full(store, spans):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "index.db"
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 4 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True, check=False
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("no disk can be mounted here: that takes root")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
 
 
 def fill(disk):
@@ -261,12 +246,23 @@ def test_a_read_only_disk_can_be_read_and_says_what_is_missing(small_disk):
     with Store.open(path, create=True) as store:
         store.put_file(file(3))
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    with pytest.raises(StoreError, match="write permission"):
+    with pytest.raises(StoreError, match=r"read-only; .* mount it for writing"):
         Store.open(path)
     with Store.open_readonly(path) as store:
         assert store.totals().spans == 3
-    with pytest.raises(StoreError, match="write permission"):
+    with pytest.raises(StoreError, match=r"read-only; .* mount it for writing"):
         Reserve.make(path, 10)
+
+
+def test_an_index_that_a_killed_run_left_on_a_disk_now_read_only_says_so(small_disk):
+    path = small_disk / "index.db"
+    with Store.open(path, create=True) as store:
+        store.put_file(file(3))
+        journal = Path(f"{path}-wal").read_bytes()
+    Path(f"{path}-wal").write_bytes(journal)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(StoreError, match=r"read-only; .* mount it for writing"):
+        Store.open_readonly(path)
 
 
 @pytest.mark.parametrize("opened", [Store.open, Store.open_readonly])
@@ -359,7 +355,7 @@ def test_text_that_is_no_utf8_is_read_as_well_as_it_goes(index):
 def test_a_damaged_index_is_not_moved_away_from_under_a_living_run(index):
     with Store.open(index):
         with pytest.raises(StoreError, match=f"process {os.getpid()}"):
-            move_aside(index)
+            Store.rescue(index, CorruptIndexError("as if"))
         assert index.exists()
 
 
@@ -370,7 +366,7 @@ def test_only_the_file_that_was_found_damaged_is_moved_aside(index):
         Store.open(index)
     Store.rescue(index, found.value)
     with pytest.raises(StoreError, match="replaced by another process"):
-        move_aside(index, found.value)
+        Store.rescue(index, found.value)
     assert [aside.read_bytes() for aside in index.parent.glob("*.corrupt-*")] == [damaged]
 
 

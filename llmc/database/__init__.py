@@ -4,18 +4,20 @@ In reading order: `opening` makes or opens an index and finds out whether it is 
 `custody` asks whose files they are, `arrival` settles what has come to their place since, by what
 `known` remembers and `presence` sees, and `look` examines a database as a stranger's, by the
 `shape` its tables are to have. `migrations` makes an index of an earlier llmc one of this, `repair`
-mends what another program has left of it. `writing` has the transactions that every change is made
-in, `trouble` turns errors into words and advice, `reserve` keeps room on the disk for what is paid
-for.
+mends what another program has left of it; `replacing` puts what can be read of a damaged one in its
+place, `displaced` saves one that others removed. `writing` has the transactions that every change
+is made in, `trouble` turns errors into words and advice, `reserve` keeps room on the disk for what
+is paid for.
 """
 
-from llmc.database.custody import located, placed
+from llmc.database.custody import located, placed, standing
+from llmc.database.displaced import fate, save_beside
 from llmc.database.opening import (
     connect,
     connect_readonly,
     connect_untouched,
     damage,
-    move_aside,
+    replaced,
 )
 from llmc.database.reserve import Reserve
 from llmc.database.shape import incomplete
@@ -29,11 +31,14 @@ __all__ = [
     "connect_readonly",
     "connect_untouched",
     "damage",
+    "fate",
     "incomplete",
     "located",
     "mapped",
-    "move_aside",
     "placed",
+    "replaced",
+    "save_beside",
+    "standing",
     "transaction",
     "writing",
 ]

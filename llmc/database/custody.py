@@ -19,7 +19,7 @@ from llmc.errors import ConfigError, StoreError
 from llmc.git import Git
 from llmc.models import IndexPlace
 
-_BESIDE = re.compile(r"(?:-wal|-shm|-journal|\.kept|\.runs|\.reserve(?:-[0-9]+)?)?")
+_BESIDE = re.compile(r"(?:-wal|-shm|-journal|\.kept|\.rescued?|\.runs|\.reserve(?:-[0-9]+)?)?")
 _JOURNALS = ("-wal", "-shm", "-journal")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 GIT_SECONDS = 15.0
@@ -59,6 +59,13 @@ def examine(place: IndexPlace) -> Path:
     if found and root is not None:
         _refuse_tracked(path, root, list(found), place)
     return path
+
+
+def own_folder(place: IndexPlace) -> Path:
+    """Return the folder of an index; it need not be there. Raises StoreError for another's."""
+    path, root = _settled(place)
+    with _folder(path.parent, root):
+        return path.parent
 
 
 def standing(path: Path) -> os.stat_result | None:

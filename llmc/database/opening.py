@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from llmc.database.arrival import follow, inspect, move_along, receive, unused_name
+from llmc.database.arrival import inspect, receive
 from llmc.database.custody import examine, located, placed, standing
 from llmc.database.look import look, opened
 from llmc.database.migrations import LATEST, build, migrate
 from llmc.database.repair import mend
+from llmc.database.replacing import Fill, exchange, go_on, is_pending, make_ready
 from llmc.database.shape import known_tables
 from llmc.database.trouble import corrupt, files_of, inode_of, mapped, without_files
 from llmc.database.writing import BUSY_TIMEOUT_SEC, patiently, transaction
@@ -41,6 +42,7 @@ def connect(index: IndexPlace | Path, *, create: bool = False) -> tuple[sqlite3.
             raise StoreError(f"there is no index at {path}; make one with: llmc index")
         _make_folder(path.parent, hidden=place.repo is not None)
         with alone(path, OPENING_PATIENCE_SEC):
+            go_on(path, place)
             owner, unclean = Owner.register(path), False
             try:
                 alive, dead = survey(path, owner.name)
@@ -132,6 +134,10 @@ def _inspected(place: IndexPlace) -> Path:
     """Return where an index really is, once it is found fit to be read."""
     with files_of(place.path):
         path = examine(place)
+        if is_pending(path, place):
+            raise StoreError(
+                f"the rescue of a damaged {path} broke off; llmc index goes on with it"
+            )
         if not path.exists():
             raise StoreError(f"there is no index at {path}; make one with: llmc index")
         inspect(path, place, shared=bool(survey(path)[0]))
@@ -168,21 +174,24 @@ def damage(connection: sqlite3.Connection, path: Path, seconds: float) -> str | 
     return None if problem == "ok" else problem
 
 
-def move_aside(index: IndexPlace | Path, found: CorruptIndexError | None = None) -> Path:
-    """Rename an unusable index, with its journal files, and return its new place.
+def replaced(
+    index: IndexPlace | Path, found: CorruptIndexError | None, fill: Fill
+) -> tuple[Path, int]:
+    """Put a new index, filled with what is readable of it, in place of an unusable one.
 
-    Given the error that told of the damage, only the file that it was about is moved. Raises
-    StoreError, also while other processes are at work on the index, and for a link: whose file it
-    leads to isn't known here.
+    Returns where that one is now, with its journals, and how many enrichments were saved. Given the
+    error that told of the damage, only the file that it was about is replaced. Raises StoreError,
+    also while other processes are at work on the index, and for a link: whose file it leads to
+    isn't known here. Then the index is as it was.
     """
-    path = placed(index).path
-    if path.is_symlink():
+    place = placed(index)
+    if place.path.is_symlink():
         raise StoreError(
-            f"{path} is a link to {located(path)}, which is no usable index; remove the link, or "
-            "move that file away yourself"
+            f"{place.path} is a link to {located(place.path)}, which is no usable index; remove "
+            "the link, or move that file away yourself"
         )
-    path = located(path)
-    with files_of(path, f"cannot move {path} aside"), alone(path, OPENING_PATIENCE_SEC):
+    path = located(place)
+    with files_of(path, f"cannot rescue {path}"), alone(path, OPENING_PATIENCE_SEC):
         if found is not None and found.inode not in (None, inode_of(path)):
             raise StoreError(f"{path} has just been replaced by another process; start again")
         others, dead = survey(path)
@@ -192,13 +201,10 @@ def move_aside(index: IndexPlace | Path, found: CorruptIndexError | None = None)
                 f"{', '.join(sorted(name.split('-')[0] for name in others))}); "
                 "stop them, then run: llmc index"
             )
-        aside = unused_name(path, "corrupt")
-        path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            move_along(path, aside, suffix)
-        follow(path, aside)
+        make_ready(path, place, fill)
+        done = exchange(path, place, str(found or f"{path} is damaged"))
         sweep(path, dead)
-    return aside
+    return done
 
 
 def _prepare(

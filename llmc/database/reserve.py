@@ -87,11 +87,11 @@ def _taken(path: Path, *, make: bool = False) -> FileIO | None:
 
 
 def _give_up(path: Path, file: FileIO) -> None:
-    # Cut first: a file that somebody still has open would keep its room.
-    file.truncate(0)
-    with suppress(FileNotFoundError):
+    """Remove a reserve; one that the disk doesn't let go of is cleared away by a later run."""
+    with suppress(OSError), file:
+        # Cut first: a file that somebody still has open would keep its room.
+        file.truncate(0)
         path.unlink()
-    file.close()
 
 
 def _fill(file: FileIO, size: int) -> int:

@@ -14,13 +14,20 @@ from pathlib import Path
 from llmc.errors import CorruptIndexError, FullDiskError, LockedIndexError, StoreError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNTOLD = ("SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
+"""Errors of the system's that SQLite passes on without the reason."""
+
 BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-_NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_PERMISSION = (errno.EACCES, errno.EPERM)
 _PROBE_BYTES = 64 * 1024
 _PERMISSION = "give yourself write permission to the file and its folder"
 _FREE_SPACE = "free some disk space; what was stored so far is safe"
+_READ_ONLY = (
+    "the file system is read-only; if it became so by itself, its disk had an error (see dmesg): "
+    "check it (fsck), mount it for writing and start again; what was stored so far is safe"
+)
 
 
 @contextmanager
@@ -45,6 +52,8 @@ def without_files(path: Path, error: OSError, failing: str) -> StoreError:
     text = f"{failing}: {error.strerror or error}"
     if error.errno in NO_ROOM:
         return FullDiskError(f"{text}; {_FREE_SPACE}")
+    if error.errno == errno.EROFS:
+        return StoreError(f"{failing}: {_READ_ONLY}")
     if error.errno in _NO_PERMISSION:
         return StoreError(f"{text}; {_PERMISSION}")
     if isinstance(error, TimeoutError):
@@ -63,8 +72,11 @@ def _translated(path: Path, error: sqlite3.DatabaseError) -> StoreError:
     if code.startswith(BUSY):
         advice = "another program holds it for writing; wait for it to end, or stop it"
         return LockedIndexError(f"{path}: {text}; {advice}")
-    if code == "SQLITE_FULL" or (code.startswith("SQLITE_IOERR") and _lacks_room(path)):
+    refusal = _refusal(path) if code.startswith(_UNTOLD) else None
+    if code == "SQLITE_FULL" or (code.startswith("SQLITE_IOERR") and refusal in NO_ROOM):
         return FullDiskError(f"{path}: {text}: no room is left; {_FREE_SPACE}")
+    if refusal == errno.EROFS:
+        return StoreError(f"{path}: {text}: {_READ_ONLY}")
     return StoreError(f"{path}: {text}; {_advice(code)}")
 
 
@@ -91,18 +103,18 @@ def _advice(code: str) -> str:
     return "see if another program changed the file"
 
 
-def _lacks_room(path: Path) -> bool:
-    """Tell whether a write failed for want of room; SQLite passes on only that it failed."""
+def _refusal(path: Path) -> int | None:
+    """Return the system's reason for not writing beside an index, as an errno; None if it does."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if limit != resource.RLIM_INFINITY:
         sizes = [file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.exists()]
         if any(size + _PROBE_BYTES > limit for size in sizes):
-            return True
+            return errno.EFBIG
     try:
         with tempfile.TemporaryFile(dir=path.parent, buffering=0) as probe:
-            return probe.write(os.urandom(_PROBE_BYTES)) < _PROBE_BYTES
+            return None if probe.write(os.urandom(_PROBE_BYTES)) == _PROBE_BYTES else errno.ENOSPC
     except OSError as error:
-        return error.errno in NO_ROOM
+        return error.errno
 
 
 def code_of(error: sqlite3.Error) -> str:

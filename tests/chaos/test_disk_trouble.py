@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -159,13 +160,55 @@ def test_an_index_that_may_not_be_written_to_is_told_of_before_any_call(
         last = said.splitlines()[-1]
         assert last.startswith("llmc: ")
         assert str(place) in last
-        assert "permission" in last
+        assert ("permission" if what == "file" else "mount it for writing") in last
         status, said = world.run("status")
         assert status == 0
         assert "4 spans: 0 enriched, 4 pending, 0 failed" in said
     status, said = world.run("enrich")
     assert status == 0, said
     assert len(described(world)) == 4
+
+
+@pytest.fixture
+def failing_disk(tmp_path):
+    """A disk, and a file that makes it read-only when it is written to, as an error would."""
+    image, place = tmp_path / "image", tmp_path / "repo"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 * 2**20)
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("no disk can be made here: there is no mkfs.ext4")
+    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+    with mounted(place, "-o", "loop,errors=remount-ro", image):
+        mounts = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
+        device = next(Path(words[0]).name for words in mounts if words[1] == str(place))
+        trigger = Path("/sys/fs/ext4", device, "trigger_fs_error")
+        if not trigger.exists():
+            pytest.skip("no disk can be made to fail here")
+        yield place, trigger
+
+
+def test_a_disk_that_becomes_read_only_in_mid_run_ends_it_and_what_was_stored_stays(
+    failing_disk, clean_environ, hosts
+):
+    disk, trigger = failing_disk
+    world = w.World(w.make_repository(disk), clean_environ)
+    world = world.with_hosts(*(host.url for host in hosts))
+    w.write_functions(world.repo, range(SPANS))
+    run = world.start("enrich", "--slots", "4")
+    w.wait_until(lambda: len(delivered(hosts)) >= 40, run)
+    trigger.write_text("1")
+    assert run.wait() == 2, run.said
+    last = run.said.splitlines()[-1]
+    assert last.startswith("llmc: ")
+    assert "mount it for writing" in last
+    assert "Traceback" not in run.said
+    assert len(described(world)) >= 40 - 2 * 4 * 2
+    for command in ("status", "index", "enrich"):
+        status, said = world.run(command)
+        assert status == (0 if command == "status" else 2), said
+        assert "Traceback" not in said
+        assert command == "status" or "mount it for writing" in said.splitlines()[-1]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.9])
