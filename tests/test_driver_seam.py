@@ -206,7 +206,7 @@ def test_a_reply_refused_in_the_script_is_refused_with_what_it_says(script, adap
     with pytest.raises(script.BackendError, match="not to our taste") as caught:
         adapter.generate("mark:one", item=ITEM)
     assert (caught.value.failure_type, caught.value.failure) == ("validation", failure)
-    assert caught.value.model == "told:1b"
+    assert caught.value.usage.model == "told:1b"
 
 
 def test_without_a_name_in_its_config_an_adapter_is_recorded_by_its_number(script, adapter):
@@ -440,6 +440,6 @@ def test_a_program_is_recorded_by_the_model_of_its_config(script, repo, tmp_path
     config = script._AdapterConfigShim(name="gateway", provider="gateway", model="own-model")
     with pytest.raises(script.BackendError) as caught:
         gateway(script, repo, config, gateway_path=str(path)).generate("mark:one", item=ITEM)
-    assert (caught.value.failure_type, caught.value.model) == ("parse", "own-model")
+    assert (caught.value.failure_type, caught.value.usage.model) == ("parse", "own-model")
     [call] = gateway_calls(path)
     assert call.env["GEMINI_MODEL"] == "own-model"
