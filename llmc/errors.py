@@ -24,8 +24,7 @@ traceback.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 if TYPE_CHECKING:
     from llmc.models import AttemptRecord, Departure
@@ -95,9 +94,8 @@ class CancelledError(RequestError):
     """Somebody cancelled the request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What is known of a call that failed.
+class Usage(NamedTuple):
+    """What is known of a call that failed. No dataclass: every command imports this module.
 
     `model` is set where only the reply tells which model it is from; the tokens are those of a
     reply that was refused; `cut_lines` counts the lines of code left out of the prompt, and
@@ -140,11 +138,11 @@ class BackendError(LlmcError):
 
     def having_sent(self, departure: Departure) -> Self:
         """Return an error of the same kind that tells what left this machine before it."""
-        return self._again(usage=replace(self.usage, departure=departure))
+        return self._again(usage=self.usage._replace(departure=departure))
 
     def having_asked(self, model: str) -> Self:
         """Return an error of the same kind that names the model which was asked."""
-        return self._again(usage=replace(self.usage, model=model))
+        return self._again(usage=self.usage._replace(model=model))
 
     def _again(self, **changes: object) -> Self:
         # Not by the constructor: a backend of somebody else's may raise a kind of its own.

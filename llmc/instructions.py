@@ -110,6 +110,16 @@ _FORMS = (
         rf"(?: \w+){{0,3}}? (?:your|the users?(?: s)?)(?: \w+)? {_SECRET})\b"
     ),
 )
+_BEGIN = re.compile(
+    r"\b(?:run|execute|invoke|call|type|paste|enter|launch|start|use|source|sudo|(?:ba|z)?sh|curl|"
+    r"wget|rm|chmod|eval|iex|powershell|download|fetch|visit|open|browse|install|go to|navigate to|"
+    r"click|follow|you|agents?|assistants?|ais?|llms?|models?|chatbots?|claude|copilot|chatgpt|codex|"
+    r"gemini|gpt|ignore|disregard|forget|override|don t|do not|never|disable|skip|bypass|turn off|"
+    r"switch off|deactivate|delete|remove|send|post|upload|email|reveal|print|copy|share|include|"
+    r"give)\b"
+)
+"""A word of each form that no instruction of it lacks: most texts have none, and are done with."""
+
 _INSTRUCTIONS = tuple(re.compile(form, re.MULTILINE) for form in _FORMS)
 
 
@@ -127,5 +137,7 @@ def instructions(text: str) -> Iterator[tuple[int, int]]:
 
     A line break in it is the end of a clause.
     """
+    if not _BEGIN.search(text):
+        return
     for form in _INSTRUCTIONS:
         yield from (found.span(1) for found in form.finditer(text))

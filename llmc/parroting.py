@@ -64,7 +64,7 @@ def _told(text: str) -> Iterator[tuple[Words, Iterable[int]]]:
     """
     sentences = [folded(sentence) for sentence in _SENTENCE.findall(text)]
     starts = list(accumulate((len(sentence) + 1 for sentence in sentences), initial=0))[:-1]
-    for between in (" ", "\n"):
+    for between in (" ", "\n") if len(sentences) > 1 else (" ",):
         heard = between.join(sentences)
         for start, end in instructions(heard):
             words = list(islice(_WORD.finditer(heard, start, end), MOST_WORDS))

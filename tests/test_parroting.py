@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmc import instructions
 from llmc.models import Enrichment, Evidence
 from llmc.parroting import without_parroted
 from llmc.testing.ollama import Call
@@ -96,6 +97,13 @@ def test_an_instruction_of_the_source_is_dropped(order: str) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 def test_an_instruction_that_is_not_in_the_source_is_the_models_own(order: str) -> None:
     assert left(f"Adds one to x. {order}", "def f(x):\n    return x + 1\n").endswith(order)
+
+
+@pytest.mark.parametrize("text", [*ORDERS, *DESCRIPTIONS])
+def test_the_first_look_passes_over_nothing_that_a_form_would_find(text):
+    heard = instructions.folded(text)
+    found = any(form.search(heard) for form in instructions._INSTRUCTIONS)
+    assert bool(list(instructions.instructions(heard))) is found
 
 
 @pytest.mark.parametrize("description", DESCRIPTIONS)

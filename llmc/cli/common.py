@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmc.documents import MAX_SLOTS
 from llmc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,6 +40,8 @@ def attempts(text: str) -> int:
 
 
 def slots(text: str) -> int:
+    from llmc.documents import MAX_SLOTS
+
     if not 1 <= count(text) <= MAX_SLOTS:
         raise argparse.ArgumentTypeError(f"a host has 1 to {MAX_SLOTS} slots, not {text}")
     return int(text)
@@ -97,6 +97,8 @@ def gateway_program(named: str | None, repo: Path) -> str | None:
 
 def index_place(repo: str) -> IndexPlace:
     """Return a repository's index; what is done about files that came with it is said."""
+    from dataclasses import replace  # whose import takes a tenth of the start
+
     from llmc.config import index_place
 
     return replace(index_place(repository(repo)), tell=complain)
