@@ -109,6 +109,9 @@ class Usage(NamedTuple):
     departure: Departure | None = None
 
 
+NOTHING_KNOWN = Usage()
+
+
 class BackendError(LlmcError):
     """One attempt at a model failed.
 
@@ -124,7 +127,7 @@ class BackendError(LlmcError):
         failure_type: str | None = None,
         attempts: Sequence[AttemptRecord] | None = None,
         failure: Failure | None = None,
-        usage: Usage = Usage(),
+        usage: Usage = NOTHING_KNOWN,
     ) -> None:
         super().__init__(message)
         self.failure_type: Final = failure_type
