@@ -31,9 +31,9 @@ OPENING_PATIENCE_SEC = 600.0
 def connect(index: IndexPlace | Path, *, create: bool = False) -> tuple[sqlite3.Connection, Owner]:
     """Open an index for writing, with its tables checked and those of ours added.
 
-    All of it is looked through for damage where its last end
-    was unclean. `create` makes a missing file. Raises StoreError, also for a file that isn't the
-    user's own or no index, which is left as it is; CorruptIndexError if it isn't a usable database.
+    All of it is looked through for damage where its last end was unclean. `create` makes a missing
+    file. Raises StoreError, also for a file that isn't the user's own or no index, which is left as
+    it is; CorruptIndexError if it isn't a usable database.
     """
     place = placed(index)
     with files_of(place.path):
