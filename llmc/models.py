@@ -20,6 +20,9 @@ MAX_SUMMARY_WORDS = 120
 MAX_SNIPPET_CHARS = 1200
 MAX_SNIPPET_LINES = 12
 
+REFUSED = ("parse", "truncation", "validation")
+"""Kinds of failure where a reply came back: the model, not the way to it, is at fault."""
+
 EVIDENCE_FIELDS = (
     "summary_120w",
     "inputs",

@@ -23,13 +23,6 @@ _PROMPT_OVERHEAD = 36
 
 _BEST_FIRST = ("14b", "7b", "nano")
 
-REFUSED = ("parse", "truncation", "validation")
-"""Kinds of failure where a reply came back: the model, not the way to it, is at fault."""
-
-REFUSED_PAUSES_SEC = (3600.0, 7 * 86400.0)
-RUNTIME_PAUSES_SEC = (60.0, 86400.0)
-"""(first, longest) pause of a failed span before a later run tries it again."""
-
 
 @dataclass(frozen=True, slots=True)
 class RoutePlan:
@@ -179,17 +172,6 @@ def attempt_limit(router: RouterSettings, *, backend: str, hosts: int, retries: 
     if backend not in ("auto", "ollama"):
         return base
     return max(base, max(1, hosts) * (2 if router.enabled else 1))
-
-
-def retry_pause(kind: str, count: int) -> float:
-    """Return for how many seconds a span that failed in `count` runs, last so, is left alone.
-
-    It doubles from run to run. A refused reply would come back much the same, so its pause is
-    long; a host that was away (runtime, or any other kind) may soon be there again.
-    """
-    first, longest = REFUSED_PAUSES_SEC if kind in REFUSED else RUNTIME_PAUSES_SEC
-    doublings = min(max(0, count - 1), 64)
-    return float(min(longest, first * 2**doublings))
 
 
 def effective_tier(backend: str, model: str, router_tier: str) -> str:

@@ -36,7 +36,7 @@ from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan, Span
 from llmc.origins import What
 from llmc.owners import Owner
 from llmc.reader import Reader
-from llmc.routing import retry_pause
+from llmc.retries import retry_pause
 from llmc.rows import (
     BAD_SPAN,
     MAX_TOKENS,

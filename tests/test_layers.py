@@ -51,6 +51,7 @@ LAYERS = {
     "privacy": 2,
     "prompts": 2,
     "reply": 2,
+    "retries": 1,
     "settings_files": 2,
     "transport": 2,
     "variables": 2,

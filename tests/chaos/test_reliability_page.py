@@ -15,7 +15,7 @@ from llmc import (
     journal,
     jsonl,
     lanes,
-    routing,
+    retries,
     run,
     settings_files,
 )
@@ -67,8 +67,8 @@ def test_a_wait_is_bounded_as_the_page_says(row, constants):
 
 
 def test_the_pauses_of_failed_spans_are_those_of_the_page():
-    refused = [seconds / 3600 for seconds in routing.REFUSED_PAUSES_SEC]
-    runtime = [seconds / 60 for seconds in routing.RUNTIME_PAUSES_SEC]
+    refused = [seconds / 3600 for seconds in retries.REFUSED_PAUSES_SEC]
+    runtime = [seconds / 60 for seconds in retries.RUNTIME_PAUSES_SEC]
     assert "| 1 hour | 7 days |" in PAGE
     assert refused == [1, 7 * 24]
     assert "| 1 minute | 1 day |" in PAGE
