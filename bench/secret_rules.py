@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmc.languages import language_of
-from llmc.secrets import find
+from llmc.redaction.secrets import find
 
 SAMPLE = int(os.environ.get("SAMPLE", "0"))
 SHOW = os.environ.get("SHOW", "")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from llmc.events import Event, PromptLeft
 from llmc.models import AttemptOutcome, RunReport, Span
-from llmc.text import one_line
+from llmc.redaction.text import one_line
 
 
 class Departures:

@@ -20,7 +20,7 @@ from llmc.doctor import Finding, Report
 from llmc.origins import Made, Origin
 from llmc.provenance import Source, marked
 from llmc.reader import StoredResult, Totals
-from llmc.text import one_line, place, plain
+from llmc.redaction.text import one_line, place, plain
 
 SNIPPET_STYLE = "cyan"
 NOT_SERVED = "people are shown them, agents aren't"

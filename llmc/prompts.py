@@ -11,9 +11,9 @@ import json
 import re
 from collections.abc import Mapping
 
-from llmc import secrets
 from llmc.models import Span
-from llmc.text import quotable
+from llmc.redaction import secrets
+from llmc.redaction.text import quotable
 
 Message = dict[str, str]
 

@@ -27,7 +27,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from llmc.errors import CancelledError, ConnectError, DeadlineError, RequestError
-from llmc.redaction import Redaction, secrets_of
+from llmc.redaction.keys import Redaction, secrets_of
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """A reply larger than this is a runaway server, not an answer."""

@@ -13,7 +13,7 @@ from llmc import prompts as prompting
 from llmc.errors import StoreError
 from llmc.events import PromptLeft
 from llmc.models import Span
-from llmc.secrets import BLOT
+from llmc.redaction.secrets import BLOT
 from llmc.testing.gateway import gateway_calls, write_gateway
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI

@@ -24,10 +24,8 @@ LAYERS = {
     "programs": 0,
     "provenance": 0,
     "seal": 0,
-    "secrets": 0,
     "stopping": 0,
     "tables": 0,
-    "traces": 0,
     "workers": 0,
     "errors": 1,
     "events": 1,
@@ -35,8 +33,8 @@ LAYERS = {
     "parroting": 1,
     "records": 1,
     "redaction": 1,
+    "retries": 1,
     "rows": 1,
-    "text": 1,
     "unchanged": 1,
     "cascade": 2,
     "chains": 2,
@@ -51,7 +49,6 @@ LAYERS = {
     "privacy": 2,
     "prompts": 2,
     "reply": 2,
-    "retries": 1,
     "settings_files": 2,
     "transport": 2,
     "variables": 2,
@@ -99,9 +96,9 @@ TOP = 11
 
 HOMES = {
     "os.environ": {"config"},
-    "print": {"cli", "__main__", "testing"},
+    "print": {"__main__", "cli", "testing"},
     "sqlite3": {"adoption", "claims", "database", "origins", "reader", "salvage", "store"},
-    "tree_sitter": {"languages", "indexer"},
+    "tree_sitter": {"indexer", "languages"},
 }
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
 

@@ -37,7 +37,7 @@ from llmc.progress.panel import Canvas, Panel
 from llmc.progress.rows import shorten
 from llmc.progress.screen import Screen
 from llmc.progress.tally import Tally
-from llmc.text import duration, one_line, plain
+from llmc.redaction.text import duration, one_line, plain
 
 SPAN = Span(1, "src/app.py", "python", "run", "function", 4, 9, 0, 100, "hash")
 METRICS = SpanMetrics(6, 1, 1, 1, 10, 10)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from llmc import cli
-from llmc.redaction import Redaction, blot, is_secret, secrets_in, secrets_of
+from llmc.redaction.keys import Redaction, blot, is_secret, secrets_in, secrets_of
 
 KEY = "sk-proj-abQ7x0Zp9LmN3vR8tYwe5678wxyz"
 GOOGLE = "AIzaSyD-9tSrke72PouQMnMX-a7eZSW0jkF_Q8c"

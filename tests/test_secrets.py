@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmc.secrets import BLOT, blot, find
+from llmc.redaction.secrets import BLOT, blot, find
 
 DICE = random.Random(20)
 UPPER, LOWER, DIGITS, HEX = (

@@ -19,7 +19,7 @@ from llmc.errors import BackendError, ConfigError
 from llmc.gateways import GatewaySettings
 from llmc.models import Enrichment
 from llmc.programs import SearchPath
-from llmc.redaction import blot, secrets_in
+from llmc.redaction.keys import blot, secrets_in
 from llmc.transport import MAX_BODY_BYTES, Cancellation
 
 POLL_SEC = 0.1

@@ -71,7 +71,7 @@ def _adopt(args: argparse.Namespace) -> int:
 
 
 def _say(strangers: Strangers) -> None:
-    from llmc.text import one_line
+    from llmc.redaction.text import one_line
 
     for (model, installation), count in strangers.by_maker.most_common():
         maker = f"installation {installation}" if installation else "nobody says who made them"

@@ -122,7 +122,7 @@ def elsewhere_line(count: int) -> str:
 
 
 def index_line(report: IndexReport, path: Path) -> str:
-    from llmc.text import unbroken
+    from llmc.redaction.text import unbroken
 
     text = f"{report.spans} spans in {report.files} files"
     changes = [f"{report.changed} changed"] if report.changed else []
@@ -132,7 +132,7 @@ def index_line(report: IndexReport, path: Path) -> str:
 
 
 def say_skipped(report: IndexReport, most: int = 10) -> None:
-    from llmc.text import unbroken
+    from llmc.redaction.text import unbroken
 
     for _, reason in report.skipped[:most]:
         print(f"skipped   {unbroken(reason)}", file=sys.stderr)
@@ -155,7 +155,7 @@ def warn(event: Event) -> None:
 
 
 def complain(text: str) -> None:
-    from llmc.text import unbroken
+    from llmc.redaction.text import unbroken
 
     print(f"llmc: {unbroken(text)}", file=sys.stderr)
 

@@ -174,7 +174,7 @@ def _settings_flags(args: argparse.Namespace, repo: Path) -> Flags:
 
 
 def _announce(console: Console, selection: Selection) -> None:
-    from llmc.text import unbroken
+    from llmc.redaction.text import unbroken
 
     for line in selection.lines:
         console.print(unbroken(line), markup=False, soft_wrap=True)
@@ -192,7 +192,7 @@ def _in_words(event: Event) -> None:
     """Say where code goes, for people who want to hear nothing else."""
     from llmc.destinations import lines
     from llmc.events import Destinations
-    from llmc.text import unbroken
+    from llmc.redaction.text import unbroken
 
     if isinstance(event, Destinations):
         for line in lines(event):
@@ -211,7 +211,7 @@ def _as_json(event: Event) -> None:
 def _dry_run(settings: Settings, *, as_json: bool) -> int:
     from llmc import engine
     from llmc.provenance import Source, marked
-    from llmc.text import plain, unbroken
+    from llmc.redaction.text import plain, unbroken
 
     planned = engine.plan(settings.repo, settings)
     if as_json:

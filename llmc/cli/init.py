@@ -75,7 +75,7 @@ def _trusted(repo: Path, text: str) -> tuple[str, ...]:
 
 
 def _tell(path: Path, answers: list[Answer], left: tuple[str, ...]) -> None:
-    from llmc.text import unbroken
+    from llmc.redaction.text import unbroken
     from llmc.transport import address
 
     lines = [f"wrote     {path}"]

@@ -177,6 +177,6 @@ def _folder() -> Path:
 
 
 def _plain(text: object) -> str:
-    from llmc.text import unbroken
+    from llmc.redaction.text import unbroken
 
     return unbroken(str(text))

@@ -23,7 +23,7 @@ from llmc.doctor.ollama import examine_host
 from llmc.doctor.targets import Target, targets_of, tiers_of
 from llmc.errors import ConfigError
 from llmc.gpu import is_local
-from llmc.redaction import Redaction
+from llmc.redaction.keys import Redaction
 from llmc.selection import select
 
 __all__ = ["Finding", "Report", "State", "Trials", "examine"]

@@ -37,7 +37,7 @@ from llmc.progress.panel import Canvas, Panel
 from llmc.progress.rows import ending
 from llmc.progress.screen import Screen
 from llmc.progress.tally import Tally
-from llmc.text import unbroken
+from llmc.redaction.text import unbroken
 
 __all__ = ["RunDisplay", "run_summary", "span_line"]
 

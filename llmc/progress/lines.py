@@ -8,7 +8,7 @@ from llmc.departures import lines
 from llmc.models import RunReport, SpanReport
 from llmc.progress.rows import counts
 from llmc.progress.tally import RunView
-from llmc.text import duration, one_line, place
+from llmc.redaction.text import duration, one_line, place
 
 
 def span_line(report: SpanReport, number: int, total: int) -> Text:

@@ -18,7 +18,7 @@ from llmc.progress.rows import (
     more_row,
 )
 from llmc.progress.tally import HostView, RunView
-from llmc.text import one_line
+from llmc.redaction.text import one_line
 
 MARGIN = 1
 """Cells left free at the right: some terminals begin a new line as soon as one is full."""

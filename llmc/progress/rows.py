@@ -13,7 +13,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from llmc.progress.tally import HostView, RunView
-from llmc.text import duration
+from llmc.redaction.text import duration
 
 FULL, HALF, REST, CUT = "━", "╸", "─", "…"
 ASCII = str.maketrans({FULL: "#", HALF: "#", REST: "-", CUT: "~"})

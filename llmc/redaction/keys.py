@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from llmc.traces import randomness, traces
+from llmc.redaction.traces import randomness, traces
 
 BLOT = "***"
 

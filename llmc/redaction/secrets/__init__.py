@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import NamedTuple
 
-from llmc.secrets import keys, literals, tokens
+from llmc.redaction.secrets import keys, literals, tokens
 
 BLOT = "***"
 _ROUNDS = 3
