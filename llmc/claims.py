@@ -20,8 +20,8 @@ from typing import Any
 
 from llmc.database import BUSY_TIMEOUT_SEC, mapped, writing
 from llmc.errors import StoreError
+from llmc.files.owners import survey
 from llmc.models import Span
-from llmc.owners import survey
 from llmc.rows import spans_of
 from llmc.tables import RESTS, SPAN_COLUMNS
 

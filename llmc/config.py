@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import SecretStr
 
-from llmc import gateways, home, needs, privacy, trust
+from llmc import gateways, needs, privacy, trust
 from llmc.chains import DEFAULT_CHAIN, ChainEntry, in_flight, read_table
 from llmc.documents import (
     CONFIG_FILE,
@@ -28,6 +28,7 @@ from llmc.documents import (
     shown,
 )
 from llmc.errors import ConfigError, UntrustedError
+from llmc.files import home
 from llmc.gateways import GatewaySettings
 from llmc.hosts import Host, parse_hosts
 from llmc.models import IndexPlace

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from llmc import destinations, folders, installation, prompts
+from llmc import destinations, installation, prompts
 from llmc.attempts import Builder
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Settings, load_settings
 from llmc.database import placed
 from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
+from llmc.files import folders
 from llmc.indexer import parse_file, source_files
 from llmc.ledger import Ledger
 from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span

@@ -11,8 +11,8 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from llmc import home
 from llmc.errors import ConfigError
+from llmc.files import home
 from llmc.seal import NAME_BYTES, Seal, is_installation
 
 FILE = "installation"

@@ -28,9 +28,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from llmc import folders
 from llmc.errors import FullDiskError, StoreError
-from llmc.owners import locked
+from llmc.files import folders
+from llmc.files.owners import locked
 
 LOCK_PATIENCE_SEC = 5.0
 MAX_LINE_BYTES = 1 << 24

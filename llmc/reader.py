@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from llmc.database import connect_readonly, incomplete, located, mapped, placed
+from llmc.files.owners import survey
 from llmc.models import IndexPlace, Span
 from llmc.origins import JOINED, MARK, NO_MARK, Origin, Origins, Result, What
-from llmc.owners import survey
 from llmc.rows import (
     MAX_TOKENS,
     Failure,

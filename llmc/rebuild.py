@@ -17,9 +17,9 @@ from typing import Any
 from llmc import jsonl
 from llmc.audit import PATIENCE_SEC, Audit, Gap, examine
 from llmc.errors import StoreError
+from llmc.files.owners import locked
 from llmc.ledger import guarded, ledger_path
 from llmc.models import Span
-from llmc.owners import locked
 from llmc.reader import Outcome, Reader
 from llmc.records import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
 

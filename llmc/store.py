@@ -32,9 +32,9 @@ from llmc.database import (
     writing,
 )
 from llmc.errors import CorruptIndexError
+from llmc.files.owners import Owner
 from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan, Span
 from llmc.origins import What
-from llmc.owners import Owner
 from llmc.reader import Reader
 from llmc.retries import retry_pause
 from llmc.rows import (

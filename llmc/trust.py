@@ -20,9 +20,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from llmc import home
 from llmc.documents import SettingsFile
 from llmc.errors import ConfigError
+from llmc.files import home
 from llmc.settings_files import MAX_BYTES, within
 
 STORE = "trust.toml"

@@ -21,8 +21,8 @@ from llmc.backends import AttemptCascade, CallPolicy, CascadeBuilder
 from llmc.cascade import BackendCascade
 from llmc.config import Flags, Settings, load_settings
 from llmc.events import AttemptFinished, Event, EventHook
+from llmc.files.owners import folder_of
 from llmc.models import Attempt, RunReport
-from llmc.owners import folder_of
 from llmc.presets import TierPreset
 from llmc.stopping import Stop
 from llmc.testing import FakeBackend

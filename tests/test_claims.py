@@ -9,8 +9,8 @@ import pytest
 from llmc.claims import Claims, Wanted
 from llmc.database import connect
 from llmc.errors import CorruptIndexError, StoreError
+from llmc.files.owners import folder_of, survey
 from llmc.models import Enrichment, ParsedFile, ParsedSpan
-from llmc.owners import folder_of, survey
 from llmc.reader import Outcome
 from llmc.store import Store
 

@@ -15,7 +15,7 @@ from llmc import cli, engine, installation
 from llmc.config import Flags, load_settings
 from llmc.errors import ConfigError, CorruptIndexError
 from llmc.events import Warned
-from llmc.home import folder_of
+from llmc.files.home import folder_of
 from llmc.models import Enrichment
 from llmc.reader import Outcome, Reader
 from llmc.seal import Seal

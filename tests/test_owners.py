@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from llmc.owners import Owner, alone, folder_of, locked, survey, sweep
+from llmc.files.owners import Owner, alone, folder_of, locked, survey, sweep
 
 HOLD = """
 import sys, time

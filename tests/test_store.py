@@ -15,8 +15,8 @@ import pytest
 
 from llmc.engine import open_store
 from llmc.errors import CorruptIndexError, StoreError
+from llmc.files.owners import folder_of
 from llmc.models import Enrichment, Evidence, ParsedFile, ParsedSpan
-from llmc.owners import folder_of
 from llmc.reader import Outcome
 from llmc.store import Store
 

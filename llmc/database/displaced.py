@@ -18,7 +18,7 @@ from llmc.database.known import Known
 from llmc.database.look import opened
 from llmc.database.trouble import files_of, mapped
 from llmc.errors import StoreError
-from llmc.folders import hide_from_git, make_folder
+from llmc.files.folders import hide_from_git, make_folder
 from llmc.models import IndexPlace
 
 

@@ -13,8 +13,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from llmc import home
 from llmc.errors import ConfigError
+from llmc.files import home
 
 _FILE = "indexes.json"
 _MAX_BYTES = 2**20

@@ -18,9 +18,9 @@ from llmc.database.shape import known_tables
 from llmc.database.trouble import corrupt, files_of, inode_of, mapped, without_files
 from llmc.database.writing import BUSY_TIMEOUT_SEC, patiently, transaction
 from llmc.errors import CorruptIndexError, StoreError
-from llmc.folders import hide_from_git, make_folder
+from llmc.files.folders import hide_from_git, make_folder
+from llmc.files.owners import Owner, alone, survey, sweep
 from llmc.models import IndexPlace
-from llmc.owners import Owner, alone, survey, sweep
 
 _Tell = Callable[[str], object]
 

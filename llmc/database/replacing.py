@@ -24,8 +24,8 @@ from llmc.database.look import opened
 from llmc.database.migrations import build
 from llmc.database.trouble import mapped
 from llmc.errors import StoreError
+from llmc.files.owners import survey
 from llmc.models import IndexPlace
-from llmc.owners import survey
 
 Fill = Callable[[sqlite3.Connection], object]
 """Writes what can be read of a damaged index to a new one. Raises StoreError, sqlite3.Error."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from llmc.database.look import opened
 from llmc.database.trouble import NO_ROOM, files_of
 from llmc.errors import FullDiskError
-from llmc.owners import is_at, locked
+from llmc.files.owners import is_at, locked
 
 _CHUNK_BYTES = 1024 * 1024
 

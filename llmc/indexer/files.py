@@ -19,8 +19,8 @@ from pathspec import GitIgnoreSpec
 
 from llmc import languages
 from llmc.errors import ConfigError
+from llmc.files.ignorefile import open_file, read_lines
 from llmc.git import Git
-from llmc.ignorefile import open_file, read_lines
 
 RAGIGNORE = ".ragignore"
 

@@ -26,7 +26,7 @@ from tree_sitter import Node, Parser
 
 from llmc import languages
 from llmc.errors import IndexingError
-from llmc.ignorefile import open_file
+from llmc.files.ignorefile import open_file
 from llmc.indexer import definitions, encodings, sections
 from llmc.indexer.definitions import Piece
 from llmc.indexer.encodings import Source

@@ -1,0 +1,1 @@
+"""Files and folders: those that nobody else may write to, locks that die with their process."""
