@@ -21,7 +21,7 @@ from llmc.models import (
     Span,
 )
 from llmc.presets import as_preset
-from llmc.programs import STANDARD, SearchPath
+from llmc.programs.launching import STANDARD, SearchPath
 
 
 class Builder(Protocol):

@@ -43,7 +43,7 @@ from llmc.presets import (
     read_presets,
 )
 from llmc.privacy import Privacy
-from llmc.programs import SearchPath
+from llmc.programs.launching import SearchPath
 from llmc.redaction.keys import secrets_in
 from llmc.settings_files import read_all
 from llmc.variables import health, integer, thresholds, whole

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from llmc.errors import ConfigError
 from llmc.places import host_of
-from llmc.programs import SearchPath, listed, minimal
+from llmc.programs.launching import SearchPath, listed, minimal
 
 CLOUDS = ("azure", "gemini", "openai")
 CHOICE = "LLMC_GATEWAY"

@@ -15,7 +15,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from llmc.models import GpuStats
-from llmc.programs import NEUTRAL_FOLDER, STANDARD, SearchPath
+from llmc.programs.launching import NEUTRAL_FOLDER, STANDARD, SearchPath
 
 INTERVAL_SEC = 1.0
 QUERY_TIMEOUT_SEC = 5.0

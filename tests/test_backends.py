@@ -25,7 +25,7 @@ from llmc.errors import (
 from llmc.gateways import Endpoint, GatewaySettings
 from llmc.models import Span
 from llmc.presets import TierPreset
-from llmc.programs import SearchPath
+from llmc.programs.launching import SearchPath
 from llmc.reply import schema
 from llmc.testing import faults
 from llmc.testing.gateway import GatewayReply, gateway_calls, write_gateway

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from llmc.errors import ConfigError
-from llmc.git import Git
 from llmc.indexer import Ignored, source_files
-from llmc.programs import SearchPath
+from llmc.programs.git import Git
+from llmc.programs.launching import SearchPath
 
 CODE = "def f():\n    return 1\n"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmc.programs import SearchPath, for_git, listed, minimal
+from llmc.programs.launching import SearchPath, for_git, listed, minimal
 
 
 def program(path: Path) -> Path:

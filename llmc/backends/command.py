@@ -18,7 +18,7 @@ from llmc.egress import Destination
 from llmc.errors import BackendError, ConfigError
 from llmc.gateways import GatewaySettings
 from llmc.models import Enrichment
-from llmc.programs import SearchPath
+from llmc.programs.launching import SearchPath
 from llmc.redaction.keys import blot, secrets_in
 from llmc.transport import MAX_BODY_BYTES, Cancellation
 

@@ -85,7 +85,7 @@ def gateway_program(named: str | None, repo: Path) -> str | None:
     A bare name is looked for on the PATH first.
     """
     from llmc.config import environment
-    from llmc.programs import SearchPath
+    from llmc.programs.launching import SearchPath
 
     if named is None or not Path(named).is_file():
         return named

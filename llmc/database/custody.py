@@ -16,8 +16,8 @@ from pathlib import Path
 from shlex import quote
 
 from llmc.errors import ConfigError, StoreError
-from llmc.git import Git
 from llmc.models import IndexPlace
+from llmc.programs.git import Git
 
 _BESIDE = re.compile(r"(?:-wal|-shm|-journal|\.kept|\.rescued?|\.runs|\.reserve(?:-[0-9]+)?)?")
 _JOURNALS = ("-wal", "-shm", "-journal")

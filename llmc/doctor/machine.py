@@ -14,7 +14,7 @@ from llmc.errors import ConfigError, CorruptIndexError, StoreError
 from llmc.gpu import QUERY_TIMEOUT_SEC
 from llmc.indexer import source_files
 from llmc.models import IndexPlace
-from llmc.programs import NEUTRAL_FOLDER, SearchPath
+from llmc.programs.launching import NEUTRAL_FOLDER, SearchPath
 from llmc.store import Store
 
 CHECK_SECONDS = 20.0

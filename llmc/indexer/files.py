@@ -20,7 +20,7 @@ from pathspec import GitIgnoreSpec
 from llmc import languages
 from llmc.errors import ConfigError
 from llmc.files.ignorefile import open_file, read_lines
-from llmc.git import Git
+from llmc.programs.git import Git
 
 RAGIGNORE = ".ragignore"
 

@@ -6,21 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from llmc import (
-    calls,
-    config,
-    git,
-    gpu,
-    hosts,
-    journal,
-    jsonl,
-    lanes,
-    retries,
-    run,
-    settings_files,
-)
+from llmc import calls, config, gpu, hosts, journal, jsonl, lanes, retries, run, settings_files
 from llmc.backends import CONNECT_TIMEOUT_SEC, _base, openai
 from llmc.database import BUSY_TIMEOUT_SEC, custody, look, opening
+from llmc.programs import git
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reliability.md").read_text()

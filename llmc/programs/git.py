@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmc.errors import ConfigError
-from llmc.programs import GIT_OPTIONS, NEUTRAL_FOLDER, SearchPath, for_git
+from llmc.programs.launching import GIT_OPTIONS, NEUTRAL_FOLDER, SearchPath, for_git
 
 SECONDS = 120
 """For a list of all files; a few names take milliseconds."""

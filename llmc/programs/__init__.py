@@ -1,0 +1,1 @@
+"""The programs that llmc starts, git first among them."""
