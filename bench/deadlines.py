@@ -12,9 +12,9 @@ import threading
 import time
 
 from llmc.errors import RequestError
+from llmc.net.client import Client
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama
-from llmc.transport import Client
 
 CALLS = int(os.environ.get("CALLS", "200"))
 TIMEOUT_SEC = 0.2

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from llmc.transport import Client
+from llmc.net.client import Client
 
 REQUESTS = 4000
 THREADS = 8
@@ -53,7 +53,7 @@ def compare(url: str) -> None:
         with client.request("POST", f"{url}/api/generate", body=BODY, timeout=30) as exchange:
             exchange.read()
 
-    measure("llmc.transport", ours)
+    measure("llmc.net.client", ours)
     place = urlsplit(url)
 
     def plain() -> None:

@@ -31,9 +31,9 @@ from llmc.backends.llamacpp import MAX_TOKENS, LlamaCppBackend
 from llmc.config import load_settings
 from llmc.errors import BackendError
 from llmc.models import Span
+from llmc.net.client import Cancellation
 from llmc.reply import read
 from llmc.store import Store
-from llmc.transport import Cancellation
 from llmc.work import read_source
 
 SPANS = int(os.environ.get("SPANS", "100"))

@@ -32,7 +32,7 @@ from llmc.files import home
 from llmc.gateways import GatewaySettings
 from llmc.hosts import Host, parse_hosts
 from llmc.models import IndexPlace
-from llmc.places import OwnNetwork
+from llmc.net.places import OwnNetwork
 from llmc.presets import (
     DEFAULT_FALLBACK_MODEL,
     TIERS,

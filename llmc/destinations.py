@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from llmc.config import Settings
 from llmc.events import Destinations
 from llmc.lanes import Lane, Lanes, Step
-from llmc.places import is_cloud_model, is_this_machine
-from llmc.transport import address
+from llmc.net.client import address
+from llmc.net.places import is_cloud_model, is_this_machine
 
 
 def of(settings: Settings) -> Destinations:

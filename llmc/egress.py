@@ -16,8 +16,8 @@ from typing import Any
 from llmc import jsonl
 from llmc.errors import BackendError
 from llmc.models import Departure
+from llmc.net.client import address
 from llmc.privacy import KeptPaths, Privacy
-from llmc.transport import address
 
 LOG = "egress.jsonl"
 PURPOSE = "enrich"

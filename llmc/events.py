@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llmc.models import Attempt, AttemptOutcome, Departure, RunReport, Span, SpanReport
-from llmc.places import is_this_machine
+from llmc.net.places import is_this_machine
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from llmc.errors import ConfigError
-from llmc.places import host_of
+from llmc.net.places import host_of
 from llmc.programs.launching import SearchPath, listed, minimal
 
 CLOUDS = ("azure", "gemini", "openai")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from llmc.errors import ConnectError, RequestError
-from llmc.transport import Client
+from llmc.net.client import Client
 
 DEFAULT_URL = "http://localhost:11434"
 """Where Ollama listens by default."""

@@ -14,9 +14,9 @@ from typing import Literal
 from llmc.chains import ChainEntry, begun_at, peers
 from llmc.config import Settings
 from llmc.gateways import Endpoint
+from llmc.net.client import MAX_TIMEOUT_SEC, address
 from llmc.presets import preset_for
 from llmc.routing import route
-from llmc.transport import MAX_TIMEOUT_SEC, address
 
 CALL_TIMEOUT_SEC = 180.0
 """The bound of a call where nothing configured says otherwise."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from llmc.documents import shown
 from llmc.errors import ConfigError
 from llmc.files.ignorefile import read_lines, refuse_slow
-from llmc.places import OwnNetwork, host_of, is_cloud_model, is_this_machine
+from llmc.net.places import OwnNetwork, host_of, is_cloud_model, is_this_machine
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec

@@ -17,8 +17,8 @@ from llmc.config import Settings
 from llmc.errors import ConfigError
 from llmc.events import Destinations
 from llmc.hosts import Host, reachable
+from llmc.net.client import address
 from llmc.presets import NO_LIMIT, RouterPolicy, TierPreset
-from llmc.transport import address
 
 _LOCAL_TIERS = ("7b", "14b")
 

@@ -21,9 +21,9 @@ from llmc.documents import CONFIG_FILE, MAX_NAME
 from llmc.errors import ConfigError, RequestError
 from llmc.hosts import Host
 from llmc.needs import is_bare
-from llmc.places import is_cloud_model
+from llmc.net.client import Client
+from llmc.net.places import is_cloud_model
 from llmc.presets import DEFAULT_FALLBACK_MODEL, DEFAULT_MODEL
-from llmc.transport import Client
 
 TIERS = {"7b": (7.6, DEFAULT_MODEL), "14b": (14.8, DEFAULT_FALLBACK_MODEL)}
 """The sizes, in 10^9 parameters, of the models that each tier's limits were tuned with."""

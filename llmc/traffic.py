@@ -15,8 +15,8 @@ from llmc.events import CallFinished, CallStarted, Event, HostRests, HostReturne
 from llmc.hosts import Verdict, trouble
 from llmc.job import Job
 from llmc.lanes import Step
+from llmc.net.client import Client
 from llmc.scheduler import Scheduler
-from llmc.transport import Client
 from llmc.workers import Workers
 
 

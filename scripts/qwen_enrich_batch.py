@@ -50,11 +50,11 @@ from llmc.gpu import GpuSampler, is_local
 from llmc.hosts import DEFAULT_URL, Host, as_host, normal_url, reachable
 from llmc.ledger import save_refused_reply
 from llmc.models import Attempt, Enrichment
+from llmc.net.client import Client, address
 from llmc.presets import TierPreset, as_preset, preset_name, read_policy
 from llmc.redaction.text import place, plain, unbroken
 from llmc.reply import read
 from llmc.settings_files import read_file
-from llmc.transport import Client, address
 from llmc.work import EXCERPT_CHARS, Rules
 from tools.rag.enrichment_backends import (
     AttemptRecord,

@@ -24,6 +24,7 @@ from llmc.errors import (
 )
 from llmc.gateways import Endpoint, GatewaySettings
 from llmc.models import Span
+from llmc.net.client import Cancellation, Client
 from llmc.presets import TierPreset
 from llmc.programs.launching import SearchPath
 from llmc.reply import schema
@@ -31,7 +32,6 @@ from llmc.testing import faults
 from llmc.testing.gateway import GatewayReply, gateway_calls, write_gateway
 from llmc.testing.ollama import FakeOllama, Reply
 from llmc.testing.openai import FakeOpenAI
-from llmc.transport import Cancellation, Client
 
 CODE = "def add(left, right):\n    return left + right"
 SPAN = Span(1, "m.py", "python", "add", "function", 3, 4, 0, len(CODE), "sha256:x")

@@ -18,8 +18,8 @@ from llmc.errors import BackendError, ConfigError
 from llmc.hosts import trouble
 from llmc.lanes import Lanes
 from llmc.models import Attempt
+from llmc.net.client import Client
 from llmc.presets import TIERS
-from llmc.transport import Client
 from tests.driver import NO_HOST, drive, make_repo, plain
 
 KEYS = {

@@ -8,7 +8,7 @@ import pytest
 
 from llmc.config import Flags, load_settings
 from llmc.errors import ConfigError
-from llmc.places import OwnNetwork
+from llmc.net.places import OwnNetwork
 from llmc.privacy import KeptPaths, Privacy
 
 NOBODY = Privacy()

@@ -18,11 +18,11 @@ from llmc.backends.openai import Dialect, OpenAIBackend, _without
 from llmc.errors import BackendError, RateLimitedError
 from llmc.gateways import Endpoint
 from llmc.models import Span
+from llmc.net.client import Client
 from llmc.presets import TierPreset
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama, Reply
 from llmc.testing.openai import FakeOpenAI
-from llmc.transport import Client
 
 CODE = "def add(left, right):\n    return left + right"
 SPAN = Span(1, "m.py", "python", "add", "function", 3, 4, 0, len(CODE), "sha256:x")

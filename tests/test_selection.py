@@ -8,7 +8,7 @@ from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.config import Flags, load_settings
 from llmc.errors import ConfigError
 from llmc.models import Attempt, SpanMetrics
-from llmc.places import is_this_machine
+from llmc.net.places import is_this_machine
 from llmc.routing import start_tier
 from llmc.selection import select
 from llmc.testing.ollama import FakeOllama

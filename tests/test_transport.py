@@ -20,13 +20,7 @@ from typing import TypeVar
 import pytest
 
 from llmc.errors import CancelledError, ConnectError, DeadlineError, RequestError
-from llmc.transport import (
-    MAX_BODY_BYTES,
-    MAX_COMPLAINT_BYTES,
-    Cancellation,
-    Client,
-    Exchange,
-)
+from llmc.net.client import MAX_BODY_BYTES, MAX_COMPLAINT_BYTES, Cancellation, Client, Exchange
 
 _T = TypeVar("_T")
 

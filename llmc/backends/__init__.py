@@ -21,8 +21,8 @@ from llmc.egress import Egress
 from llmc.errors import ConfigError
 from llmc.gateways import Endpoint, GatewaySettings
 from llmc.models import Attempt
+from llmc.net.client import Client
 from llmc.presets import TierPreset, preset_for
-from llmc.transport import Client
 
 __all__ = [
     "AttemptCascade",

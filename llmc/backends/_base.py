@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from llmc.cascade import BackendCascade
 from llmc.errors import BackendError, Failure, RateLimitedError, Usage, refusal
 from llmc.models import Enrichment
+from llmc.net.client import Cancellation
 from llmc.parroting import without_parroted
 from llmc.presets import TierPreset
 from llmc.prompts import EXAMPLE_SUMMARY, source_of
 from llmc.reply import read
-from llmc.transport import Cancellation
 
 MAX_REPLY_TOKENS = 1024
 """Enough for every reply that the schema allows at its usual size; a bound, not an aim."""

@@ -15,7 +15,7 @@ from llmc.errors import (
     RateLimitedError,
     RequestError,
 )
-from llmc.transport import Client, Exchange
+from llmc.net.client import Client, Exchange
 
 QUOTED_CHARS = 300
 """What a failure quotes of a server's own words."""

@@ -75,8 +75,8 @@ def _trusted(repo: Path, text: str) -> tuple[str, ...]:
 
 
 def _tell(path: Path, answers: list[Answer], left: tuple[str, ...]) -> None:
+    from llmc.net.client import address
     from llmc.redaction.text import unbroken
-    from llmc.transport import address
 
     lines = [f"wrote     {path}"]
     for answer in answers:

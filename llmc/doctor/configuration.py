@@ -18,8 +18,8 @@ from llmc.doctor.targets import Target
 from llmc.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
 from llmc.gateways import CHOICE
 from llmc.hosts import DEFAULT_URL
+from llmc.net.client import address
 from llmc.presets import ALL_LAYERS, RouterSettings, preset_words
-from llmc.transport import address
 
 SECTION = "configuration"
 DEFAULT = "default"

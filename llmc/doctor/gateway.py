@@ -9,7 +9,7 @@ from llmc.doctor.lookup import Answer, ask
 from llmc.doctor.targets import Target
 from llmc.doctor.trial import not_tried, tried
 from llmc.gateways import Endpoint
-from llmc.transport import Client, address
+from llmc.net.client import Client, address
 
 
 def examine_endpoint(target: Target, *, seconds: float, trial: bool) -> Examined:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmc.errors import RequestError
-from llmc.transport import Client
+from llmc.net.client import Client
 
 
 @dataclass(frozen=True, slots=True)

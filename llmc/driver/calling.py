@@ -24,8 +24,8 @@ from llmc.egress import Destination, Egress
 from llmc.errors import BackendError, ConfigError
 from llmc.gateways import Endpoint, GatewaySettings
 from llmc.hosts import Host, normal_url
+from llmc.net.client import Client
 from llmc.presets import TierPreset
-from llmc.transport import Client
 
 _OLLAMA = CallPolicy(timeout=180.0, structured=False, require_summary=False)
 """What holds for every try at an Ollama host."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from llmc import destinations
 from llmc.config import Settings
 from llmc.events import Destinations
+from llmc.net.client import address
 from llmc.presets import TierPreset, preset_for
-from llmc.transport import address
 
 
 def destinations_of(settings: Settings, presets: Mapping[str, TierPreset]) -> Destinations:

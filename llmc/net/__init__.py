@@ -1,0 +1,1 @@
+"""HTTP that ends in time, and what an address says of where it leads."""
