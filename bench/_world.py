@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llmc.config import Flags, Settings, load_settings
+from llmc.settings.config import Flags, Settings, load_settings
 from llmc.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent

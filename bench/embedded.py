@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from llmc import engine
-from llmc.config import Flags, load_settings
 from llmc.events import AttemptFinished, Event
 from llmc.selection import select
+from llmc.settings.config import Flags, load_settings
 
 
 def main() -> None:

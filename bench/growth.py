@@ -21,9 +21,9 @@ from pathlib import Path
 
 from bench import _world as world
 from llmc import engine
-from llmc.config import Settings
 from llmc.events import Event, SpanEnriched
 from llmc.ledger import resident_mib
+from llmc.settings.config import Settings
 
 SIZES = [int(size) for size in os.environ.get("SIZES", "1000,100000,1000000").split(",")]
 SPANS = 1000

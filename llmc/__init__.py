@@ -25,19 +25,19 @@ _HOMES = {
     "ConfigError": "errors",
     "Enrichment": "models",
     "EventHook": "events",
-    "Flags": "config",
+    "Flags": "settings.config",
     "IndexReport": "models",
     "IndexingError": "errors",
     "LlmcError": "errors",
     "RunReport": "models",
-    "Settings": "config",
+    "Settings": "settings.config",
     "Span": "models",
     "Stop": "stopping",
     "Store": "store",
     "StoreError": "errors",
     "enrich": "engine",
     "index": "engine",
-    "load_settings": "config",
+    "load_settings": "settings.config",
     "select": "selection",
 }
 
@@ -68,12 +68,12 @@ __all__ = [
 
 if TYPE_CHECKING:
     from llmc.cascade import BackendAdapter, BackendCascade
-    from llmc.config import Flags, Settings, load_settings
     from llmc.engine import enrich, index
     from llmc.errors import BackendError, ConfigError, IndexingError, LlmcError, StoreError
     from llmc.events import EventHook
     from llmc.models import AttemptRecord, Enrichment, IndexReport, RunReport, Span
     from llmc.selection import select
+    from llmc.settings.config import Flags, Settings, load_settings
     from llmc.stopping import Stop
     from llmc.store import Store
 

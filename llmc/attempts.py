@@ -20,8 +20,8 @@ from llmc.models import (
     GpuStats,
     Span,
 )
-from llmc.presets import as_preset
 from llmc.programs.launching import STANDARD, SearchPath
+from llmc.settings.presets import as_preset
 
 
 class Builder(Protocol):

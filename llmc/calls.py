@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llmc.errors import BackendError, HostUnreachableError
-from llmc.hosts import Verdict
 from llmc.job import Job
 from llmc.lanes import Choice, Step
 from llmc.models import Attempt, AttemptOutcome
+from llmc.settings.hosts import Verdict
 
 GRACE_SEC = 60.0
 """What an attempt may overrun all its deadlines by before it counts as hung."""

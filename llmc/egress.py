@@ -17,7 +17,7 @@ from llmc import jsonl
 from llmc.errors import BackendError
 from llmc.models import Departure
 from llmc.net.client import address
-from llmc.privacy import KeptPaths, Privacy
+from llmc.settings.privacy import KeptPaths, Privacy
 
 LOG = "egress.jsonl"
 PURPOSE = "enrich"

@@ -15,7 +15,6 @@ from pathlib import Path
 from llmc import destinations, installation, prompts
 from llmc.attempts import Builder
 from llmc.backends import CallPolicy, CascadeBuilder
-from llmc.config import Settings, load_settings
 from llmc.database import placed
 from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
@@ -25,6 +24,7 @@ from llmc.ledger import Ledger
 from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
 from llmc.run import Parts, Run
 from llmc.seal import Seal
+from llmc.settings.config import Settings, load_settings
 from llmc.stopping import Stop
 from llmc.store import FileState, Store
 from llmc.work import Rules, WorkList, pages

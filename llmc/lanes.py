@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from llmc.chains import ChainEntry, begun_at, peers
-from llmc.config import Settings
-from llmc.gateways import Endpoint
 from llmc.net.client import MAX_TIMEOUT_SEC, address
-from llmc.presets import preset_for
 from llmc.routing import route
+from llmc.settings.chains import ChainEntry, begun_at, peers
+from llmc.settings.config import Settings
+from llmc.settings.gateways import Endpoint
+from llmc.settings.presets import preset_for
 
 CALL_TIMEOUT_SEC = 180.0
 """The bound of a call where nothing configured says otherwise."""

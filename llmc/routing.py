@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from llmc.models import Attempt, SpanMetrics
-from llmc.presets import TIERS, RouterSettings
+from llmc.settings.presets import TIERS, RouterSettings
 
 MIN_TOKENS_OUT = 1200
 """What a reply is reckoned to take at least, in tokens: the six fields, filled modestly."""

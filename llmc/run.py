@@ -30,7 +30,6 @@ from llmc.calls import (
     StopAsked,
     Ticket,
 )
-from llmc.config import Settings
 from llmc.departures import Departures
 from llmc.errors import LlmcError, LockedIndexError, StoreError
 from llmc.events import (
@@ -50,6 +49,7 @@ from llmc.journal import Journal
 from llmc.lanes import CALL_TIMEOUT_SEC, Choice, Lanes
 from llmc.ledger import Ledger
 from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
+from llmc.settings.config import Settings
 from llmc.stopping import Stop
 from llmc.store import Store
 from llmc.traffic import Traffic

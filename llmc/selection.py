@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 from llmc import destinations
 from llmc.backends.llamacpp import THREE_WAYS, packaged_model
-from llmc.chains import ChainEntry
-from llmc.config import Settings
 from llmc.errors import ConfigError
 from llmc.events import Destinations
-from llmc.hosts import Host, reachable
 from llmc.net.client import address
-from llmc.presets import NO_LIMIT, RouterPolicy, TierPreset
+from llmc.settings.chains import ChainEntry
+from llmc.settings.config import Settings
+from llmc.settings.hosts import Host, reachable
+from llmc.settings.presets import NO_LIMIT, RouterPolicy, TierPreset
 
 _LOCAL_TIERS = ("7b", "14b")
 

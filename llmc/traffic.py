@@ -12,11 +12,11 @@ from functools import partial
 
 from llmc.calls import Flight, Message, Probed, Ticket
 from llmc.events import CallFinished, CallStarted, Event, HostRests, HostReturned, HostSlots
-from llmc.hosts import Verdict, trouble
 from llmc.job import Job
 from llmc.lanes import Step
 from llmc.net.client import Client
 from llmc.scheduler import Scheduler
+from llmc.settings.hosts import Verdict, trouble
 from llmc.workers import Workers
 
 

@@ -17,13 +17,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from llmc import prompts, routing
-from llmc.config import Settings
 from llmc.events import Event, EventHook, FileGone, SpanKept, Warned
 from llmc.indexer import Ignored
 from llmc.indexer.encodings import HEAD_BYTES, decode
 from llmc.job import Job
 from llmc.models import Span, span_hash
-from llmc.privacy import KeptPaths
+from llmc.settings.config import Settings
+from llmc.settings.privacy import KeptPaths
 from llmc.store import Store
 from llmc.unchanged import IndexedFiles
 

@@ -22,9 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llmc import departures, destinations, engine, routing
 from llmc.backends import AttemptCascade, BackendConfig, let_out, refused
-from llmc.chains import ChainEntry
-from llmc.config import Settings, load_settings
-from llmc.documents import POLICY_FILE
 from llmc.driver.calling import (
     Surroundings,
     call_qwen,
@@ -47,14 +44,17 @@ from llmc.events import (
     Warned,
 )
 from llmc.gpu import GpuSampler, is_local
-from llmc.hosts import DEFAULT_URL, Host, as_host, normal_url, reachable
 from llmc.ledger import save_refused_reply
 from llmc.models import Attempt, Enrichment
 from llmc.net.client import Client, address
-from llmc.presets import TierPreset, as_preset, preset_name, read_policy
 from llmc.redaction.text import place, plain, unbroken
 from llmc.reply import read
-from llmc.settings_files import read_file
+from llmc.settings.chains import ChainEntry
+from llmc.settings.config import Settings, load_settings
+from llmc.settings.documents import POLICY_FILE
+from llmc.settings.files import read_file
+from llmc.settings.hosts import DEFAULT_URL, Host, as_host, normal_url, reachable
+from llmc.settings.presets import TierPreset, as_preset, preset_name, read_policy
 from llmc.work import EXCERPT_CHARS, Rules
 from tools.rag.enrichment_backends import (
     AttemptRecord,

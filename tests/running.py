@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 from llmc import engine
 from llmc.backends import AttemptCascade, CallPolicy, CascadeBuilder
 from llmc.cascade import BackendCascade
-from llmc.config import Flags, Settings, load_settings
 from llmc.events import AttemptFinished, Event, EventHook
 from llmc.files.owners import folder_of
 from llmc.models import Attempt, RunReport
-from llmc.presets import TierPreset
+from llmc.settings.config import Flags, Settings, load_settings
+from llmc.settings.presets import TierPreset
 from llmc.stopping import Stop
 from llmc.testing import FakeBackend
 from llmc.testing.ollama import FakeOllama

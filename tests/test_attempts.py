@@ -7,7 +7,7 @@ from llmc.backends import AttemptCascade
 from llmc.cascade import BackendCascade
 from llmc.errors import BackendError, Usage
 from llmc.models import Attempt, Span
-from llmc.presets import TierPreset
+from llmc.settings.presets import TierPreset
 from llmc.testing import BackendConfig, FakeBackend, unusable
 
 ATTEMPT = Attempt(1, "7b", 0)

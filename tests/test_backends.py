@@ -22,12 +22,12 @@ from llmc.errors import (
     HostUnreachableError,
     RateLimitedError,
 )
-from llmc.gateways import Endpoint, GatewaySettings
 from llmc.models import Span
 from llmc.net.client import Cancellation, Client
-from llmc.presets import TierPreset
 from llmc.programs.launching import SearchPath
 from llmc.reply import schema
+from llmc.settings.gateways import Endpoint, GatewaySettings
+from llmc.settings.presets import TierPreset
 from llmc.testing import faults
 from llmc.testing.gateway import GatewayReply, gateway_calls, write_gateway
 from llmc.testing.ollama import FakeOllama, Reply

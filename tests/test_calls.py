@@ -10,9 +10,9 @@ from llmc import scheduler
 from llmc.calls import CallGate, Flight, Ticket
 from llmc.errors import BackendError, HostUnreachableError, RateLimitedError, Usage
 from llmc.events import CallFinished, CallStarted, HostRests
-from llmc.hosts import Verdict
 from llmc.lanes import Choice, Lane, Lanes, Step
 from llmc.models import Attempt
+from llmc.settings.hosts import Verdict
 from llmc.testing import refused, unusable
 from llmc.traffic import Traffic
 from tests.running import PATIENCE_SEC

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from llmc.chains import ChainEntry, EnrichmentTable, read_table
-from llmc.documents import CONFIG_FILE
 from llmc.errors import ConfigError
-from llmc.settings_files import read_file
+from llmc.settings.chains import ChainEntry, EnrichmentTable, read_table
+from llmc.settings.documents import CONFIG_FILE
+from llmc.settings.files import read_file
 
 FULL = """
 [enrichment]

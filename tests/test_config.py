@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from llmc.config import Flags, Settings, index_path, load_settings
 from llmc.errors import ConfigError, LlmcError
+from llmc.settings.config import Flags, Settings, index_path, load_settings
 
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions"
 AZURE = {

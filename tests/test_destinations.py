@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from llmc import cli, destinations, engine
-from llmc.config import Flags, load_settings
 from llmc.events import Destinations, RunStarted
 from llmc.selection import select
+from llmc.settings.config import Flags, load_settings
 from llmc.testing.gateway import write_gateway
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from llmc import engine
-from llmc.config import load_settings
 from llmc.errors import StoreError
 from llmc.events import SpanEnriched, Warned
 from llmc.models import IndexPlace, ParsedFile, ParsedSpan
+from llmc.settings.config import load_settings
 from llmc.store import Store
 from llmc.testing import BackendCall
 from tests.driver import Repo, make_index

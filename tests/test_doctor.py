@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from llmc.config import Flags
 from llmc.doctor import Trials, examine
+from llmc.settings.config import Flags
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI

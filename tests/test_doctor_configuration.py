@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from llmc.config import Flags, load_settings
 from llmc.doctor.configuration import KNOWN, examine_configuration
 from llmc.doctor.targets import targets_of, tiers_of
+from llmc.settings.config import Flags, load_settings
 from llmc.testing.gateway import write_gateway
 
 PACKAGE = Path(__file__).resolve().parent.parent / "llmc"

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 import tools.rag.enrichment_backends as established
-from llmc.hosts import Host
+from llmc.settings.hosts import Host
 from llmc.testing import faults
 from llmc.testing.gateway import GatewayReply, gateway_calls, write_gateway
 from llmc.testing.ollama import FakeOllama

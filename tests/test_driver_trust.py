@@ -2,9 +2,9 @@
 
 import pytest
 
-from llmc import trust
-from llmc.documents import CONFIG_FILE, PRESET_FILE
-from llmc.settings_files import read_all
+from llmc.settings import trust
+from llmc.settings.documents import CONFIG_FILE, PRESET_FILE
+from llmc.settings.files import read_all
 from llmc.testing.gateway import gateway_calls, write_gateway
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI

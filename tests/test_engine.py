@@ -15,7 +15,6 @@ import pytest
 from llmc import engine, prompts
 from llmc.backends import AttemptCascade, CallPolicy, CascadeBuilder
 from llmc.cascade import BackendCascade
-from llmc.config import Flags, load_settings
 from llmc.errors import ConfigError
 from llmc.events import (
     AttemptFinished,
@@ -29,7 +28,8 @@ from llmc.events import (
 )
 from llmc.indexer import parse_file
 from llmc.models import Enrichment
-from llmc.presets import TierPreset
+from llmc.settings.config import Flags, load_settings
+from llmc.settings.presets import TierPreset
 from llmc.store import Store
 from llmc.testing import FakeBackend, refused, unusable
 from llmc.testing.ollama import FakeOllama, Reply

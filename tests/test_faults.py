@@ -10,8 +10,8 @@ import pytest
 
 from llmc import engine
 from llmc.backends import CallPolicy, CascadeBuilder
-from llmc.config import Flags, load_settings
 from llmc.events import SpanFailed
+from llmc.settings.config import Flags, load_settings
 from llmc.store import Store
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama

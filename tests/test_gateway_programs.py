@@ -7,10 +7,10 @@ import pytest
 
 from llmc import cli
 from llmc.backends import CallPolicy, CascadeBuilder
-from llmc.chains import read_table
-from llmc.config import Flags, load_settings
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Attempt
+from llmc.settings.chains import read_table
+from llmc.settings.config import Flags, load_settings
 from tests.driver import NO_HOST, drive, make_repo, plain
 
 SECRET = {"AWS_SECRET_ACCESS_KEY": "planted-aws", "MY_TOKEN": "planted-mine"}

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from llmc.errors import ConfigError
-from llmc.gateways import GEMINI_BASE_URL, GatewaySettings, choose
+from llmc.settings.gateways import GEMINI_BASE_URL, GatewaySettings, choose
 
 AZURE = {
     "AZURE_OPENAI_ENDPOINT": "https://corp.openai.azure.com",

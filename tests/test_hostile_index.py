@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from llmc import cli, engine
-from llmc.config import Flags, load_settings
 from llmc.events import Warned
 from llmc.models import Enrichment
 from llmc.reader import Outcome, listed
 from llmc.rebuild import rebuild
+from llmc.settings.config import Flags, load_settings
 from llmc.store import Store
 from llmc.testing.ollama import FakeOllama, Reply
 from tests import driver

@@ -18,11 +18,11 @@ from tree_sitter import Language as Grammar
 from tree_sitter import Node, Parser
 
 from llmc import engine, languages
-from llmc.config import Settings, load_settings
 from llmc.errors import ConfigError, IndexingError
 from llmc.indexer import MAX_FILE_BYTES, Ignored, parse_file, source_files
 from llmc.indexer.definitions import MAX_DEPTH, MAX_SYMBOL_CHARS, is_sound
 from llmc.models import ParsedFile, ParsedSpan
+from llmc.settings.config import Settings, load_settings
 
 
 def settings_of(repo: Path) -> Settings:

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from llmc.hosts import Host, parse_hosts, reachable
+from llmc.settings.hosts import Host, parse_hosts, reachable
 
 PATIENCE = 20.0
 """Seconds after which something that should have ended long ago counts as hung."""

@@ -7,13 +7,14 @@ import tomllib
 
 import pytest
 
-from llmc import cli, starter
-from llmc.chains import read_table
-from llmc.config import Flags, load_settings
-from llmc.documents import CONFIG_FILE
+from llmc import cli
 from llmc.errors import ConfigError
-from llmc.hosts import Host
-from llmc.settings_files import read_file
+from llmc.settings import starter
+from llmc.settings.chains import read_table
+from llmc.settings.config import Flags, load_settings
+from llmc.settings.documents import CONFIG_FILE
+from llmc.settings.files import read_file
+from llmc.settings.hosts import Host
 from llmc.testing.ollama import FakeOllama
 
 SMALL, LARGE = "qwen2.5-coder:7b", "qwen2.5:14b"

@@ -13,13 +13,13 @@ import pytest
 
 from llmc import doctor
 from llmc.backends import CallPolicy, CascadeBuilder
-from llmc.config import Flags, load_settings
 from llmc.errors import BackendError, ConfigError
-from llmc.hosts import trouble
 from llmc.lanes import Lanes
 from llmc.models import Attempt
 from llmc.net.client import Client
-from llmc.presets import TIERS
+from llmc.settings.config import Flags, load_settings
+from llmc.settings.hosts import trouble
+from llmc.settings.presets import TIERS
 from tests.driver import NO_HOST, drive, make_repo, plain
 
 KEYS = {

@@ -3,9 +3,9 @@
 import pytest
 
 from llmc.backends import CallPolicy, CascadeBuilder
-from llmc.config import Flags, load_settings
 from llmc.lanes import Lanes
 from llmc.models import Attempt
+from llmc.settings.config import Flags, load_settings
 
 
 def lanes_of(repo, environ, toml="", **flags):

@@ -11,7 +11,7 @@ from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.errors import BackendError
 from llmc.events import SpanKept
 from llmc.models import Attempt, SpanMetrics
-from llmc.presets import TIERS, RouterPolicy, RouterSettings
+from llmc.settings.presets import TIERS, RouterPolicy, RouterSettings
 from llmc.testing.gateway import gateway_calls, write_gateway
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from llmc import cli, engine
-from llmc.config import Flags, load_settings
 from llmc.database import migrations
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.models import Enrichment, IndexPlace
 from llmc.reader import Outcome, Reader
 from llmc.seal import Seal
+from llmc.settings.config import Flags, load_settings
 from llmc.store import Store
 from llmc.testing.ollama import FakeOllama, Reply
 from tests import driver

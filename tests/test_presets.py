@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from llmc.documents import POLICY_FILE, PRESET_FILE
 from llmc.errors import ConfigError
-from llmc.presets import (
+from llmc.settings.documents import POLICY_FILE, PRESET_FILE
+from llmc.settings.files import read_file
+from llmc.settings.presets import (
     RouterPolicy,
     RouterSettings,
     TierPreset,
@@ -19,7 +20,6 @@ from llmc.presets import (
     read_policy,
     read_presets,
 )
-from llmc.settings_files import read_file
 
 SMALL_MODEL = "qwen2.5:7b-instruct-q4_K_M"
 LARGE_MODEL = "qwen2.5:14b-instruct-q4_K_M"

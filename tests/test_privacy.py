@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from llmc.config import Flags, load_settings
 from llmc.errors import ConfigError
 from llmc.net.places import OwnNetwork
-from llmc.privacy import KeptPaths, Privacy
+from llmc.settings.config import Flags, load_settings
+from llmc.settings.privacy import KeptPaths, Privacy
 
 NOBODY = Privacy()
 OWNER = Privacy(OwnNetwork.of(["10.0.0.0/8", "*.lan", "gpu.host.net", "127.0.0.0/8"]))

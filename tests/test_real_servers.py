@@ -16,10 +16,10 @@ from llmc.backends.llamacpp import packaged_model
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import Dialect, OpenAIBackend, _without
 from llmc.errors import BackendError, RateLimitedError
-from llmc.gateways import Endpoint
 from llmc.models import Span
 from llmc.net.client import Client
-from llmc.presets import TierPreset
+from llmc.settings.gateways import Endpoint
+from llmc.settings.presets import TierPreset
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama, Reply
 from llmc.testing.openai import FakeOpenAI

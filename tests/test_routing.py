@@ -13,11 +13,8 @@ from typing import Any
 
 import pytest
 
-from llmc.config import Flags, load_settings
-from llmc.documents import POLICY_FILE
 from llmc.errors import ConfigError
 from llmc.models import SpanMetrics
-from llmc.presets import RouterPolicy, RouterSettings, read_policy
 from llmc.routing import (
     SpanState,
     attempt_limit,
@@ -28,7 +25,10 @@ from llmc.routing import (
     start,
     start_tier,
 )
-from llmc.settings_files import read_file
+from llmc.settings.config import Flags, load_settings
+from llmc.settings.documents import POLICY_FILE
+from llmc.settings.files import read_file
+from llmc.settings.presets import RouterPolicy, RouterSettings, read_policy
 
 R, P, T, V = "runtime", "parse", "truncation", "validation"
 BROKEN = (P, T)

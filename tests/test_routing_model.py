@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from llmc.models import SpanMetrics
-from llmc.presets import RouterPolicy, RouterSettings
 from llmc.routing import driver_nesting, measure, start
+from llmc.settings.presets import RouterPolicy, RouterSettings
 
 LONG = os.environ.get("LLMC_LONG") == "1"
 SEQUENCES = 100_000 if LONG else 2_500

@@ -18,7 +18,7 @@ from llmc.events import (
     HostReturned,
     RunStarted,
 )
-from llmc.hosts import FAILURES_BEFORE_REST
+from llmc.settings.hosts import FAILURES_BEFORE_REST
 from llmc.stopping import Stop
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmc import scheduler
-from llmc.hosts import FAILURES_BEFORE_REST, LONGEST_REST_SEC, Verdict
 from llmc.lanes import Choice, Lane, Lanes, Step
 from llmc.scheduler import BLOCK
+from llmc.settings.hosts import FAILURES_BEFORE_REST, LONGEST_REST_SEC, Verdict
 
 MODELS = {"7b": "small", "14b": "large", "nano": "cloud"}
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from llmc.config import Flags, load_settings
-from llmc.documents import (
+from llmc.errors import ConfigError
+from llmc.settings.config import Flags, load_settings
+from llmc.settings.documents import (
     CONFIG_FILE,
     MAX_FIELDS,
     MAX_IN_FLIGHT,
@@ -22,8 +23,7 @@ from llmc.documents import (
     POLICY_FILE,
     PRESET_FILE,
 )
-from llmc.errors import ConfigError
-from llmc.settings_files import MAX_BYTES, MAX_NODES, read_all, read_file, within
+from llmc.settings.files import MAX_BYTES, MAX_NODES, read_all, read_file, within
 from tests.running import entry
 
 NAMES = (CONFIG_FILE, PRESET_FILE, POLICY_FILE)

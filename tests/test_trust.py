@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from llmc import doctor, engine, needs, trust
+from llmc import doctor, engine
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.cli import main
-from llmc.config import Flags, Settings, load_settings
-from llmc.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
 from llmc.errors import UntrustedError
 from llmc.selection import select
-from llmc.settings_files import read_all
+from llmc.settings import needs, trust
+from llmc.settings.config import Flags, Settings, load_settings
+from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
+from llmc.settings.files import read_all
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI
 from tests.running import entry

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from llmc.cli import main
-from llmc.config import DEFAULT_INDEX, load_settings
-from llmc.documents import CONFIG_FILE
+from llmc.settings.config import DEFAULT_INDEX, load_settings
+from llmc.settings.documents import CONFIG_FILE
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI
 from tests.running import PATIENCE_SEC, entry

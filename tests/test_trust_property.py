@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 
 from llmc import doctor
 from llmc.backends import CallPolicy, CascadeBuilder
-from llmc.config import Flags, load_settings
 from llmc.doctor.targets import tiers_of
-from llmc.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
 from llmc.errors import LlmcError, UntrustedError
 from llmc.models import Attempt
 from llmc.selection import select
+from llmc.settings.config import Flags, load_settings
+from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
 
 DEAD = "http://127.0.0.1:9"
 URLS = [

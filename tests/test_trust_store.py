@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmc import trust
-from llmc.config import Settings, load_settings
-from llmc.documents import CONFIG_FILE, PRESET_FILE, SettingsFile
 from llmc.errors import ConfigError
-from llmc.settings_files import read_all
+from llmc.settings import trust
+from llmc.settings.config import Settings, load_settings
+from llmc.settings.documents import CONFIG_FILE, PRESET_FILE, SettingsFile
+from llmc.settings.files import read_all
 from tests.running import entry
 
 AWAY = "http://away.example:8000/v1"

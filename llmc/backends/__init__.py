@@ -15,14 +15,14 @@ from typing import Any
 from llmc.backends._base import AttemptCascade, BackendConfig, CallPolicy, count, refused
 from llmc.backends._border import Sender, guard, let_out
 from llmc.cascade import BackendCascade
-from llmc.chains import ChainEntry, begun_at
-from llmc.config import Settings
 from llmc.egress import Egress
 from llmc.errors import ConfigError
-from llmc.gateways import Endpoint, GatewaySettings
 from llmc.models import Attempt
 from llmc.net.client import Client
-from llmc.presets import TierPreset, preset_for
+from llmc.settings.chains import ChainEntry, begun_at
+from llmc.settings.config import Settings
+from llmc.settings.gateways import Endpoint, GatewaySettings
+from llmc.settings.presets import TierPreset, preset_for
 
 __all__ = [
     "AttemptCascade",

@@ -12,9 +12,9 @@ from llmc.errors import BackendError, Failure, RateLimitedError, Usage, refusal
 from llmc.models import Enrichment
 from llmc.net.client import Cancellation
 from llmc.parroting import without_parroted
-from llmc.presets import TierPreset
 from llmc.prompts import EXAMPLE_SUMMARY, source_of
 from llmc.reply import read
+from llmc.settings.presets import TierPreset
 
 MAX_REPLY_TOKENS = 1024
 """Enough for every reply that the schema allows at its usual size; a bound, not an aim."""

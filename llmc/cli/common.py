@@ -40,7 +40,7 @@ def attempts(text: str) -> int:
 
 
 def slots(text: str) -> int:
-    from llmc.documents import MAX_SLOTS
+    from llmc.settings.documents import MAX_SLOTS
 
     if not 1 <= count(text) <= MAX_SLOTS:
         raise argparse.ArgumentTypeError(f"a host has 1 to {MAX_SLOTS} slots, not {text}")
@@ -84,8 +84,8 @@ def gateway_program(named: str | None, repo: Path) -> str | None:
 
     A bare name is looked for on the PATH first.
     """
-    from llmc.config import environment
     from llmc.programs.launching import SearchPath
+    from llmc.settings.config import environment
 
     if named is None or not Path(named).is_file():
         return named
@@ -99,7 +99,7 @@ def index_place(repo: str) -> IndexPlace:
     """Return a repository's index; what is done about files that came with it is said."""
     from dataclasses import replace  # whose import takes a tenth of the start
 
-    from llmc.config import index_place
+    from llmc.settings.config import index_place
 
     return replace(index_place(repository(repo)), tell=complain)
 
@@ -107,7 +107,7 @@ def index_place(repo: str) -> IndexPlace:
 def own_seal(*, make: bool = False) -> Seal | None:
     """Return this installation's seal; a user's folder that can't be used is said."""
     from llmc import installation
-    from llmc.config import environment
+    from llmc.settings.config import environment
 
     return installation.seal(environment(), complain, make=make)
 

@@ -43,8 +43,8 @@ def add(commands: Commands) -> None:
 
 def _doctor(args: argparse.Namespace) -> int:
     from llmc import doctor
-    from llmc.config import Flags, load_settings
     from llmc.display import doctor_record, doctor_view
+    from llmc.settings.config import Flags, load_settings
 
     trials = doctor.Trials(local=not args.no_trial, cloud=args.trial_cloud)
     try:

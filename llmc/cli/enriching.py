@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from llmc.cli.common import Commands
-    from llmc.config import Flags, Settings
     from llmc.events import Event, EventHook
     from llmc.models import IndexReport, RunReport
     from llmc.selection import Selection
+    from llmc.settings.config import Flags, Settings
 
 
 def add(commands: Commands) -> None:
@@ -92,11 +92,11 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 def _enrich(args: argparse.Namespace) -> int:
     from llmc import destinations, engine
-    from llmc.config import load_settings
     from llmc.events import Destinations
     from llmc.models import RunReport
     from llmc.progress import RunDisplay, run_summary
     from llmc.selection import select, without_unasked_cloud
+    from llmc.settings.config import load_settings
     from llmc.stopping import Stop
 
     repo = repository(args.repo)
@@ -153,7 +153,7 @@ def _enrich(args: argparse.Namespace) -> int:
 
 
 def _settings_flags(args: argparse.Namespace, repo: Path) -> Flags:
-    from llmc.config import Flags
+    from llmc.settings.config import Flags
 
     return Flags(
         backend=args.backend,

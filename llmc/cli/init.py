@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmc.cli.common import Commands
-    from llmc.starter import Answer
+    from llmc.settings.starter import Answer
 
 
 def add(commands: Commands) -> None:
@@ -31,12 +31,12 @@ def add(commands: Commands) -> None:
 
 
 def _init(args: argparse.Namespace) -> int:
-    from llmc import starter
-    from llmc.config import environment
-    from llmc.documents import CONFIG_FILE
-    from llmc.gateways import KEYS
-    from llmc.hosts import parse_hosts
-    from llmc.variables import health
+    from llmc.settings import starter
+    from llmc.settings.config import environment
+    from llmc.settings.documents import CONFIG_FILE
+    from llmc.settings.gateways import KEYS
+    from llmc.settings.hosts import parse_hosts
+    from llmc.settings.variables import health
 
     repo = repository(args.repo).resolve()
     if os.path.lexists(repo / CONFIG_FILE):
@@ -55,10 +55,10 @@ def _init(args: argparse.Namespace) -> int:
 
 def _trusted(repo: Path, text: str) -> tuple[str, ...]:
     """Trust what was written; return why not, if so: other files may ask for more."""
-    from llmc import needs, trust
-    from llmc.config import user_folder
-    from llmc.documents import CONFIG_FILE
-    from llmc.settings_files import read_all
+    from llmc.settings import needs, trust
+    from llmc.settings.config import user_folder
+    from llmc.settings.documents import CONFIG_FILE
+    from llmc.settings.files import read_all
 
     files = read_all(repo)
     others = {name: file for name, file in files.items() if name != CONFIG_FILE}

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmc.cli.common import Commands
-    from llmc.config import Flags, Settings
-    from llmc.documents import SettingsFile
-    from llmc.needs import Need
+    from llmc.settings.config import Flags, Settings
+    from llmc.settings.documents import SettingsFile
+    from llmc.settings.needs import Need
 
 
 def add(commands: Commands) -> None:
@@ -42,7 +42,7 @@ def allowed(settings: Settings, flags: Flags, *, as_json: bool) -> Settings:
 
     Return the settings as they are then. Raises UntrustedError if anything is not allowed.
     """
-    from llmc.config import load_settings
+    from llmc.settings.config import load_settings
 
     if settings.unmet() and not settings.trust_problem and not as_json and question.is_possible():
         request = _Request(settings.repo, settings.files, _folder())
@@ -55,7 +55,7 @@ def allowed(settings: Settings, flags: Flags, *, as_json: bool) -> Settings:
 
 
 def _trust(args: argparse.Namespace) -> int:
-    from llmc.settings_files import read_all
+    from llmc.settings.files import read_all
 
     folder = _folder()
     if args.list:
@@ -94,7 +94,7 @@ class _Request:
     """What the settings files of a repository ask for, all of it, and how that stands."""
 
     def __init__(self, repo: Path, files: Mapping[str, SettingsFile], folder: Path) -> None:
-        from llmc import needs, trust
+        from llmc.settings import needs, trust
 
         self.repo, self.files, self._folder = repo, files, folder
         self.asked: tuple[Need, ...] = needs.of_files(files)
@@ -119,7 +119,7 @@ class _Request:
             print(_plain(line), file=sys.stderr)
 
     def grant(self) -> None:
-        from llmc import trust
+        from llmc.settings import trust
 
         trust.grant(self._folder, self.repo, self.files, [need.text for need in self.asked])
         self.changes = []
@@ -138,7 +138,7 @@ class _Request:
 
 
 def _list(folder: Path, *, as_json: bool) -> int:
-    from llmc import trust
+    from llmc.settings import trust
 
     known = trust.records(folder)
     if as_json:
@@ -155,7 +155,7 @@ def _list(folder: Path, *, as_json: bool) -> int:
 
 
 def _revoke(folder: Path, named: str, *, as_json: bool) -> int:
-    from llmc import trust
+    from llmc.settings import trust
 
     try:
         repo = repository(named).resolve()
@@ -171,7 +171,7 @@ def _revoke(folder: Path, named: str, *, as_json: bool) -> int:
 
 
 def _folder() -> Path:
-    from llmc.config import user_folder
+    from llmc.settings.config import user_folder
 
     return user_folder()
 

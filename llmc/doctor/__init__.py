@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from llmc.config import Flags, Settings, environment, index_place, load_settings
 from llmc.doctor.configuration import examine_configuration
 from llmc.doctor.findings import Examined, Finding, Report, State, weigh
 from llmc.doctor.gateway import examine_endpoint
@@ -25,6 +24,7 @@ from llmc.errors import ConfigError
 from llmc.gpu import is_local
 from llmc.redaction.keys import Redaction
 from llmc.selection import select
+from llmc.settings.config import Flags, Settings, environment, index_place, load_settings
 
 __all__ = ["Finding", "Report", "State", "Trials", "examine"]
 

@@ -11,15 +11,15 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from llmc.chains import EnrichmentTable, UserEntry, read_table
-from llmc.config import Flags, Settings
 from llmc.doctor.findings import Finding
 from llmc.doctor.targets import Target
-from llmc.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
-from llmc.gateways import CHOICE
-from llmc.hosts import DEFAULT_URL
 from llmc.net.client import address
-from llmc.presets import ALL_LAYERS, RouterSettings, preset_words
+from llmc.settings.chains import EnrichmentTable, UserEntry, read_table
+from llmc.settings.config import Flags, Settings
+from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
+from llmc.settings.gateways import CHOICE
+from llmc.settings.hosts import DEFAULT_URL
+from llmc.settings.presets import ALL_LAYERS, RouterSettings, preset_words
 
 SECTION = "configuration"
 DEFAULT = "default"

@@ -8,8 +8,8 @@ from llmc.doctor.findings import Examined, Finding, Note, shown_seconds
 from llmc.doctor.lookup import Answer, ask
 from llmc.doctor.targets import Target
 from llmc.doctor.trial import not_tried, tried
-from llmc.gateways import Endpoint
 from llmc.net.client import Client, address
+from llmc.settings.gateways import Endpoint
 
 
 def examine_endpoint(target: Target, *, seconds: float, trial: bool) -> Examined:

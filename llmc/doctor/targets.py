@@ -8,11 +8,11 @@ from pathlib import Path
 
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.backends.ollama import OllamaBackend
-from llmc.chains import ChainEntry
-from llmc.config import Settings
 from llmc.errors import ConfigError
-from llmc.gateways import Endpoint
 from llmc.models import Attempt
+from llmc.settings.chains import ChainEntry
+from llmc.settings.config import Settings
+from llmc.settings.gateways import Endpoint
 
 TRIAL_SECONDS = 120.0
 """The longest that one trial reply is waited for, a model being loaded included."""

@@ -18,14 +18,14 @@ from llmc.backends import BackendConfig, CallPolicy, let_out
 from llmc.backends.command import CommandBackend
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
-from llmc.config import Flags, Settings, load_settings
 from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT
 from llmc.egress import Destination, Egress
 from llmc.errors import BackendError, ConfigError
-from llmc.gateways import Endpoint, GatewaySettings
-from llmc.hosts import Host, normal_url
 from llmc.net.client import Client
-from llmc.presets import TierPreset
+from llmc.settings.config import Flags, Settings, load_settings
+from llmc.settings.gateways import Endpoint, GatewaySettings
+from llmc.settings.hosts import Host, normal_url
+from llmc.settings.presets import TierPreset
 
 _OLLAMA = CallPolicy(timeout=180.0, structured=False, require_summary=False)
 """What holds for every try at an Ollama host."""

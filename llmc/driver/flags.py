@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from llmc.config import Flags
+from llmc.settings.config import Flags
 
 GATEWAY_DEFAULT_TIMEOUT = 300.0
 """Seconds of a call at the gateway."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmc import destinations
-from llmc.config import Settings
 from llmc.events import Destinations
 from llmc.net.client import address
-from llmc.presets import TierPreset, preset_for
+from llmc.settings.config import Settings
+from llmc.settings.presets import TierPreset, preset_for
 
 
 def destinations_of(settings: Settings, presets: Mapping[str, TierPreset]) -> Destinations:

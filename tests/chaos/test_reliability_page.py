@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from llmc import calls, config, gpu, hosts, journal, jsonl, lanes, retries, run, settings_files
+from llmc import calls, gpu, journal, jsonl, lanes, retries, run
 from llmc.backends import CONNECT_TIMEOUT_SEC, _base, openai
 from llmc.database import BUSY_TIMEOUT_SEC, custody, look, opening
 from llmc.programs import git
+from llmc.settings import config, files, hosts
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reliability.md").read_text()
@@ -41,7 +42,7 @@ def bound(start):
         ("git, when files are listed", [git.SECONDS]),
         ("git, when it is asked", [custody.GIT_SECONDS]),
         ("a look at an index", [look.LOOK_SEC]),
-        ("a settings file", [settings_files.READING_SEC]),
+        ("a settings file", [files.READING_SEC]),
         ("`nvidia-smi`", [gpu.QUERY_TIMEOUT_SEC, gpu.FIRST_SAMPLE_SEC]),
         ("calls in flight, after the second", [run.HALT_SEC]),
         ("the claims of a process", [run.LEASE_SEC, run.RENEWAL_SEC]),

@@ -17,7 +17,7 @@ import pytest
 from llmc import engine
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.cascade import BackendCascade
-from llmc.config import Flags, load_settings
+from llmc.settings.config import Flags, load_settings
 from llmc.testing import FakeBackend
 from llmc.testing.gateway import GatewayReply, gateway_calls, write_gateway
 from llmc.testing.ollama import FakeOllama

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmc.documents import CONFIG_FILE, MAX_NAME
 from llmc.errors import ConfigError, RequestError
-from llmc.hosts import Host
-from llmc.needs import is_bare
 from llmc.net.client import Client
 from llmc.net.places import is_cloud_model
-from llmc.presets import DEFAULT_FALLBACK_MODEL, DEFAULT_MODEL
+from llmc.settings.documents import CONFIG_FILE, MAX_NAME
+from llmc.settings.hosts import Host
+from llmc.settings.needs import is_bare
+from llmc.settings.presets import DEFAULT_FALLBACK_MODEL, DEFAULT_MODEL
 
 TIERS = {"7b": (7.6, DEFAULT_MODEL), "14b": (14.8, DEFAULT_FALLBACK_MODEL)}
 """The sizes, in 10^9 parameters, of the models that each tier's limits were tuned with."""

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from llmc.documents import SettingsFile
 from llmc.errors import ConfigError
 from llmc.files import home
-from llmc.settings_files import MAX_BYTES, within
+from llmc.settings.documents import SettingsFile
+from llmc.settings.files import MAX_BYTES, within
 
 STORE = "trust.toml"
 COPIES = "trusted"

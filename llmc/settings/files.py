@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from llmc.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE, SettingsFile, shown
 from llmc.errors import ConfigError
+from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE, SettingsFile, shown
 
 MAX_BYTES = 1 << 20
 READING_SEC = 10.0

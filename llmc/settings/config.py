@@ -16,9 +16,15 @@ from typing import Protocol, TypeVar
 
 from pydantic import SecretStr
 
-from llmc import gateways, needs, privacy, trust
-from llmc.chains import DEFAULT_CHAIN, ChainEntry, in_flight, read_table
-from llmc.documents import (
+from llmc.errors import ConfigError, UntrustedError
+from llmc.files import home
+from llmc.models import IndexPlace
+from llmc.net.places import OwnNetwork
+from llmc.programs.launching import SearchPath
+from llmc.redaction.keys import secrets_in
+from llmc.settings import gateways, needs, privacy, trust
+from llmc.settings.chains import DEFAULT_CHAIN, ChainEntry, in_flight, read_table
+from llmc.settings.documents import (
     CONFIG_FILE,
     MAX_IN_FLIGHT,
     MAX_SLOTS,
@@ -27,13 +33,10 @@ from llmc.documents import (
     SettingsFile,
     shown,
 )
-from llmc.errors import ConfigError, UntrustedError
-from llmc.files import home
-from llmc.gateways import GatewaySettings
-from llmc.hosts import Host, parse_hosts
-from llmc.models import IndexPlace
-from llmc.net.places import OwnNetwork
-from llmc.presets import (
+from llmc.settings.files import read_all
+from llmc.settings.gateways import GatewaySettings
+from llmc.settings.hosts import Host, parse_hosts
+from llmc.settings.presets import (
     DEFAULT_FALLBACK_MODEL,
     TIERS,
     RouterSettings,
@@ -42,11 +45,8 @@ from llmc.presets import (
     read_policy,
     read_presets,
 )
-from llmc.privacy import Privacy
-from llmc.programs.launching import SearchPath
-from llmc.redaction.keys import secrets_in
-from llmc.settings_files import read_all
-from llmc.variables import health, integer, thresholds, whole
+from llmc.settings.privacy import Privacy
+from llmc.settings.variables import health, integer, thresholds, whole
 
 _T = TypeVar("_T")
 

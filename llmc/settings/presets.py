@@ -13,8 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llmc.documents import MAX_FIELDS, MAX_NAME, MAX_NUMBER, MAX_WORD, OPTIONS, SettingsFile, shown
 from llmc.errors import ConfigError
+from llmc.settings.documents import (
+    MAX_FIELDS,
+    MAX_NAME,
+    MAX_NUMBER,
+    MAX_WORD,
+    OPTIONS,
+    SettingsFile,
+    shown,
+)
 
 TIERS = ("7b", "14b", "nano")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmc.documents import MAX_NUMBER, shown
 from llmc.errors import ConfigError
+from llmc.settings.documents import MAX_NUMBER, shown
 
 
 def integer(text: str | None, default: int) -> int:

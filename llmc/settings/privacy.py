@@ -19,10 +19,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmc.documents import shown
 from llmc.errors import ConfigError
 from llmc.files.ignorefile import read_lines, refuse_slow
 from llmc.net.places import OwnNetwork, host_of, is_cloud_model, is_this_machine
+from llmc.settings.documents import shown
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec

@@ -24,7 +24,8 @@ from pydantic import (
     field_validator,
 )
 
-from llmc.documents import (
+from llmc.errors import ConfigError
+from llmc.settings.documents import (
     CONFIG_FILE,
     MAX_ENTRIES,
     MAX_FIELDS,
@@ -37,7 +38,6 @@ from llmc.documents import (
     SettingsFile,
     shown,
 )
-from llmc.errors import ConfigError
 
 DEFAULT_CHAIN = "default"
 PROVIDERS = ("ollama", "openai", "command", "llamacpp")

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from llmc.chains import DEFAULT_CHAIN, ChainEntry, Provider, UserEntry, read_table
-from llmc.documents import CONFIG_FILE, OPTIONS, PRESET_FILE, SettingsFile
 from llmc.net.client import address
 from llmc.net.places import is_cloud_model, is_this_machine
-from llmc.presets import TIERS, TierPreset, preset_for, read_presets
+from llmc.settings.chains import DEFAULT_CHAIN, ChainEntry, Provider, UserEntry, read_table
+from llmc.settings.documents import CONFIG_FILE, OPTIONS, PRESET_FILE, SettingsFile
+from llmc.settings.presets import TIERS, TierPreset, preset_for, read_presets
 
 Kind = Literal[
     "program", "host", "here", "gateway", "chain", "cloud model", "key", "model file", "option"
