@@ -25,13 +25,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmc import engine, prompts
+from llmc import engine
 from llmc.backends import BackendConfig, CallPolicy
 from llmc.backends.llamacpp import MAX_TOKENS, LlamaCppBackend
+from llmc.enrichment import prompts
+from llmc.enrichment.reply import read
 from llmc.errors import BackendError
 from llmc.models import Span
 from llmc.net.client import Cancellation
-from llmc.reply import read
 from llmc.settings.config import load_settings
 from llmc.store import Store
 from llmc.work import read_source

@@ -13,8 +13,8 @@ import os
 import time
 from collections.abc import Iterator
 
+from llmc.enrichment.reply import read
 from llmc.errors import BackendError
-from llmc.reply import read
 
 READINGS = int(os.environ.get("READINGS", "1000"))
 SIZE = 100_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from llmc.enrichment.prompts import Prompt
 from llmc.models import AttemptOutcome, Span, SpanMetrics
-from llmc.prompts import Prompt
 from llmc.routing import SpanState
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from llmc import prompts, reply, routing, scheduler
+from llmc import routing, scheduler
 from llmc.attempts import Builder, make
 from llmc.calls import (
     GRACE_SEC,
@@ -31,6 +31,7 @@ from llmc.calls import (
     Ticket,
 )
 from llmc.departures import Departures
+from llmc.enrichment import prompts, reply
 from llmc.errors import LlmcError, LockedIndexError, StoreError
 from llmc.events import (
     AttemptFinished,

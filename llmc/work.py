@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
-from llmc import prompts, routing
+from llmc import routing
+from llmc.enrichment import prompts
 from llmc.events import Event, EventHook, FileGone, SpanKept, Warned
 from llmc.indexer import Ignored
 from llmc.indexer.encodings import HEAD_BYTES, decode

@@ -32,6 +32,7 @@ from llmc.driver.calling import (
 from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT, flags_of, parser
 from llmc.driver.places import destinations_of
 from llmc.egress import Destination
+from llmc.enrichment.reply import read
 from llmc.errors import ConfigError, Failure, LlmcError, classify_failure
 from llmc.events import (
     Destinations,
@@ -48,7 +49,6 @@ from llmc.ledger import save_refused_reply
 from llmc.models import Attempt, Enrichment
 from llmc.net.client import Client, address
 from llmc.redaction.text import place, plain, unbroken
-from llmc.reply import read
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings, load_settings
 from llmc.settings.documents import POLICY_FILE

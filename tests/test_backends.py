@@ -9,12 +9,13 @@ import time
 import pytest
 from pydantic import SecretStr
 
-from llmc import prompts
 from llmc.backends import BackendConfig, CallPolicy
 from llmc.backends.command import CommandBackend
 from llmc.backends.llamacpp import LlamaCppBackend, packaged_model
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
+from llmc.enrichment import prompts
+from llmc.enrichment.reply import schema
 from llmc.errors import (
     BackendError,
     ConfigError,
@@ -25,7 +26,6 @@ from llmc.errors import (
 from llmc.models import Span
 from llmc.net.client import Cancellation, Client
 from llmc.programs.launching import SearchPath
-from llmc.reply import schema
 from llmc.settings.gateways import Endpoint, GatewaySettings
 from llmc.settings.presets import TierPreset
 from llmc.testing import faults

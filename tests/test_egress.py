@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from llmc import cli
-from llmc import prompts as prompting
+from llmc.enrichment import prompts as prompting
 from llmc.errors import StoreError
 from llmc.events import PromptLeft
 from llmc.models import Span

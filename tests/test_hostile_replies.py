@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
+from llmc.enrichment.reply import read
 from llmc.errors import BackendError
 from llmc.models import Enrichment
-from llmc.reply import read
 from llmc.testing.ollama import FakeOllama, Reply
 from tests.chaos.reply_index import Index
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmc import instructions
+from llmc.enrichment import instructions
+from llmc.enrichment.parroting import without_parroted
 from llmc.models import Enrichment, Evidence
-from llmc.parroting import without_parroted
 from llmc.testing.ollama import Call
 from llmc.testing.openai import FakeOpenAI
 from tests.driver import Piece, drive, make_repo

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmc.enrichment.prompts import CHARS_PER_TOKEN, Prompt, build, chat_messages, fit
 from llmc.models import Span
-from llmc.prompts import CHARS_PER_TOKEN, Prompt, build, chat_messages, fit
 
 SPAN = Span(
     id=1,

@@ -10,11 +10,11 @@ import time
 import pytest
 from pydantic import SecretStr
 
-from llmc import prompts
 from llmc.backends import BackendConfig, CallPolicy
 from llmc.backends.llamacpp import packaged_model
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import Dialect, OpenAIBackend, _without
+from llmc.enrichment import prompts
 from llmc.errors import BackendError, RateLimitedError
 from llmc.models import Span
 from llmc.net.client import Client

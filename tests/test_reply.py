@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from llmc.enrichment.reply import read, schema
 from llmc.errors import BackendError
 from llmc.models import Enrichment
-from llmc.reply import read, schema
 
 ROOT = Path(__file__).resolve().parent.parent
 REPLIES = ROOT / "tests/replies"

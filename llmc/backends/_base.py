@@ -8,12 +8,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 from llmc.cascade import BackendCascade
+from llmc.enrichment.parroting import without_parroted
+from llmc.enrichment.prompts import EXAMPLE_SUMMARY, source_of
+from llmc.enrichment.reply import read
 from llmc.errors import BackendError, Failure, RateLimitedError, Usage, refusal
 from llmc.models import Enrichment
 from llmc.net.client import Cancellation
-from llmc.parroting import without_parroted
-from llmc.prompts import EXAMPLE_SUMMARY, source_of
-from llmc.reply import read
 from llmc.settings.presets import TierPreset
 
 MAX_REPLY_TOKENS = 1024

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from llmc.cascade import BackendAdapter
 from llmc.egress import Destination, Egress
+from llmc.enrichment.prompts import blotted
 from llmc.errors import BackendError
-from llmc.prompts import blotted
 
 Answer = tuple[Any, dict[str, Any]]
 

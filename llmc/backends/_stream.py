@@ -12,7 +12,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
-from llmc.reply import PROMPTED_FIELDS
+from llmc.enrichment.reply import PROMPTED_FIELDS
 
 PROMPTED = frozenset(PROMPTED_FIELDS)
 

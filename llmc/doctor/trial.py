@@ -7,8 +7,8 @@ import re
 from llmc.attempts import make
 from llmc.doctor.findings import Finding, one_line, shown_seconds
 from llmc.doctor.targets import Target
+from llmc.enrichment.prompts import build
 from llmc.models import AttemptOutcome, Span
-from llmc.prompts import build
 
 _CODE = '''\
 def with_tax(price, rate=0.2):

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llmc.enrichment.reply import read
 from llmc.errors import BackendError
 from llmc.models import Enrichment
-from llmc.reply import read
 from tests.chaos.reply_contract import FIELDS, Said, breaches, is_deep, reading
 from tests.chaos.reply_index import Index
 from tests.chaos.reply_mutations import TOKENS, mutation

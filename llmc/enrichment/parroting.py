@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, islice
 from typing import Any
 
-from llmc.instructions import folded, instructions
+from llmc.enrichment.instructions import folded, instructions
 from llmc.models import Enrichment
 
 _SENTENCE = re.compile(r"[^\n]+?(?:[.!?](?=\s)\s*|\n\s*|$)")

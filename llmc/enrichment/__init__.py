@@ -1,0 +1,1 @@
+"""What is asked of a model, and what is accepted of its reply."""
