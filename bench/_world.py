@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llmc.settings.config import Flags, Settings, load_settings
-from llmc.store import Store
+from llmc.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 PER_FILE = 100

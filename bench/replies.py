@@ -34,7 +34,7 @@ from llmc.errors import BackendError
 from llmc.models import Span
 from llmc.net.client import Cancellation
 from llmc.settings.config import load_settings
-from llmc.store import Store
+from llmc.store.store import Store
 from llmc.work import read_source
 
 SPANS = int(os.environ.get("SPANS", "100"))

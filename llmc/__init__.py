@@ -33,7 +33,7 @@ _HOMES = {
     "Settings": "settings.config",
     "Span": "models",
     "Stop": "stopping",
-    "Store": "store",
+    "Store": "store.store",
     "StoreError": "errors",
     "enrich": "engine",
     "index": "engine",
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from llmc.selection import select
     from llmc.settings.config import Flags, Settings, load_settings
     from llmc.stopping import Stop
-    from llmc.store import Store
+    from llmc.store.store import Store
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,7 @@ from llmc import jsonl
 from llmc.errors import StoreError
 from llmc.ledger import ledger_path, metrics_path
 from llmc.models import Span
-from llmc.reader import Reader
+from llmc.store.reader import Reader
 
 PATIENCE_SEC = 1.0
 """How long a run may take from a row to its lines."""

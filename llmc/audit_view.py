@@ -9,8 +9,8 @@ from typing import Any
 
 from llmc.audit import Audit, Damage, Gap
 from llmc.models import Span
-from llmc.provenance import marked
 from llmc.redaction.text import one_line
+from llmc.store.provenance import marked
 
 SHOWN = 20
 """Of a long list, so many entries are shown; the JSON object has all."""

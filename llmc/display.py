@@ -17,10 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from llmc.doctor import Finding, Report
-from llmc.origins import Made, Origin
-from llmc.provenance import Source, marked
-from llmc.reader import StoredResult, Totals
 from llmc.redaction.text import one_line, place, plain
+from llmc.store.origins import Made, Origin
+from llmc.store.provenance import Source, marked
+from llmc.store.reader import StoredResult, Totals
 
 SNIPPET_STYLE = "cyan"
 NOT_SERVED = "people are shown them, agents aren't"

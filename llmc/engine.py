@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from llmc import destinations, installation
+from llmc import destinations
 from llmc.attempts import Builder
 from llmc.backends import CallPolicy, CascadeBuilder
-from llmc.database import placed
 from llmc.enrichment import prompts
 from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
@@ -24,10 +23,12 @@ from llmc.indexer import parse_file, source_files
 from llmc.ledger import Ledger
 from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
 from llmc.run import Parts, Run
-from llmc.seal import Seal
 from llmc.settings.config import Settings, load_settings
 from llmc.stopping import Stop
-from llmc.store import FileState, Store
+from llmc.store import installation
+from llmc.store.database.custody import placed
+from llmc.store.seal import Seal
+from llmc.store.store import FileState, Store
 from llmc.work import Rules, WorkList, pages
 
 FILES_PER_WRITE = 200

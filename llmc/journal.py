@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from llmc.database import Reserve
 from llmc.errors import FullDiskError, LockedIndexError, StoreError
 from llmc.events import (
     Event,
@@ -26,8 +25,9 @@ from llmc.events import (
 )
 from llmc.ledger import Ledger, Recorded
 from llmc.models import SpanReport
-from llmc.reader import Outcome
-from llmc.store import Store
+from llmc.store.database.reserve import Reserve
+from llmc.store.reader import Outcome
+from llmc.store.store import Store
 
 LOCK_PATIENCE_SEC = 900.0
 HURRY_SEC = 0.2

@@ -20,8 +20,8 @@ from llmc.errors import StoreError
 from llmc.files.owners import locked
 from llmc.ledger import guarded, ledger_path
 from llmc.models import Span
-from llmc.reader import Outcome, Reader
 from llmc.records import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
+from llmc.store.reader import Outcome, Reader
 
 PAGE = 500
 """Lines that are written at a time."""

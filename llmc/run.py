@@ -52,7 +52,7 @@ from llmc.ledger import Ledger
 from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
 from llmc.settings.config import Settings
 from llmc.stopping import Stop
-from llmc.store import Store
+from llmc.store.store import Store
 from llmc.traffic import Traffic
 from llmc.work import Rules, WorkList, newest_mtime, once
 from llmc.workers import Workers

@@ -25,7 +25,7 @@ from llmc.job import Job
 from llmc.models import Span, span_hash
 from llmc.settings.config import Settings
 from llmc.settings.privacy import KeptPaths
-from llmc.store import Store
+from llmc.store.store import Store
 from llmc.unchanged import IndexedFiles
 
 EXCERPT_CHARS = 800

@@ -29,10 +29,10 @@ from llmc.models import (
     SpanMetrics,
     SpanReport,
 )
-from llmc.reader import Outcome, Reader
 from llmc.rebuild import rebuild
 from llmc.records import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
-from llmc.store import Store
+from llmc.store.reader import Outcome, Reader
+from llmc.store.store import Store
 
 
 def digest(name):

@@ -6,13 +6,13 @@ from contextlib import closing
 
 import pytest
 
-from llmc.claims import Claims, Wanted
-from llmc.database import connect
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.files.owners import folder_of, survey
 from llmc.models import Enrichment, ParsedFile, ParsedSpan
-from llmc.reader import Outcome
-from llmc.store import Store
+from llmc.store.claims import Claims, Wanted
+from llmc.store.database.opening import connect
+from llmc.store.reader import Outcome
+from llmc.store.store import Store
 
 LEASE = {"lease_sec": 600.0}
 

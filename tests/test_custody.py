@@ -11,13 +11,13 @@ from contextlib import closing
 import pytest
 
 from llmc import cli, engine
-from llmc.database import custody
 from llmc.doctor.machine import examine_index
 from llmc.errors import StoreError
 from llmc.events import Warned
 from llmc.models import IndexPlace
 from llmc.settings.config import load_settings
-from llmc.store import Store
+from llmc.store.database import custody
+from llmc.store.store import Store
 from tests import driver
 
 READING = ("status", "show", "ledger", "doctor")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from llmc.database import Reserve
 from llmc.errors import CorruptIndexError, FullDiskError, StoreError
 from llmc.models import Enrichment, ParsedFile, ParsedSpan
-from llmc.reader import Outcome
-from llmc.store import Store
+from llmc.store.database.reserve import Reserve
+from llmc.store.reader import Outcome
+from llmc.store.store import Store
 
 MIB = 2**20
 

@@ -16,7 +16,7 @@ from llmc.errors import StoreError
 from llmc.events import SpanEnriched, Warned
 from llmc.models import IndexPlace, ParsedFile, ParsedSpan
 from llmc.settings.config import load_settings
-from llmc.store import Store
+from llmc.store.store import Store
 from llmc.testing import BackendCall
 from tests.driver import Repo, make_index
 from tests.running import Ran, configured, enrich, names, on_nth, repo_of

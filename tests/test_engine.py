@@ -31,7 +31,7 @@ from llmc.indexer import parse_file
 from llmc.models import Enrichment
 from llmc.settings.config import Flags, load_settings
 from llmc.settings.presets import TierPreset
-from llmc.store import Store
+from llmc.store.store import Store
 from llmc.testing import FakeBackend, refused, unusable
 from llmc.testing.ollama import FakeOllama, Reply
 from llmc.work import Rules

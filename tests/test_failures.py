@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 
 from llmc.models import Enrichment, ParsedFile, ParsedSpan
-from llmc.reader import Outcome
-from llmc.store import Store
+from llmc.store.reader import Outcome
+from llmc.store.store import Store
 
 HOUR = 3600.0
 

@@ -12,7 +12,7 @@ from llmc import engine
 from llmc.backends import CallPolicy, CascadeBuilder
 from llmc.events import SpanFailed
 from llmc.settings.config import Flags, load_settings
-from llmc.store import Store
+from llmc.store.store import Store
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama
 

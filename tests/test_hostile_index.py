@@ -11,10 +11,10 @@ import pytest
 from llmc import cli, engine
 from llmc.events import Warned
 from llmc.models import Enrichment
-from llmc.reader import Outcome, listed
 from llmc.rebuild import rebuild
 from llmc.settings.config import Flags, load_settings
-from llmc.store import Store
+from llmc.store.reader import Outcome, listed
+from llmc.store.store import Store
 from llmc.testing.ollama import FakeOllama, Reply
 from tests import driver
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from llmc.database import look
 from llmc.errors import CorruptIndexError, StoreError
-from llmc.salvage import read_rows
-from llmc.store import Store
+from llmc.store.database import look
+from llmc.store.salvage import read_rows
+from llmc.store.store import Store
 from tests import driver
 from tests.test_custody import (  # noqa: F401 - a fixture
     COMMANDS,

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from llmc import cli, engine
-from llmc.database import migrations
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.models import Enrichment, IndexPlace
-from llmc.reader import Outcome, Reader
-from llmc.seal import Seal
 from llmc.settings.config import Flags, load_settings
-from llmc.store import Store
+from llmc.store.database import migrations
+from llmc.store.reader import Outcome, Reader
+from llmc.store.seal import Seal
+from llmc.store.store import Store
 from llmc.testing.ollama import FakeOllama, Reply
 from tests import driver
 from tests.test_custody import COMMANDS, READING, contents, refuse, run

@@ -11,16 +11,17 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from llmc import cli, engine, installation
+from llmc import cli, engine
 from llmc.errors import ConfigError, CorruptIndexError
 from llmc.events import Warned
 from llmc.files.home import folder_of
 from llmc.models import Enrichment
-from llmc.reader import Outcome, Reader
-from llmc.seal import Seal
 from llmc.settings.config import Flags, load_settings
-from llmc.store import Store
-from llmc.tables import RESULT_COLUMNS
+from llmc.store import installation
+from llmc.store.reader import Outcome, Reader
+from llmc.store.seal import Seal
+from llmc.store.store import Store
+from llmc.store.tables import RESULT_COLUMNS
 from llmc.testing.ollama import FakeOllama, Reply
 from tests import driver
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from llmc.database.migrations import build
 from llmc.engine import open_store
 from llmc.errors import CorruptIndexError, FullDiskError, StoreError
 from llmc.events import Event, Warned
 from llmc.models import IndexPlace
-from llmc.salvage import salvage
-from llmc.store import Store
+from llmc.store.database.migrations import build
+from llmc.store.salvage import salvage
+from llmc.store.store import Store
 from tests.test_disk import file, fill, leaves, save_all
 
 STORED = 600

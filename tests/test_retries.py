@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmc.retries import retry_pause
+from llmc.store.retries import retry_pause
 
 R, P, T, V = "runtime", "parse", "truncation", "validation"
 HOUR, DAY = 3600.0, 86400.0

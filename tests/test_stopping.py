@@ -26,7 +26,7 @@ from llmc.events import (
 from llmc.ledger import Ledger
 from llmc.run import Parts, Run
 from llmc.stopping import SIGNALS, Stop
-from llmc.store import Store
+from llmc.store.store import Store
 from llmc.testing import faults, refused
 from llmc.testing.ollama import FakeOllama
 from llmc.work import Rules

@@ -17,8 +17,8 @@ from llmc.engine import open_store
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.files.owners import folder_of
 from llmc.models import Enrichment, Evidence, ParsedFile, ParsedSpan
-from llmc.reader import Outcome
-from llmc.store import Store
+from llmc.store.reader import Outcome
+from llmc.store.store import Store
 
 LINE = 10
 """Bytes a line of the made-up files has."""

@@ -12,8 +12,8 @@ from llmc.cli.common import common, index_place, own_seal, print_json
 from llmc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from llmc.adoption import Strangers
     from llmc.cli.common import Commands
+    from llmc.store.adoption import Strangers
 
 
 def add(commands: Commands) -> None:
@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
 
 
 def _adopt(args: argparse.Namespace) -> int:
-    from llmc.store import Store
+    from llmc.store.store import Store
 
     seal = own_seal(make=True)
     if seal is None:

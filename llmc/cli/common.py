@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from llmc.events import Event
     from llmc.models import IndexPlace, IndexReport
-    from llmc.seal import Seal
+    from llmc.store.seal import Seal
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -106,8 +106,8 @@ def index_place(repo: str) -> IndexPlace:
 
 def own_seal(*, make: bool = False) -> Seal | None:
     """Return this installation's seal; a user's folder that can't be used is said."""
-    from llmc import installation
     from llmc.settings.config import environment
+    from llmc.store import installation
 
     return installation.seal(environment(), complain, make=make)
 

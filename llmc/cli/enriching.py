@@ -210,8 +210,8 @@ def _as_json(event: Event) -> None:
 
 def _dry_run(settings: Settings, *, as_json: bool) -> int:
     from llmc import engine
-    from llmc.provenance import Source, marked
     from llmc.redaction.text import plain, unbroken
+    from llmc.store.provenance import Source, marked
 
     planned = engine.plan(settings.repo, settings)
     if as_json:
@@ -242,7 +242,7 @@ def _run_record(
     where: dict[str, object],
     elsewhere: int,
 ) -> dict[str, object]:
-    from llmc.provenance import marked
+    from llmc.store.provenance import marked
 
     record = {
         "destinations": where,

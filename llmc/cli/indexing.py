@@ -32,8 +32,8 @@ def add(commands: Commands) -> None:
 
 def _index(args: argparse.Namespace) -> int:
     from llmc import engine
-    from llmc.provenance import marked
     from llmc.settings.config import load_settings
+    from llmc.store.provenance import marked
 
     settings = load_settings(repository(args.repo))
     report = engine.index(settings.repo, settings, hooks=(warn,), force=args.force)

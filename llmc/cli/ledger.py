@@ -39,9 +39,9 @@ def _check(args: argparse.Namespace) -> int:
 
     from llmc.audit import examine
     from llmc.audit_view import audit_lines, audit_record
-    from llmc.reader import Reader
     from llmc.rebuild import rebuild
     from llmc.settings.config import Flags, load_settings
+    from llmc.store.reader import Reader
 
     settings = load_settings(repository(args.repo), Flags(log=args.log))
     with Reader.open_readonly(replace(settings.index, tell=complain)) as reader:

@@ -46,7 +46,7 @@ def add(commands: Commands) -> None:
 
 def _status(args: argparse.Namespace) -> int:
     from llmc.display import status_record, status_view
-    from llmc.store import Store
+    from llmc.store.store import Store
 
     with Store.open_readonly(index_place(args.repo), seal=own_seal()) as store:
         totals = store.totals()
@@ -59,7 +59,7 @@ def _status(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from llmc.display import result_record, results_view
-    from llmc.store import Store
+    from llmc.store.store import Store
 
     repo = repository(args.repo)
     with Store.open_readonly(index_place(args.repo), seal=own_seal()) as store:

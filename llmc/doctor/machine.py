@@ -8,14 +8,14 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from llmc.database import connect_untouched, damage
 from llmc.doctor.findings import Finding
 from llmc.errors import ConfigError, CorruptIndexError, StoreError
 from llmc.gpu import QUERY_TIMEOUT_SEC
 from llmc.indexer import source_files
 from llmc.models import IndexPlace
 from llmc.programs.launching import NEUTRAL_FOLDER, SearchPath
-from llmc.store import Store
+from llmc.store.database.opening import connect_untouched, damage
+from llmc.store.store import Store
 
 CHECK_SECONDS = 20.0
 LITTLE_SPACE = 500 * 2**20

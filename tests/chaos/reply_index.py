@@ -7,8 +7,8 @@ from pathlib import Path
 
 from llmc.errors import BackendError
 from llmc.models import Enrichment, ParsedFile, ParsedSpan, Span
-from llmc.reader import Outcome
-from llmc.store import Store
+from llmc.store.reader import Outcome
+from llmc.store.store import Store
 
 
 class Index:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from llmc import calls, gpu, journal, jsonl, lanes, retries, run
+from llmc import calls, gpu, journal, jsonl, lanes, run
 from llmc.backends import CONNECT_TIMEOUT_SEC, _base, openai
-from llmc.database import BUSY_TIMEOUT_SEC, custody, look, opening
 from llmc.programs import git
 from llmc.settings import config, files, hosts
+from llmc.store import retries
+from llmc.store.database import custody, look, opening
+from llmc.store.database.writing import BUSY_TIMEOUT_SEC
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reliability.md").read_text()

@@ -16,8 +16,8 @@ import pytest
 from llmc.engine import open_store
 from llmc.events import Warned
 from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan
-from llmc.reader import Outcome
-from llmc.store import Store
+from llmc.store.reader import Outcome
+from llmc.store.store import Store
 from tests.chaos import world as w
 
 KILLS = 200 if w.LONG else 12

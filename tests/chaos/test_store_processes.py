@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from llmc.models import ParsedFile, ParsedSpan
-from llmc.store import Store
+from llmc.store.store import Store
 
 PROCESSES = 8
 CLAIMS = 1000 if os.environ.get("LLMC_CHAOS") else 100

@@ -9,36 +9,3 @@ place, `displaced` saves one that others removed. `writing` has the transactions
 is made in, `trouble` turns errors into words and advice, `reserve` keeps room on the disk for what
 is paid for.
 """
-
-from llmc.database.custody import located, placed, standing
-from llmc.database.displaced import fate, save_beside
-from llmc.database.opening import (
-    connect,
-    connect_readonly,
-    connect_untouched,
-    damage,
-    replaced,
-)
-from llmc.database.reserve import Reserve
-from llmc.database.shape import incomplete
-from llmc.database.trouble import mapped
-from llmc.database.writing import BUSY_TIMEOUT_SEC, transaction, writing
-
-__all__ = [
-    "BUSY_TIMEOUT_SEC",
-    "Reserve",
-    "connect",
-    "connect_readonly",
-    "connect_untouched",
-    "damage",
-    "fate",
-    "incomplete",
-    "located",
-    "mapped",
-    "placed",
-    "replaced",
-    "save_beside",
-    "standing",
-    "transaction",
-    "writing",
-]

@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmc.database import BUSY_TIMEOUT_SEC, mapped, writing
 from llmc.errors import StoreError
 from llmc.files.owners import survey
 from llmc.models import Span
-from llmc.rows import spans_of
-from llmc.tables import RESTS, SPAN_COLUMNS
+from llmc.store.database import writing
+from llmc.store.database.trouble import mapped
+from llmc.store.database.writing import BUSY_TIMEOUT_SEC
+from llmc.store.rows import spans_of
+from llmc.store.tables import RESTS, SPAN_COLUMNS
 
 _WINDOW = 1_000
 """Ids looked through in order before all spans are compared with all enrichments."""

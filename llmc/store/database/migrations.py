@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
-from llmc.database.writing import transaction
-from llmc.tables import ESTABLISHED
+from llmc.store.database.writing import transaction
+from llmc.store.tables import ESTABLISHED
 
 _RECORD = """
 CREATE TABLE IF NOT EXISTS llmc_migrations (

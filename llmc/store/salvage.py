@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llmc.database.look import is_plain, opened
-from llmc.database.trouble import code_of, mapped
-from llmc.database.writing import transaction
-from llmc.rows import is_hash, is_whole
-from llmc.tables import (
+from llmc.store.database.look import is_plain, opened
+from llmc.store.database.trouble import code_of, mapped
+from llmc.store.database.writing import transaction
+from llmc.store.rows import is_hash, is_whole
+from llmc.store.tables import (
     FAILURE_COLUMNS,
     ORIGIN_COLUMNS,
     RESULT_COLUMNS,

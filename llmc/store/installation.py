@@ -13,7 +13,7 @@ from pathlib import Path
 
 from llmc.errors import ConfigError
 from llmc.files import home
-from llmc.seal import NAME_BYTES, Seal, is_installation
+from llmc.store.seal import NAME_BYTES, Seal, is_installation
 
 FILE = "installation"
 _MOST_BYTES = 1024

@@ -18,26 +18,20 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
-from llmc.adoption import Adoption
-from llmc.claims import Claims, Wanted
-from llmc.database import (
-    BUSY_TIMEOUT_SEC,
-    connect,
-    fate,
-    located,
-    placed,
-    replaced,
-    save_beside,
-    standing,
-    writing,
-)
 from llmc.errors import CorruptIndexError
 from llmc.files.owners import Owner
 from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan, Span
-from llmc.origins import What
-from llmc.reader import Reader
-from llmc.retries import retry_pause
-from llmc.rows import (
+from llmc.store.adoption import Adoption
+from llmc.store.claims import Claims, Wanted
+from llmc.store.database import writing
+from llmc.store.database.custody import located, placed, standing
+from llmc.store.database.displaced import fate, save_beside
+from llmc.store.database.opening import connect, replaced
+from llmc.store.database.writing import BUSY_TIMEOUT_SEC
+from llmc.store.origins import What
+from llmc.store.reader import Reader
+from llmc.store.retries import retry_pause
+from llmc.store.rows import (
     BAD_SPAN,
     MAX_TOKENS,
     MAX_WHOLE,
@@ -50,9 +44,9 @@ from llmc.rows import (
     shifted,
     spans_of,
 )
-from llmc.salvage import salvage
-from llmc.seal import Seal
-from llmc.tables import FAILURE_COLUMNS, RESULT_COLUMNS, SPAN_COLUMNS, insertion
+from llmc.store.salvage import salvage
+from llmc.store.seal import Seal
+from llmc.store.tables import FAILURE_COLUMNS, RESULT_COLUMNS, SPAN_COLUMNS, insertion
 
 EXCERPT_CHARS = 500
 """How much of a refused reply is kept beside the failure."""

@@ -11,9 +11,9 @@ import itertools
 import sqlite3
 from dataclasses import dataclass
 
-from llmc.database.migrations import UNCOUNTED, built
-from llmc.database.shape import Shape, lacking, shape_of
-from llmc.database.writing import transaction
+from llmc.store.database.migrations import UNCOUNTED, built
+from llmc.store.database.shape import Shape, lacking, shape_of
+from llmc.store.database.writing import transaction
 
 _EMPTY = {"TEXT": "''", "INTEGER": "0", "REAL": "0", "BLOB": "x''"}
 """What stands in a column that may not be null: a failure that may be tried again at once, a claim

@@ -15,11 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from llmc.database import connect_readonly, incomplete, located, mapped, placed
 from llmc.files.owners import survey
 from llmc.models import IndexPlace, Span
-from llmc.origins import JOINED, MARK, NO_MARK, Origin, Origins, Result, What
-from llmc.rows import (
+from llmc.store.database.custody import located, placed
+from llmc.store.database.opening import connect_readonly
+from llmc.store.database.shape import incomplete
+from llmc.store.database.trouble import mapped
+from llmc.store.origins import JOINED, MARK, NO_MARK, Origin, Origins, Result, What
+from llmc.store.rows import (
     MAX_TOKENS,
     Failure,
     Outcome,
@@ -32,8 +35,8 @@ from llmc.rows import (
     span_of,
     spans_of,
 )
-from llmc.seal import Seal
-from llmc.tables import FAILURE_COLUMNS, RESTS, RESULT_COLUMNS, SPAN_COLUMNS
+from llmc.store.seal import Seal
+from llmc.store.tables import FAILURE_COLUMNS, RESTS, RESULT_COLUMNS, SPAN_COLUMNS
 
 _COUNT_SPANS = (
     "SELECT (SELECT count(*) FROM spans), "

@@ -17,12 +17,12 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmc.database.custody import kept, standing
-from llmc.database.known import Known
-from llmc.database.look import look_untouched, opened
-from llmc.database.presence import in_use
 from llmc.errors import CorruptIndexError, LockedIndexError, StoreError
 from llmc.models import IndexPlace
+from llmc.store.database.custody import kept, standing
+from llmc.store.database.known import Known
+from llmc.store.database.look import look_untouched, opened
+from llmc.store.database.presence import in_use
 
 JOURNALS = ("-wal", "-journal")
 _POLL_SEC = 0.01

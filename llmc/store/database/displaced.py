@@ -12,14 +12,14 @@ import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
 
-from llmc.database.arrival import unused_name
-from llmc.database.custody import own_folder, standing
-from llmc.database.known import Known
-from llmc.database.look import opened
-from llmc.database.trouble import files_of, mapped
 from llmc.errors import StoreError
 from llmc.files.folders import hide_from_git, make_folder
 from llmc.models import IndexPlace
+from llmc.store.database.arrival import unused_name
+from llmc.store.database.custody import own_folder, standing
+from llmc.store.database.known import Known
+from llmc.store.database.look import opened
+from llmc.store.database.trouble import files_of, mapped
 
 
 def fate(path: Path, file: os.stat_result) -> str | None:

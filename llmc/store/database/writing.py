@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from llmc.database.trouble import BUSY, code_of, mapped
+from llmc.store.database.trouble import BUSY, code_of, mapped
 
 BUSY_TIMEOUT_SEC = 30.0
 

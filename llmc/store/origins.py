@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llmc.rows import is_time, lines_apart, shifted
-from llmc.seal import Seal, is_installation
-from llmc.tables import FAILURE_COLUMNS, ORIGIN_COLUMNS, RESULT_COLUMNS
+from llmc.store.rows import is_time, lines_apart, shifted
+from llmc.store.seal import Seal, is_installation
+from llmc.store.tables import FAILURE_COLUMNS, ORIGIN_COLUMNS, RESULT_COLUMNS
 
 What = Literal["result", "failure"]
 Made = Literal["here", "adopted", "elsewhere"]

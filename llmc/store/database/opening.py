@@ -8,19 +8,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from llmc.database.arrival import inspect, receive
-from llmc.database.custody import examine, located, placed, standing
-from llmc.database.look import look, opened
-from llmc.database.migrations import LATEST, build, migrate
-from llmc.database.repair import mend
-from llmc.database.replacing import Fill, exchange, go_on, is_pending, make_ready
-from llmc.database.shape import known_tables
-from llmc.database.trouble import corrupt, files_of, inode_of, mapped, without_files
-from llmc.database.writing import BUSY_TIMEOUT_SEC, patiently, transaction
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.files.folders import hide_from_git, make_folder
 from llmc.files.owners import Owner, alone, survey, sweep
 from llmc.models import IndexPlace
+from llmc.store.database.arrival import inspect, receive
+from llmc.store.database.custody import examine, located, placed, standing
+from llmc.store.database.look import look, opened
+from llmc.store.database.migrations import LATEST, build, migrate
+from llmc.store.database.repair import mend
+from llmc.store.database.replacing import Fill, exchange, go_on, is_pending, make_ready
+from llmc.store.database.shape import known_tables
+from llmc.store.database.trouble import corrupt, files_of, inode_of, mapped, without_files
+from llmc.store.database.writing import BUSY_TIMEOUT_SEC, patiently, transaction
 
 _Tell = Callable[[str], object]
 

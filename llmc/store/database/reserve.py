@@ -11,10 +11,10 @@ from contextlib import closing, suppress
 from io import FileIO
 from pathlib import Path
 
-from llmc.database.look import opened
-from llmc.database.trouble import NO_ROOM, files_of
 from llmc.errors import FullDiskError
 from llmc.files.owners import is_at, locked
+from llmc.store.database.look import opened
+from llmc.store.database.trouble import NO_ROOM, files_of
 
 _CHUNK_BYTES = 1024 * 1024
 

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmc.database import mapped, writing
-from llmc.origins import FIRST, Origins, Result, Table
-from llmc.rows import is_whole, shifted, shown
-from llmc.tables import RESULT_COLUMNS
+from llmc.store.database import writing
+from llmc.store.database.trouble import mapped
+from llmc.store.origins import FIRST, Origins, Result, Table
+from llmc.store.rows import is_whole, shifted, shown
+from llmc.store.tables import RESULT_COLUMNS
 
 _TABLES: tuple[Table, ...] = ("enrichments", "llmc_archive")
 _NAMES = RESULT_COLUMNS.split(", ")

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from llmc.database.migrations import LATEST, number_of
-from llmc.database.shape import Shape, ours, shape_of, shapes, surprise
-from llmc.database.trouble import code_of, mapped
 from llmc.errors import StoreError
-from llmc.rows import as_text
-from llmc.tables import COLUMNS
+from llmc.store.database.migrations import LATEST, number_of
+from llmc.store.database.shape import Shape, ours, shape_of, shapes, surprise
+from llmc.store.database.trouble import code_of, mapped
+from llmc.store.rows import as_text
+from llmc.store.tables import COLUMNS
 
 LOOK_SEC = 5.0
 """How long a look may take; that of an index takes a millisecond."""
