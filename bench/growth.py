@@ -22,7 +22,7 @@ from pathlib import Path
 from bench import _world as world
 from llmc import engine
 from llmc.events import Event, SpanEnriched
-from llmc.ledger import resident_mib
+from llmc.records.ledger import resident_mib
 from llmc.settings.config import Settings
 
 SIZES = [int(size) for size in os.environ.get("SIZES", "1000,100000,1000000").split(",")]

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-from llmc.audit import Audit, Damage, Gap
 from llmc.models import Span
+from llmc.records.audit import Audit, Damage, Gap
 from llmc.redaction.text import one_line
 from llmc.store.provenance import marked
 

@@ -20,8 +20,8 @@ from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.files import folders
 from llmc.indexer import parse_file, source_files
-from llmc.ledger import Ledger
 from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
+from llmc.records.ledger import Ledger
 from llmc.run import Parts, Run
 from llmc.settings.config import Settings, load_settings
 from llmc.stopping import Stop

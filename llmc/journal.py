@@ -23,8 +23,8 @@ from llmc.events import (
     SpanUnfinished,
     Warned,
 )
-from llmc.ledger import Ledger, Recorded
 from llmc.models import SpanReport
+from llmc.records.ledger import Ledger, Recorded
 from llmc.store.database.reserve import Reserve
 from llmc.store.reader import Outcome
 from llmc.store.store import Store

@@ -48,8 +48,8 @@ from llmc.gpu import LoadWatch
 from llmc.job import Job
 from llmc.journal import Journal
 from llmc.lanes import CALL_TIMEOUT_SEC, Choice, Lanes
-from llmc.ledger import Ledger
 from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
+from llmc.records.ledger import Ledger
 from llmc.settings.config import Settings
 from llmc.stopping import Stop
 from llmc.store.store import Store

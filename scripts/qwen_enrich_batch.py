@@ -31,7 +31,6 @@ from llmc.driver.calling import (
 )
 from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT, flags_of, parser
 from llmc.driver.places import destinations_of
-from llmc.egress import Destination
 from llmc.enrichment.reply import read
 from llmc.errors import ConfigError, Failure, LlmcError, classify_failure
 from llmc.events import (
@@ -45,9 +44,10 @@ from llmc.events import (
     Warned,
 )
 from llmc.gpu import GpuSampler, is_local
-from llmc.ledger import save_refused_reply
 from llmc.models import Attempt, Enrichment
 from llmc.net.client import Client, address
+from llmc.records.egress import Destination
+from llmc.records.ledger import save_refused_reply
 from llmc.redaction.text import place, plain, unbroken
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings, load_settings

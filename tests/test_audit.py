@@ -14,12 +14,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from llmc import jsonl
-from llmc.audit import examine
 from llmc.audit_view import audit_lines, audit_record
 from llmc.errors import StoreError
 from llmc.events import SpanEnriched, SpanFailed, SpanUnfinished
-from llmc.ledger import Ledger
 from llmc.models import (
     Attempt,
     AttemptOutcome,
@@ -29,8 +26,11 @@ from llmc.models import (
     SpanMetrics,
     SpanReport,
 )
-from llmc.rebuild import rebuild
-from llmc.records import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
+from llmc.records import jsonl
+from llmc.records.audit import examine
+from llmc.records.fields import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
+from llmc.records.ledger import Ledger
+from llmc.records.rebuild import rebuild
 from llmc.store.reader import Outcome, Reader
 from llmc.store.store import Store
 

@@ -11,7 +11,7 @@ import pytest
 from llmc import cli, engine
 from llmc.events import Warned
 from llmc.models import Enrichment
-from llmc.rebuild import rebuild
+from llmc.records.rebuild import rebuild
 from llmc.settings.config import Flags, load_settings
 from llmc.store.reader import Outcome, listed
 from llmc.store.store import Store

@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llmc import jsonl, records
 from llmc.errors import FullDiskError, StoreError
 from llmc.events import RunStarted, SpanEnriched, SpanFailed, SpanUnfinished
-from llmc.ledger import Ledger
 from llmc.models import (
     Attempt,
     AttemptOutcome,
@@ -26,6 +24,8 @@ from llmc.models import (
     SpanMetrics,
     SpanReport,
 )
+from llmc.records import fields, jsonl
+from llmc.records.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 SPAN = Span(1, "a.py", "python", "one", "function", 3, 7, 0, 50, "sha256:" + "1" * 64)
@@ -503,9 +503,9 @@ def test_the_records_have_the_fields_that_are_listed(ledger, logs):
     ledger(SpanEnriched(report(), 10, 2))
     ledger(SpanFailed(report(refused())))
     enriched, failed = lines(logs / "metrics.jsonl")
-    assert tuple(failed) == records.METRICS_FIELDS
-    assert tuple(enriched) == records.METRICS_FIELDS + records.TOTALS_FIELDS
-    assert {tuple(line) for line in lines(logs / "run_ledger.log")} == {records.LEDGER_FIELDS}
+    assert tuple(failed) == fields.METRICS_FIELDS
+    assert tuple(enriched) == fields.METRICS_FIELDS + fields.TOTALS_FIELDS
+    assert {tuple(line) for line in lines(logs / "run_ledger.log")} == {fields.LEDGER_FIELDS}
 
 
 def test_a_group_has_a_line_for_each_span_in_its_order(ledger, logs):

@@ -23,7 +23,7 @@ from llmc.events import (
     SpanStarted,
     Stopping,
 )
-from llmc.ledger import Ledger
+from llmc.records.ledger import Ledger
 from llmc.run import Parts, Run
 from llmc.stopping import SIGNALS, Stop
 from llmc.store.store import Store

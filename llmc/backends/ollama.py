@@ -22,7 +22,6 @@ from llmc.backends._base import (
 )
 from llmc.backends._failures import declined, quoted, unanswered
 from llmc.backends._stream import Guard, lines, without_thoughts
-from llmc.egress import Destination
 from llmc.enrichment.prompts import ROUTING_CHARS_PER_TOKEN, chat_messages, fit
 from llmc.enrichment.reply import schema
 from llmc.errors import (
@@ -34,6 +33,7 @@ from llmc.errors import (
 )
 from llmc.models import Enrichment
 from llmc.net.client import Client, Exchange, address
+from llmc.records.egress import Destination
 from llmc.settings.presets import TierPreset
 
 PLAIN_REPLY_TOKENS = 512

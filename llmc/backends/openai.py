@@ -25,12 +25,12 @@ from llmc.backends._base import (
 )
 from llmc.backends._failures import declined, quoted, unanswered
 from llmc.backends._stream import Guard, events, without_thoughts
-from llmc.egress import Destination
 from llmc.enrichment.prompts import chat_messages, fit
 from llmc.enrichment.reply import schema
 from llmc.errors import BackendError, ConnectError, RateLimitedError, RequestError, Usage
 from llmc.models import Enrichment
 from llmc.net.client import Client, Exchange, address
+from llmc.records.egress import Destination
 from llmc.settings.gateways import Endpoint
 
 Reply = tuple[str, dict[str, Any]]

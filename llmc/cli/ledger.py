@@ -37,9 +37,9 @@ def add(commands: Commands) -> None:
 def _check(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from llmc.audit import examine
     from llmc.audit_view import audit_lines, audit_record
-    from llmc.rebuild import rebuild
+    from llmc.records.audit import examine
+    from llmc.records.rebuild import rebuild
     from llmc.settings.config import Flags, load_settings
     from llmc.store.reader import Reader
 

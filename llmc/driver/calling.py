@@ -19,9 +19,9 @@ from llmc.backends.command import CommandBackend
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
 from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT
-from llmc.egress import Destination, Egress
 from llmc.errors import BackendError, ConfigError
 from llmc.net.client import Client
+from llmc.records.egress import Destination, Egress
 from llmc.settings.config import Flags, Settings, load_settings
 from llmc.settings.gateways import Endpoint, GatewaySettings
 from llmc.settings.hosts import Host, normal_url

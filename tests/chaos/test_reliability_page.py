@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from llmc import calls, gpu, journal, jsonl, lanes, run
+from llmc import calls, gpu, journal, lanes, run
 from llmc.backends import CONNECT_TIMEOUT_SEC, _base, openai
 from llmc.programs import git
+from llmc.records import jsonl
 from llmc.settings import config, files, hosts
 from llmc.store import retries
 from llmc.store.database import custody, look, opening

@@ -25,10 +25,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from llmc import jsonl
 from llmc.errors import StoreError
-from llmc.ledger import ledger_path, metrics_path
 from llmc.models import Span
+from llmc.records import jsonl
+from llmc.records.ledger import ledger_path, metrics_path
 from llmc.store.reader import Reader
 
 PATIENCE_SEC = 1.0

@@ -27,11 +27,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from llmc import jsonl
 from llmc.errors import StoreError
 from llmc.events import Event, SpanEnriched, SpanFailed, SpanUnfinished
 from llmc.models import SpanReport
-from llmc.records import ledger_record, metrics_record, totals
+from llmc.records import jsonl
+from llmc.records.fields import ledger_record, metrics_record, totals
 
 Recorded = SpanEnriched | SpanFailed | SpanUnfinished
 

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from llmc import jsonl
 from llmc.errors import BackendError
 from llmc.models import Departure
 from llmc.net.client import address
+from llmc.records import jsonl
 from llmc.settings.privacy import KeptPaths, Privacy
 
 LOG = "egress.jsonl"

@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from llmc import jsonl
-from llmc.audit import PATIENCE_SEC, Audit, Gap, examine
 from llmc.errors import StoreError
 from llmc.files.owners import locked
-from llmc.ledger import guarded, ledger_path
 from llmc.models import Span
-from llmc.records import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
+from llmc.records import jsonl
+from llmc.records.audit import PATIENCE_SEC, Audit, Gap, examine
+from llmc.records.fields import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
+from llmc.records.ledger import guarded, ledger_path
 from llmc.store.reader import Outcome, Reader
 
 PAGE = 500
