@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from llmc import engine
-from llmc.backends import BackendConfig, CallPolicy
+from llmc.backends.builder import BackendConfig, CallPolicy
 from llmc.backends.llamacpp import MAX_TOKENS, LlamaCppBackend
 from llmc.enrichment import prompts
 from llmc.enrichment.reply import read

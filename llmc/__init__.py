@@ -19,8 +19,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AttemptRecord": "models",
-    "BackendAdapter": "cascade",
-    "BackendCascade": "cascade",
+    "BackendAdapter": "backends.cascade",
+    "BackendCascade": "backends.cascade",
     "BackendError": "errors",
     "ConfigError": "errors",
     "Enrichment": "models",
@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from llmc.cascade import BackendAdapter, BackendCascade
+    from llmc.backends.cascade import BackendAdapter, BackendCascade
     from llmc.engine import enrich, index
     from llmc.errors import BackendError, ConfigError, IndexingError, LlmcError, StoreError
     from llmc.events import EventHook

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, Protocol
 
-from llmc.backends import AttemptCascade, count
-from llmc.cascade import BackendAdapter, BackendCascade
+from llmc.backends.builder import AttemptCascade, count
+from llmc.backends.cascade import BackendAdapter, BackendCascade
 from llmc.errors import BackendError, classify_failure
 from llmc.gpu import GpuSampler, is_local
 from llmc.models import (

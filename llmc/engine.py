@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llmc import destinations
 from llmc.attempts import Builder
-from llmc.backends import CallPolicy, CascadeBuilder
+from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.enrichment import prompts
 from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned

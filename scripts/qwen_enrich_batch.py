@@ -21,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llmc import departures, destinations, engine, routing
-from llmc.backends import AttemptCascade, BackendConfig, let_out, refused
+from llmc.backends.builder import AttemptCascade, BackendConfig, let_out, refused
 from llmc.driver.calling import (
     Surroundings,
     call_qwen,

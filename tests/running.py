@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llmc import engine
-from llmc.backends import AttemptCascade, CallPolicy, CascadeBuilder
-from llmc.cascade import BackendCascade
+from llmc.backends.builder import AttemptCascade, CallPolicy, CascadeBuilder
+from llmc.backends.cascade import BackendCascade
 from llmc.events import AttemptFinished, Event, EventHook
 from llmc.files.owners import folder_of
 from llmc.models import Attempt, RunReport

@@ -3,8 +3,8 @@
 import pytest
 
 from llmc.attempts import make
-from llmc.backends import AttemptCascade
-from llmc.cascade import BackendCascade
+from llmc.backends.builder import AttemptCascade
+from llmc.backends.cascade import BackendCascade
 from llmc.errors import BackendError, Usage
 from llmc.models import Attempt, Span
 from llmc.settings.presets import TierPreset

@@ -9,7 +9,7 @@ import time
 import pytest
 from pydantic import SecretStr
 
-from llmc.backends import BackendConfig, CallPolicy
+from llmc.backends.builder import BackendConfig, CallPolicy
 from llmc.backends.command import CommandBackend
 from llmc.backends.llamacpp import LlamaCppBackend, packaged_model
 from llmc.backends.ollama import OllamaBackend

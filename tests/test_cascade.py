@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llmc.cascade import AttemptRecord, BackendAdapter, BackendCascade
+from llmc.backends.cascade import AttemptRecord, BackendAdapter, BackendCascade
 from llmc.errors import BackendError, HostUnreachableError, Usage
 from llmc.testing import BackendConfig, FakeBackend, refused, unusable
 

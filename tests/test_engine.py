@@ -13,8 +13,8 @@ from pathlib import Path, PosixPath
 import pytest
 
 from llmc import engine
-from llmc.backends import AttemptCascade, CallPolicy, CascadeBuilder
-from llmc.cascade import BackendCascade
+from llmc.backends.builder import AttemptCascade, CallPolicy, CascadeBuilder
+from llmc.backends.cascade import BackendCascade
 from llmc.enrichment import prompts
 from llmc.errors import ConfigError
 from llmc.events import (

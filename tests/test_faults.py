@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from llmc import engine
-from llmc.backends import CallPolicy, CascadeBuilder
+from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.events import SpanFailed
 from llmc.settings.config import Flags, load_settings
 from llmc.store.store import Store

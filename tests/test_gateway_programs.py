@@ -6,7 +6,7 @@ import os
 import pytest
 
 from llmc import cli
-from llmc.backends import CallPolicy, CascadeBuilder
+from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Attempt
 from llmc.settings.chains import read_table

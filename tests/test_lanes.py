@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmc.backends import CallPolicy, CascadeBuilder
+from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.lanes import Lanes
 from llmc.models import Attempt
 from llmc.settings.config import Flags, load_settings

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmc import routing
-from llmc.backends import CallPolicy, CascadeBuilder
+from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.errors import BackendError
 from llmc.events import SpanKept
 from llmc.models import Attempt, SpanMetrics

@@ -10,7 +10,7 @@ import time
 import pytest
 from pydantic import SecretStr
 
-from llmc.backends import BackendConfig, CallPolicy
+from llmc.backends.builder import BackendConfig, CallPolicy
 from llmc.backends.llamacpp import packaged_model
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import Dialect, OpenAIBackend, _without

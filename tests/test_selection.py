@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from llmc.backends import CallPolicy, CascadeBuilder
+from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.errors import ConfigError
 from llmc.models import Attempt, SpanMetrics
 from llmc.net.places import is_this_machine

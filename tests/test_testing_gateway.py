@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from llmc.cascade import BackendCascade
+from llmc.backends.cascade import BackendCascade
 from llmc.errors import BackendError
 from llmc.testing import BackendCall, BackendConfig, FakeBackend, refused, unusable
 from llmc.testing.gateway import GatewayReply, gateway_calls, write_gateway

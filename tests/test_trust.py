@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmc import doctor, engine
-from llmc.backends import CallPolicy, CascadeBuilder
+from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.cli import main
 from llmc.errors import UntrustedError
 from llmc.selection import select

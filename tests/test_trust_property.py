@@ -22,7 +22,7 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
 from llmc import doctor
-from llmc.backends import CallPolicy, CascadeBuilder
+from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.doctor.targets import tiers_of
 from llmc.errors import LlmcError, UntrustedError
 from llmc.models import Attempt

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
-from llmc.cascade import BackendCascade
+from llmc.backends.cascade import BackendCascade
 from llmc.enrichment.parroting import without_parroted
 from llmc.enrichment.prompts import EXAMPLE_SUMMARY, source_of
 from llmc.enrichment.reply import read

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from llmc.cascade import BackendAdapter
+from llmc.backends.cascade import BackendAdapter
 from llmc.enrichment.prompts import blotted
 from llmc.errors import BackendError
 from llmc.records.egress import Destination, Egress

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmc.backends import CallPolicy, CascadeBuilder
+from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.backends.ollama import OllamaBackend
 from llmc.errors import ConfigError
 from llmc.models import Attempt

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from llmc.backends import BackendConfig, CallPolicy, let_out
+from llmc.backends.builder import BackendConfig, CallPolicy, let_out
 from llmc.backends.command import CommandBackend
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from llmc import calls, gpu, journal, lanes, run
-from llmc.backends import CONNECT_TIMEOUT_SEC, _base, openai
+from llmc.backends import _base, openai
+from llmc.backends.builder import CONNECT_TIMEOUT_SEC
 from llmc.programs import git
 from llmc.records import jsonl
 from llmc.settings import config, files, hosts

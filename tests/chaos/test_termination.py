@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import pytest
 
 from llmc import engine
-from llmc.backends import CallPolicy, CascadeBuilder
-from llmc.cascade import BackendCascade
+from llmc.backends.builder import CallPolicy, CascadeBuilder
+from llmc.backends.cascade import BackendCascade
 from llmc.settings.config import Flags, load_settings
 from llmc.testing import FakeBackend
 from llmc.testing.gateway import GatewayReply, gateway_calls, write_gateway

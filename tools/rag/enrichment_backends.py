@@ -1,6 +1,6 @@
 """The established import path of the backend cascade; the code is in llmc."""
 
-from llmc.cascade import BackendAdapter, BackendCascade
+from llmc.backends.cascade import BackendAdapter, BackendCascade
 from llmc.errors import BackendError
 from llmc.models import AttemptRecord
 
