@@ -19,7 +19,8 @@ from llmc.enrichment import prompts
 from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.files import folders
-from llmc.indexer import parse_file, source_files
+from llmc.indexer.files import source_files
+from llmc.indexer.parsing import parse_file
 from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
 from llmc.records.ledger import Ledger
 from llmc.run import Parts, Run

@@ -19,14 +19,14 @@ from pathlib import Path
 from llmc import routing
 from llmc.enrichment import prompts
 from llmc.events import Event, EventHook, FileGone, SpanKept, Warned
-from llmc.indexer import Ignored
 from llmc.indexer.encodings import HEAD_BYTES, decode
+from llmc.indexer.files import Ignored
+from llmc.indexer.unchanged import IndexedFiles
 from llmc.job import Job
 from llmc.models import Span, span_hash
 from llmc.settings.config import Settings
 from llmc.settings.privacy import KeptPaths
 from llmc.store.store import Store
-from llmc.unchanged import IndexedFiles
 
 EXCERPT_CHARS = 800
 PAGE = 200

@@ -27,7 +27,7 @@ from llmc.events import (
     SpanFailed,
     SpanStarted,
 )
-from llmc.indexer import parse_file
+from llmc.indexer.parsing import parse_file
 from llmc.models import Enrichment
 from llmc.settings.config import Flags, load_settings
 from llmc.settings.presets import TierPreset

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llmc.errors import ConfigError
-from llmc.indexer import Ignored, source_files
+from llmc.indexer.files import Ignored, source_files
 from llmc.programs.git import Git
 from llmc.programs.launching import SearchPath
 

@@ -19,8 +19,9 @@ from tree_sitter import Node, Parser
 
 from llmc import engine, languages
 from llmc.errors import ConfigError, IndexingError
-from llmc.indexer import MAX_FILE_BYTES, Ignored, parse_file, source_files
 from llmc.indexer.definitions import MAX_DEPTH, MAX_SYMBOL_CHARS, is_sound
+from llmc.indexer.files import Ignored, source_files
+from llmc.indexer.parsing import MAX_FILE_BYTES, parse_file
 from llmc.models import ParsedFile, ParsedSpan
 from llmc.settings.config import Settings, load_settings
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmc.errors import IndexingError
-from llmc.indexer import parse_file
 from llmc.indexer.encodings import read
+from llmc.indexer.parsing import parse_file
 from llmc.models import Span
 from llmc.work import read_source
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmc.errors import ConfigError
-from llmc.indexer import Ignored, source_files
+from llmc.indexer.files import Ignored, source_files
 
 
 def git(folder: Path, *words: str) -> None:

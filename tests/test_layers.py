@@ -19,7 +19,6 @@ LAYERS = {
     "workers": 0,
     "errors": 1,
     "redaction": 1,
-    "unchanged": 1,
     "enrichment": 2,
     "files": 2,
     "languages": 2,

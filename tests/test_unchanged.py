@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from llmc.indexer.unchanged import IndexedFiles
 from llmc.models import Span
-from llmc.unchanged import IndexedFiles
 
 TEXT = b"def pay(x):\n    return x * 2\n"
 OTHER = b"def pay(x):\n    return x * 3\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 from llmc.doctor.findings import Finding
 from llmc.errors import ConfigError, CorruptIndexError, StoreError
 from llmc.gpu import QUERY_TIMEOUT_SEC
-from llmc.indexer import source_files
+from llmc.indexer.files import source_files
 from llmc.models import IndexPlace
 from llmc.programs.launching import NEUTRAL_FOLDER, SearchPath
 from llmc.store.database.opening import connect_untouched, damage
