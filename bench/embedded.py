@@ -17,7 +17,7 @@ from pathlib import Path
 
 from llmc import engine
 from llmc.events import AttemptFinished, Event
-from llmc.selection import select
+from llmc.run.selection import select
 from llmc.settings.config import Flags, load_settings
 
 

@@ -33,9 +33,9 @@ from llmc.enrichment.reply import read
 from llmc.errors import BackendError
 from llmc.models import Span
 from llmc.net.client import Cancellation
+from llmc.run.worklist import read_source
 from llmc.settings.config import load_settings
 from llmc.store.store import Store
-from llmc.work import read_source
 
 SPANS = int(os.environ.get("SPANS", "100"))
 LIBRARY = Path(urllib.__file__).parent

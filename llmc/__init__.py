@@ -32,13 +32,13 @@ _HOMES = {
     "RunReport": "models",
     "Settings": "settings.config",
     "Span": "models",
-    "Stop": "stopping",
+    "Stop": "run.stopping",
     "Store": "store.store",
     "StoreError": "errors",
     "enrich": "engine",
     "index": "engine",
     "load_settings": "settings.config",
-    "select": "selection",
+    "select": "run.selection",
 }
 
 __all__ = [
@@ -72,9 +72,9 @@ if TYPE_CHECKING:
     from llmc.errors import BackendError, ConfigError, IndexingError, LlmcError, StoreError
     from llmc.events import EventHook
     from llmc.models import AttemptRecord, Enrichment, IndexReport, RunReport, Span
-    from llmc.selection import select
+    from llmc.run.selection import select
+    from llmc.run.stopping import Stop
     from llmc.settings.config import Flags, Settings, load_settings
-    from llmc.stopping import Stop
     from llmc.store.store import Store
 
 

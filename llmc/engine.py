@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from llmc import destinations
-from llmc.attempts import Builder
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.enrichment import prompts
 from llmc.errors import CorruptIndexError, IndexingError, StoreError
@@ -23,14 +21,16 @@ from llmc.indexer.files import source_files
 from llmc.indexer.parsing import parse_file
 from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
 from llmc.records.ledger import Ledger
-from llmc.run import Parts, Run
+from llmc.run import destinations
+from llmc.run.attempts import Builder
+from llmc.run.loop import Parts, Run
+from llmc.run.stopping import Stop
+from llmc.run.worklist import Rules, WorkList, pages
 from llmc.settings.config import Settings, load_settings
-from llmc.stopping import Stop
 from llmc.store import installation
 from llmc.store.database.custody import placed
 from llmc.store.seal import Seal
 from llmc.store.store import FileState, Store
-from llmc.work import Rules, WorkList, pages
 
 FILES_PER_WRITE = 200
 SPANS_PER_WRITE = 2_000

@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from llmc import departures, destinations, engine, routing
+from llmc import engine
 from llmc.backends.builder import AttemptCascade, BackendConfig, let_out, refused
 from llmc.driver.calling import (
     Surroundings,
@@ -43,19 +43,20 @@ from llmc.events import (
     SpanStarted,
     Warned,
 )
-from llmc.gpu import GpuSampler, is_local
 from llmc.models import Attempt, Enrichment
 from llmc.net.client import Client, address
 from llmc.records.egress import Destination
 from llmc.records.ledger import save_refused_reply
 from llmc.redaction.text import place, plain, unbroken
+from llmc.run import departures, destinations, routing
+from llmc.run.gpu import GpuSampler, is_local
+from llmc.run.worklist import EXCERPT_CHARS, Rules
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings, load_settings
 from llmc.settings.documents import POLICY_FILE
 from llmc.settings.files import read_file
 from llmc.settings.hosts import DEFAULT_URL, Host, as_host, normal_url, reachable
 from llmc.settings.presets import TierPreset, as_preset, preset_name, read_policy
-from llmc.work import EXCERPT_CHARS, Rules
 from tools.rag.enrichment_backends import (
     AttemptRecord,
     BackendAdapter,

@@ -22,9 +22,9 @@ from llmc.backends.cascade import BackendCascade
 from llmc.events import AttemptFinished, Event, EventHook
 from llmc.files.owners import folder_of
 from llmc.models import Attempt, RunReport
+from llmc.run.stopping import Stop
 from llmc.settings.config import Flags, Settings, load_settings
 from llmc.settings.presets import TierPreset
-from llmc.stopping import Stop
 from llmc.testing import FakeBackend
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.script import Script

@@ -2,11 +2,11 @@
 
 import pytest
 
-from llmc.attempts import make
 from llmc.backends.builder import AttemptCascade
 from llmc.backends.cascade import BackendCascade
 from llmc.errors import BackendError, Usage
 from llmc.models import Attempt, Span
+from llmc.run.attempts import make
 from llmc.settings.presets import TierPreset
 from llmc.testing import BackendConfig, FakeBackend, unusable
 

@@ -6,15 +6,15 @@ import time
 
 import pytest
 
-from llmc import scheduler
-from llmc.calls import CallGate, Flight, Ticket
 from llmc.errors import BackendError, HostUnreachableError, RateLimitedError, Usage
 from llmc.events import CallFinished, CallStarted, HostRests
-from llmc.lanes import Choice, Lane, Lanes, Step
 from llmc.models import Attempt
+from llmc.run import scheduler
+from llmc.run.calls import CallGate, Flight, Ticket
+from llmc.run.lanes import Choice, Lane, Lanes, Step
+from llmc.run.traffic import Traffic
 from llmc.settings.hosts import Verdict
 from llmc.testing import refused, unusable
-from llmc.traffic import Traffic
 from tests.running import PATIENCE_SEC
 
 

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from llmc import cli, destinations, engine
+from llmc import cli, engine
 from llmc.events import Destinations, RunStarted
-from llmc.selection import select
+from llmc.run import destinations
+from llmc.run.selection import select
 from llmc.settings.config import Flags, load_settings
 from llmc.testing.gateway import write_gateway
 from llmc.testing.ollama import FakeOllama

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from llmc.gpu import LoadWatch
 from llmc.models import GpuStats
+from llmc.run.gpu import LoadWatch
 from llmc.testing import faults
 from llmc.testing.gateway import GatewayReply, gateway_calls, write_gateway
 from llmc.testing.ollama import FakeOllama

@@ -29,12 +29,12 @@ from llmc.events import (
 )
 from llmc.indexer.parsing import parse_file
 from llmc.models import Enrichment
+from llmc.run.worklist import Rules
 from llmc.settings.config import Flags, load_settings
 from llmc.settings.presets import TierPreset
 from llmc.store.store import Store
 from llmc.testing import FakeBackend, refused, unusable
 from llmc.testing.ollama import FakeOllama, Reply
-from llmc.work import Rules
 
 
 class FakeBuilder(CascadeBuilder):

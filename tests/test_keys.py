@@ -14,9 +14,9 @@ import pytest
 from llmc import doctor
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.errors import BackendError, ConfigError
-from llmc.lanes import Lanes
 from llmc.models import Attempt
 from llmc.net.client import Client
+from llmc.run.lanes import Lanes
 from llmc.settings.config import Flags, load_settings
 from llmc.settings.hosts import trouble
 from llmc.settings.presets import TIERS

@@ -3,8 +3,8 @@
 import pytest
 
 from llmc.backends.builder import CallPolicy, CascadeBuilder
-from llmc.lanes import Lanes
 from llmc.models import Attempt
+from llmc.run.lanes import Lanes
 from llmc.settings.config import Flags, load_settings
 
 

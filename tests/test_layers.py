@@ -15,8 +15,6 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = {
     "models": 0,
-    "stopping": 0,
-    "workers": 0,
     "errors": 1,
     "redaction": 1,
     "enrichment": 2,
@@ -26,34 +24,21 @@ LAYERS = {
     "programs": 2,
     "testing": 2,
     "events": 3,
-    "gpu": 3,
     "indexer": 3,
     "settings": 3,
     "store": 3,
-    "departures": 4,
     "records": 4,
-    "routing": 4,
     "audit_view": 5,
     "backends": 5,
-    "job": 5,
-    "journal": 5,
-    "lanes": 5,
-    "progress": 5,
-    "attempts": 6,
-    "calls": 6,
-    "destinations": 6,
-    "scheduler": 6,
-    "work": 6,
+    "run": 6,
+    "doctor": 7,
     "driver": 7,
-    "selection": 7,
-    "traffic": 7,
-    "doctor": 8,
-    "run": 8,
-    "display": 9,
-    "engine": 9,
-    "cli": 10,
+    "engine": 7,
+    "progress": 7,
+    "display": 8,
+    "cli": 9,
 }
-TOP = 11
+TOP = 10
 """`llmc` itself, whose public names load lazily, and `python -m llmc`: above everything."""
 
 HOMES = {

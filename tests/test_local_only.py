@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmc import routing
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.errors import BackendError
 from llmc.events import SpanKept
 from llmc.models import Attempt, SpanMetrics
+from llmc.run import routing
 from llmc.settings.presets import TIERS, RouterPolicy, RouterSettings
 from llmc.testing.gateway import gateway_calls, write_gateway
 from llmc.testing.ollama import FakeOllama

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llmc.enrichment.prompts import SYSTEM, Prompt, build, chat_messages
 from llmc.models import Span
-from llmc.routing import code_nesting, driver_nesting, measure
+from llmc.run.routing import code_nesting, driver_nesting, measure
 
 SPAN = Span(1, "shop/cart.py", "python", "Cart.total", "method", 10, 12, 200, 260, "sha256:00")
 

@@ -15,7 +15,7 @@ import pytest
 
 from llmc.errors import ConfigError
 from llmc.models import SpanMetrics
-from llmc.routing import (
+from llmc.run.routing import (
     SpanState,
     attempt_limit,
     code_nesting,

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from llmc.models import SpanMetrics
-from llmc.routing import driver_nesting, measure, start
+from llmc.run.routing import driver_nesting, measure, start
 from llmc.settings.presets import RouterPolicy, RouterSettings
 
 LONG = os.environ.get("LLMC_LONG") == "1"

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from llmc import routing
 from llmc.events import RunFinished, RunStarted, SpanEnriched, SpanStarted, Warned
+from llmc.run import routing
 from llmc.testing import faults, refused
 from tests.driver import (
     TRUNCATION,

@@ -8,8 +8,8 @@ from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.errors import ConfigError
 from llmc.models import Attempt, SpanMetrics
 from llmc.net.places import is_this_machine
-from llmc.routing import start_tier
-from llmc.selection import select
+from llmc.run.routing import start_tier
+from llmc.run.selection import select
 from llmc.settings.config import Flags, load_settings
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI

@@ -24,12 +24,12 @@ from llmc.events import (
     Stopping,
 )
 from llmc.records.ledger import Ledger
-from llmc.run import Parts, Run
-from llmc.stopping import SIGNALS, Stop
+from llmc.run.loop import Parts, Run
+from llmc.run.stopping import SIGNALS, Stop
+from llmc.run.worklist import Rules
 from llmc.store.store import Store
 from llmc.testing import faults, refused
 from llmc.testing.ollama import FakeOllama
-from llmc.work import Rules
 from tests.driver import VALIDATION, lettered, marked
 from tests.running import (
     PATIENCE_SEC,

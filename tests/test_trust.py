@@ -13,7 +13,7 @@ from llmc import doctor, engine
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.cli import main
 from llmc.errors import UntrustedError
-from llmc.selection import select
+from llmc.run.selection import select
 from llmc.settings import needs, trust
 from llmc.settings.config import Flags, Settings, load_settings
 from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE

@@ -26,7 +26,7 @@ from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.doctor.targets import tiers_of
 from llmc.errors import LlmcError, UntrustedError
 from llmc.models import Attempt
-from llmc.selection import select
+from llmc.run.selection import select
 from llmc.settings.config import Flags, load_settings
 from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from llmc.workers import Workers
+from llmc.run.workers import Workers
 from tests.running import PATIENCE_SEC, pause_at, until
 
 

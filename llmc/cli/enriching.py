@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from llmc.cli.common import Commands
     from llmc.events import Event, EventHook
     from llmc.models import IndexReport, RunReport
-    from llmc.selection import Selection
+    from llmc.run.selection import Selection
     from llmc.settings.config import Flags, Settings
 
 
@@ -91,13 +91,14 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _enrich(args: argparse.Namespace) -> int:
-    from llmc import destinations, engine
+    from llmc import engine
     from llmc.events import Destinations
     from llmc.models import RunReport
     from llmc.progress import RunDisplay, run_summary
-    from llmc.selection import select, without_unasked_cloud
+    from llmc.run import destinations
+    from llmc.run.selection import select, without_unasked_cloud
+    from llmc.run.stopping import Stop
     from llmc.settings.config import load_settings
-    from llmc.stopping import Stop
 
     repo = repository(args.repo)
     flags = _settings_flags(args, repo)
@@ -190,9 +191,9 @@ def _insist(indexed: IndexReport, settings: Settings, *, as_json: bool) -> None:
 
 def _in_words(event: Event) -> None:
     """Say where code goes, for people who want to hear nothing else."""
-    from llmc.destinations import lines
     from llmc.events import Destinations
     from llmc.redaction.text import unbroken
+    from llmc.run.destinations import lines
 
     if isinstance(event, Destinations):
         for line in lines(event):
@@ -201,8 +202,8 @@ def _in_words(event: Event) -> None:
 
 def _as_json(event: Event) -> None:
     """Say where code goes, for programs, on a line of its own."""
-    from llmc.destinations import record
     from llmc.events import Destinations
+    from llmc.run.destinations import record
 
     if isinstance(event, Destinations):
         print(json.dumps(record(event)), file=sys.stderr, flush=True)

@@ -21,9 +21,9 @@ from llmc.doctor.machine import examine_gpu, examine_index, examine_repository
 from llmc.doctor.ollama import examine_host
 from llmc.doctor.targets import Target, targets_of, tiers_of
 from llmc.errors import ConfigError
-from llmc.gpu import is_local
 from llmc.redaction.keys import Redaction
-from llmc.selection import select
+from llmc.run.gpu import is_local
+from llmc.run.selection import select
 from llmc.settings.config import Flags, Settings, environment, index_place, load_settings
 
 __all__ = ["Finding", "Report", "State", "Trials", "examine"]

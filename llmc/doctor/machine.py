@@ -10,10 +10,10 @@ from pathlib import Path
 
 from llmc.doctor.findings import Finding
 from llmc.errors import ConfigError, CorruptIndexError, StoreError
-from llmc.gpu import QUERY_TIMEOUT_SEC
 from llmc.indexer.files import source_files
 from llmc.models import IndexPlace
 from llmc.programs.launching import NEUTRAL_FOLDER, SearchPath
+from llmc.run.gpu import QUERY_TIMEOUT_SEC
 from llmc.store.database.opening import connect_untouched, damage
 from llmc.store.store import Store
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from llmc.attempts import make
 from llmc.doctor.findings import Finding, one_line, shown_seconds
 from llmc.doctor.targets import Target
 from llmc.enrichment.prompts import build
 from llmc.models import AttemptOutcome, Span
+from llmc.run.attempts import make
 
 _CODE = '''\
 def with_tax(price, rate=0.2):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from llmc import destinations
 from llmc.events import Destinations
 from llmc.net.client import address
+from llmc.run import destinations
 from llmc.settings.config import Settings
 from llmc.settings.presets import TierPreset, preset_for
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from llmc import calls, gpu, journal, lanes, run
 from llmc.backends import _base, openai
 from llmc.backends.builder import CONNECT_TIMEOUT_SEC
 from llmc.programs import git
 from llmc.records import jsonl
+from llmc.run import calls, gpu, journal, lanes, loop
 from llmc.settings import config, files, hosts
 from llmc.store import retries
 from llmc.store.database import custody, look, opening
@@ -40,7 +40,7 @@ def bound(start):
         ("the next attempt of a span", [config.Flags().retry_wait]),
         ("a host that rests", [hosts.FIRST_REST_SEC, hosts.LONGEST_REST_SEC]),
         ("any host, where work is left", [config.HOST_PATIENCE_SEC]),
-        ("a call that overruns", [calls.GRACE_SEC, run.RENEWAL_SEC]),
+        ("a call that overruns", [calls.GRACE_SEC, loop.RENEWAL_SEC]),
         ("a log, while another program", [jsonl.LOCK_PATIENCE_SEC]),
         ("others that are opening the index", [opening.OPENING_PATIENCE_SEC]),
         ("git, when files are listed", [git.SECONDS]),
@@ -48,8 +48,8 @@ def bound(start):
         ("a look at an index", [look.LOOK_SEC]),
         ("a settings file", [files.READING_SEC]),
         ("`nvidia-smi`", [gpu.QUERY_TIMEOUT_SEC, gpu.FIRST_SAMPLE_SEC]),
-        ("calls in flight, after the second", [run.HALT_SEC]),
-        ("the claims of a process", [run.LEASE_SEC, run.RENEWAL_SEC]),
+        ("calls in flight, after the second", [loop.HALT_SEC]),
+        ("the claims of a process", [loop.LEASE_SEC, loop.RENEWAL_SEC]),
         (
             "the index, while another program",
             [BUSY_TIMEOUT_SEC, journal.LOCK_PATIENCE_SEC, BUSY_TIMEOUT_SEC],

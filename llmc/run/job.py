@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from llmc.enrichment.prompts import Prompt
 from llmc.models import AttemptOutcome, Span, SpanMetrics
-from llmc.routing import SpanState
+from llmc.run.routing import SpanState
 
 
 @dataclass(slots=True)

@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from llmc.calls import Flight, Message, Probed, Ticket
 from llmc.events import CallFinished, CallStarted, Event, HostRests, HostReturned, HostSlots
-from llmc.job import Job
-from llmc.lanes import Step
 from llmc.net.client import Client
-from llmc.scheduler import Scheduler
+from llmc.run.calls import Flight, Message, Probed, Ticket
+from llmc.run.job import Job
+from llmc.run.lanes import Step
+from llmc.run.scheduler import Scheduler
+from llmc.run.workers import Workers
 from llmc.settings.hosts import Verdict, trouble
-from llmc.workers import Workers
 
 
 class Traffic:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from llmc import destinations
 from llmc.backends.llamacpp import THREE_WAYS, packaged_model
 from llmc.errors import ConfigError
 from llmc.events import Destinations
 from llmc.net.client import address
+from llmc.run import destinations
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings
 from llmc.settings.hosts import Host, reachable

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from llmc.net.client import MAX_TIMEOUT_SEC, address
-from llmc.routing import route
+from llmc.run.routing import route
 from llmc.settings.chains import ChainEntry, begun_at, peers
 from llmc.settings.config import Settings
 from llmc.settings.gateways import Endpoint

@@ -17,20 +17,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from llmc import routing, scheduler
-from llmc.attempts import Builder, make
-from llmc.calls import (
-    GRACE_SEC,
-    CallGate,
-    Crashed,
-    Flight,
-    Landed,
-    Message,
-    Probed,
-    StopAsked,
-    Ticket,
-)
-from llmc.departures import Departures
 from llmc.enrichment import prompts, reply
 from llmc.errors import LlmcError, LockedIndexError, StoreError
 from llmc.events import (
@@ -44,18 +30,32 @@ from llmc.events import (
     Stopping,
     Warned,
 )
-from llmc.gpu import LoadWatch
-from llmc.job import Job
-from llmc.journal import Journal
-from llmc.lanes import CALL_TIMEOUT_SEC, Choice, Lanes
 from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
 from llmc.records.ledger import Ledger
+from llmc.run import routing, scheduler
+from llmc.run.attempts import Builder, make
+from llmc.run.calls import (
+    GRACE_SEC,
+    CallGate,
+    Crashed,
+    Flight,
+    Landed,
+    Message,
+    Probed,
+    StopAsked,
+    Ticket,
+)
+from llmc.run.departures import Departures
+from llmc.run.gpu import LoadWatch
+from llmc.run.job import Job
+from llmc.run.journal import Journal
+from llmc.run.lanes import CALL_TIMEOUT_SEC, Choice, Lanes
+from llmc.run.stopping import Stop
+from llmc.run.traffic import Traffic
+from llmc.run.workers import Workers
+from llmc.run.worklist import Rules, WorkList, newest_mtime, once
 from llmc.settings.config import Settings
-from llmc.stopping import Stop
 from llmc.store.store import Store
-from llmc.traffic import Traffic
-from llmc.work import Rules, WorkList, newest_mtime, once
-from llmc.workers import Workers
 
 LEASE_SEC = 120.0
 """A claim lasts this long beyond the last sign of life of who made it."""

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from llmc.errors import BackendError, HostUnreachableError
-from llmc.job import Job
-from llmc.lanes import Choice, Step
 from llmc.models import Attempt, AttemptOutcome
+from llmc.run.job import Job
+from llmc.run.lanes import Choice, Step
 from llmc.settings.hosts import Verdict
 
 GRACE_SEC = 60.0

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from llmc.lanes import Choice, Lane, Lanes
+from llmc.run.lanes import Choice, Lane, Lanes
 from llmc.settings.hosts import FAILURES_BEFORE_REST, Health, Verdict
 
 BLOCK = 256

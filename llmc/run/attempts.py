@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Protocol
 from llmc.backends.builder import AttemptCascade, count
 from llmc.backends.cascade import BackendAdapter, BackendCascade
 from llmc.errors import BackendError, classify_failure
-from llmc.gpu import GpuSampler, is_local
 from llmc.models import (
     Attempt,
     AttemptOutcome,
@@ -21,6 +20,7 @@ from llmc.models import (
     Span,
 )
 from llmc.programs.launching import STANDARD, SearchPath
+from llmc.run.gpu import GpuSampler, is_local
 from llmc.settings.presets import as_preset
 
 

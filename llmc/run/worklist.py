@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
-from llmc import routing
 from llmc.enrichment import prompts
 from llmc.events import Event, EventHook, FileGone, SpanKept, Warned
 from llmc.indexer.encodings import HEAD_BYTES, decode
 from llmc.indexer.files import Ignored
 from llmc.indexer.unchanged import IndexedFiles
-from llmc.job import Job
 from llmc.models import Span, span_hash
+from llmc.run import routing
+from llmc.run.job import Job
 from llmc.settings.config import Settings
 from llmc.settings.privacy import KeptPaths
 from llmc.store.store import Store

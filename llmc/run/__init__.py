@@ -1,0 +1,1 @@
+"""One run, from the work list to the last record."""
