@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from llmc.doctor import Finding, Report
+from llmc.doctor.examination import Finding, Report
 from llmc.redaction.text import one_line, place, plain
 from llmc.store.origins import Made, Origin
 from llmc.store.provenance import Source, marked

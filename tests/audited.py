@@ -180,7 +180,14 @@ def run(job: Job) -> Done:
 
 _WARM = multiprocessing.get_context("forkserver")
 _WARM.set_forkserver_preload(
-    ["tests.audited", "llmc.cli", "llmc.engine", "llmc.doctor", "llmc.backends.openai", "yaml"]
+    [
+        "tests.audited",
+        "llmc.cli",
+        "llmc.engine",
+        "llmc.doctor.examination",
+        "llmc.backends.openai",
+        "yaml",
+    ]
 )
 
 

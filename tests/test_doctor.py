@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from llmc.doctor import Trials, examine
+from llmc.doctor.examination import Trials, examine
 from llmc.settings.config import Flags
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from llmc import doctor
 from llmc.backends.builder import CallPolicy, CascadeBuilder
+from llmc.doctor import examination
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Attempt
 from llmc.net.client import Client
@@ -194,7 +194,7 @@ def test_the_doctor_takes_keys_where_a_run_does(repo, clean_environ, server):
             },
         ]
         environ = clean_environ | KEYS | {"ENRICH_CHAIN_JSON": json.dumps(chain)}
-        doctor.examine(repo, Flags(), environ, trials=doctor.Trials(cloud=True))
+        examination.examine(repo, Flags(), environ, trials=examination.Trials(cloud=True))
         assert other.keys == {"planted-aws"}
     assert server.seen
     assert server.keys == set()
@@ -204,7 +204,7 @@ def test_the_doctor_follows_no_redirect(repo, clean_environ, server):
     with recording(302, server.url) as first:
         entry = {"name": "e", "provider": "openai", "url": first.url, "model": "m"}
         chain = json.dumps([entry | {"api_key_env": "OPENAI_API_KEY"}])
-        doctor.examine(repo, Flags(), clean_environ | KEYS | {"ENRICH_CHAIN_JSON": chain})
+        examination.examine(repo, Flags(), clean_environ | KEYS | {"ENRICH_CHAIN_JSON": chain})
         assert first.keys == {"planted-openai"}
     assert server.seen == []
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from llmc import doctor, engine
+from llmc import engine
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.cli import main
+from llmc.doctor import examination
 from llmc.errors import UntrustedError
 from llmc.run.selection import select
 from llmc.settings import needs, trust
@@ -237,7 +238,7 @@ def test_nor_does_enrich_run_with_a_builder_of_their_own(
 def test_doctor_looks_at_nothing_of_it(
     repo: Path, own_environ: dict[str, str], elsewhere: FakeOpenAI
 ) -> None:
-    report = doctor.examine(repo, None, own_environ | {"SECRET": "value"})
+    report = examination.examine(repo, None, own_environ | {"SECRET": "value"})
     assert report.exit_status == 2
     assert "SECRET" in report.findings[0].detail
     assert any(finding.section == "repository" for finding in report.findings)

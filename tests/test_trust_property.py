@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
-from llmc import doctor
 from llmc.backends.builder import CallPolicy, CascadeBuilder
+from llmc.doctor import examination
 from llmc.doctor.targets import tiers_of
 from llmc.errors import LlmcError, UntrustedError
 from llmc.models import Attempt
@@ -161,7 +161,7 @@ def check(folder: Path, said: Said, named: dict[str, str], flags: dict[str, Any]
         try:
             attempt_everything(folder / "repo", environ, flags)
         except UntrustedError:
-            assert doctor.examine(folder / "repo", Flags(**flags), environ).exit_status == 2
+            assert examination.examine(folder / "repo", Flags(**flags), environ).exit_status == 2
         except LlmcError:
             pass  # no way to a model, or a wrong setting
     gateway = flags.get("backend") == "gateway"  # which is the user's word

@@ -42,11 +42,11 @@ def add(commands: Commands) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from llmc import doctor
     from llmc.display import doctor_record, doctor_view
+    from llmc.doctor import examination
     from llmc.settings.config import Flags, load_settings
 
-    trials = doctor.Trials(local=not args.no_trial, cloud=args.trial_cloud)
+    trials = examination.Trials(local=not args.no_trial, cloud=args.trial_cloud)
     try:
         repo = repository(args.repo)
     except ConfigError:
@@ -63,7 +63,7 @@ def _doctor(args: argparse.Namespace) -> int:
     with suppress(ConfigError):  # which is a finding too
         allowed(load_settings(repo, flags), flags, as_json=args.json)
     with console(quiet=args.json).status("looking; a trial reply can take a minute or two"):
-        report = doctor.examine(repo, flags, trials=trials)
+        report = examination.examine(repo, flags, trials=trials)
     if args.json:
         print_json(doctor_record(report))
     else:
