@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from llmc.audit_view import audit_lines, audit_record
 from llmc.errors import StoreError
 from llmc.events import SpanEnriched, SpanFailed, SpanUnfinished
 from llmc.models import (
@@ -31,6 +30,7 @@ from llmc.records.audit import examine
 from llmc.records.fields import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
 from llmc.records.ledger import Ledger
 from llmc.records.rebuild import rebuild
+from llmc.show.audit import audit_lines, audit_record
 from llmc.store.reader import Outcome, Reader
 from llmc.store.store import Store
 

@@ -28,14 +28,12 @@ LAYERS = {
     "settings": 3,
     "store": 3,
     "records": 4,
-    "audit_view": 5,
     "backends": 5,
     "run": 6,
     "doctor": 7,
     "driver": 7,
     "engine": 7,
-    "progress": 7,
-    "display": 8,
+    "show": 8,
     "cli": 9,
 }
 TOP = 10

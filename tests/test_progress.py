@@ -31,13 +31,13 @@ from llmc.events import (
 )
 from llmc.models import Attempt, AttemptOutcome, Enrichment, RunReport, Span, SpanMetrics
 from llmc.models import SpanReport as Settled
-from llmc.progress import RunDisplay, run_summary
-from llmc.progress.pace import Pace
-from llmc.progress.panel import Canvas, Panel
-from llmc.progress.rows import shorten
-from llmc.progress.screen import Screen
-from llmc.progress.tally import Tally
 from llmc.redaction.text import duration, one_line, plain
+from llmc.show.progress.display import RunDisplay, run_summary
+from llmc.show.progress.pace import Pace
+from llmc.show.progress.panel import Canvas, Panel
+from llmc.show.progress.rows import shorten
+from llmc.show.progress.screen import Screen
+from llmc.show.progress.tally import Tally
 
 SPAN = Span(1, "src/app.py", "python", "run", "function", 4, 9, 0, 100, "hash")
 METRICS = SpanMetrics(6, 1, 1, 1, 10, 10)

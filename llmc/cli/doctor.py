@@ -42,9 +42,9 @@ def add(commands: Commands) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from llmc.display import doctor_record, doctor_view
     from llmc.doctor import examination
     from llmc.settings.config import Flags, load_settings
+    from llmc.show.display import doctor_record, doctor_view
 
     trials = examination.Trials(local=not args.no_trial, cloud=args.trial_cloud)
     try:

@@ -94,11 +94,11 @@ def _enrich(args: argparse.Namespace) -> int:
     from llmc import engine
     from llmc.events import Destinations
     from llmc.models import RunReport
-    from llmc.progress import RunDisplay, run_summary
     from llmc.run import destinations
     from llmc.run.selection import select, without_unasked_cloud
     from llmc.run.stopping import Stop
     from llmc.settings.config import load_settings
+    from llmc.show.progress.display import RunDisplay, run_summary
 
     repo = repository(args.repo)
     flags = _settings_flags(args, repo)

@@ -37,10 +37,10 @@ def add(commands: Commands) -> None:
 def _check(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from llmc.audit_view import audit_lines, audit_record
     from llmc.records.audit import examine
     from llmc.records.rebuild import rebuild
     from llmc.settings.config import Flags, load_settings
+    from llmc.show.audit import audit_lines, audit_record
     from llmc.store.reader import Reader
 
     settings = load_settings(repository(args.repo), Flags(log=args.log))

@@ -45,7 +45,7 @@ def add(commands: Commands) -> None:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from llmc.display import status_record, status_view
+    from llmc.show.display import status_record, status_view
     from llmc.store.store import Store
 
     with Store.open_readonly(index_place(args.repo), seal=own_seal()) as store:
@@ -58,7 +58,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from llmc.display import result_record, results_view
+    from llmc.show.display import result_record, results_view
     from llmc.store.store import Store
 
     repo = repository(args.repo)

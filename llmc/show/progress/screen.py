@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.segment import ControlType
 from rich.text import Text
 
-from llmc.progress.panel import Canvas
+from llmc.show.progress.panel import Canvas
 
 PERIOD_SEC = 0.25
 

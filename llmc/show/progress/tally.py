@@ -17,7 +17,7 @@ from llmc.events import (
     SpanFailed,
     Stopping,
 )
-from llmc.progress.pace import Pace, Rates
+from llmc.show.progress.pace import Pace, Rates
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from functools import lru_cache
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from llmc.progress.tally import HostView, RunView
 from llmc.redaction.text import duration
+from llmc.show.progress.tally import HostView, RunView
 
 FULL, HALF, REST, CUT = "━", "╸", "─", "…"
 ASCII = str.maketrans({FULL: "#", HALF: "#", REST: "-", CUT: "~"})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.text import Text
 
 from llmc.models import RunReport, SpanReport
-from llmc.progress.rows import counts
-from llmc.progress.tally import RunView
 from llmc.redaction.text import duration, one_line, place
 from llmc.run.departures import lines
+from llmc.show.progress.rows import counts
+from llmc.show.progress.tally import RunView
 
 
 def span_line(report: SpanReport, number: int, total: int) -> Text:

@@ -8,7 +8,8 @@ from functools import lru_cache
 from rich.cells import cell_len
 from rich.text import Text
 
-from llmc.progress.rows import (
+from llmc.redaction.text import one_line
+from llmc.show.progress.rows import (
     ASCII,
     bar_row,
     columns_for,
@@ -17,8 +18,7 @@ from llmc.progress.rows import (
     host_row,
     more_row,
 )
-from llmc.progress.tally import HostView, RunView
-from llmc.redaction.text import one_line
+from llmc.show.progress.tally import HostView, RunView
 
 MARGIN = 1
 """Cells left free at the right: some terminals begin a new line as soon as one is full."""

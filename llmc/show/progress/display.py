@@ -26,18 +26,12 @@ from llmc.events import (
     Stopping,
     Warned,
 )
-from llmc.progress.lines import (
-    pace_line,
-    rest_line,
-    return_line,
-    run_summary,
-    span_line,
-)
-from llmc.progress.panel import Canvas, Panel
-from llmc.progress.rows import ending
-from llmc.progress.screen import Screen
-from llmc.progress.tally import Tally
 from llmc.redaction.text import unbroken
+from llmc.show.progress.lines import pace_line, rest_line, return_line, run_summary, span_line
+from llmc.show.progress.panel import Canvas, Panel
+from llmc.show.progress.rows import ending
+from llmc.show.progress.screen import Screen
+from llmc.show.progress.tally import Tally
 
 __all__ = ["RunDisplay", "run_summary", "span_line"]
 
