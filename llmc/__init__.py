@@ -1,15 +1,39 @@
 """Turn a code base into knowledge that search tools and coding agents read.
 
 A repository becomes spans, a span becomes a prompt, a cascade of backends answers it, the reply is
-accepted or refused, the store keeps it, and every attempt is accounted for. To read the code, go
-in this order: models, errors, reply, routing, cascade, scheduler, run, engine; the rest serves
-these.
+accepted or refused, the store keeps it, and every attempt is accounted for.
 
     from llmc import enrich, index, load_settings, select
 
     settings = select(load_settings(repo)).settings
     index(repo, settings)
     report = enrich(repo, settings)
+
+The rooms, from the bottom up: each imports only from those above it in this list. Inside a room, a
+module imports only from those named before it in the docstring of the room's package, which itself
+stands over them. To read the code, go down the list.
+
+    models      the values that travel
+    errors      everything raised on purpose, in one picture
+    redaction   what comes from others, made safe to keep and to show
+    files       folders nobody else may write to, locks that die with their process
+    programs    the programs that are started, git first among them
+    net         HTTP that ends in time
+    events      what the engine tells the world while it works
+    testing     fakes as product
+    languages   a language is a row and its queries
+    settings    what a run goes by, and whom it may ask
+    store       the index
+    indexer     a repository becomes spans
+    enrichment  what is asked of a model, and what is accepted
+    records     the account of a run
+    backends    one file per way to a model, and the cascade
+    run         the heart: routing, scheduling, the loop
+    engine      the way in; never prints
+    doctor      would a run work here?
+    show        what a person sees of an index and of a run
+    driver      what the batch driver is made of
+    cli         the command line, the only room that prints
 """
 
 from importlib import import_module

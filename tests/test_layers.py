@@ -1,4 +1,5 @@
-"""The layers hold: a module imports only from a lower one, and each foreign thing has one home.
+"""The layers hold: the order of rooms and modules that the docstrings give, and each foreign thing
+in its home.
 
 The sources are read, not run, so imports inside functions and under TYPE_CHECKING count as well.
 """
@@ -6,67 +7,71 @@ The sources are read, not run, so imports inside functions and under TYPE_CHECKI
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+import llmc
 
-LAYERS = {
-    "models": 0,
-    "errors": 1,
-    "redaction": 1,
-    "enrichment": 2,
-    "files": 2,
-    "languages": 2,
-    "net": 2,
-    "programs": 2,
-    "testing": 2,
-    "events": 3,
-    "indexer": 3,
-    "settings": 3,
-    "store": 3,
-    "records": 4,
-    "backends": 5,
-    "run": 6,
-    "doctor": 7,
-    "driver": 7,
-    "engine": 7,
-    "show": 8,
-    "cli": 9,
-}
-TOP = 10
+ROOT = Path(__file__).resolve().parent.parent
+TOP = {"", "__main__"}
 """`llmc` itself, whose public names load lazily, and `python -m llmc`: above everything."""
 
 HOMES = {
     "os.environ": {"settings"},
-    "print": {"__main__", "cli", "testing"},
+    "print": {"cli", "__main__", "testing"},
     "sqlite3": {"store"},
-    "tree_sitter": {"indexer", "languages"},
+    "tree_sitter": {"languages", "indexer"},
+    "fakes": {"testing"},
 }
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
+ROWS = re.compile(r"^    (\w+) {2,}\S", re.MULTILINE)
+MODULES = re.compile(r"^Modules, each built on those before it: ([\w,\s]+)\.$", re.MULTILINE)
 
 
 def read_package() -> dict[str, str]:
-    """Return the source of every module of llmc by its dotted name; a package ends in __init__."""
+    """Return the source of every module by its dotted name; a package goes by its own."""
     return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text(encoding="utf-8")
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): (
+            path.read_text(encoding="utf-8")
+        )
         for path in sorted((ROOT / "llmc").rglob("*.py"))
     }
 
 
-def unit(module: str) -> str:
-    """Return the part of a dotted name that has a layer: 'backends' for 'llmc.backends.ollama'."""
-    return [*module.split("."), "__init__"][1]
+def is_package(module: str, known: Mapping[str, str]) -> bool:
+    return any(name.startswith(f"{module}.") for name in known)
 
 
-def layer(module: str) -> int | None:
-    """Return None for a module that the table doesn't know."""
-    return TOP if unit(module) in {"__init__", "__main__"} else LAYERS.get(unit(module))
+def order(package: str, source: str) -> list[str]:
+    """Return the names that a package's docstring lists, from the bottom up."""
+    text = ast.get_docstring(ast.parse(source), clean=False) or ""
+    if package == "llmc":
+        return ROWS.findall(text)
+    found = MODULES.search(text)
+    return re.findall(r"\w+", found.group(1)) if found else []
 
 
-def targets(module: str, tree: ast.AST, known: set[str]) -> Iterator[tuple[int, str]]:
+def disorder(sources: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each package whose docstring and folder disagree on what is in it."""
+    for package, source in sources.items():
+        if is_package(package, sources):
+            start = f"{package}."
+            there = {
+                name.removeprefix(start).split(".")[0] for name in sources if name.startswith(start)
+            }
+            there -= TOP if package == "llmc" else set()
+            listed = order(package, source)
+            if len(listed) != len(set(listed)):
+                yield f"{package}: its docstring names a module twice"
+            for name in sorted(there ^ set(listed)):
+                where = "is not in the docstring" if name in there else "is in the docstring only"
+                yield f"{package}: {name!r} {where}"
+
+
+def imports(module: str, tree: ast.AST, known: Mapping[str, str]) -> Iterator[tuple[int, str]]:
     """Yield (line, dotted name) for everything the module imports, submodules told from names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -74,28 +79,32 @@ def targets(module: str, tree: ast.AST, known: set[str]) -> Iterator[tuple[int, 
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                parent = module.split(".")[: -node.level]
+                up = node.level - is_package(module, known)
+                parent = module.split(".")[: -up or None]
                 base = ".".join([*parent, base] if base else parent)
             for alias in node.names:
                 full = f"{base}.{alias.name}"
-                is_module = full in known or f"{full}.__init__" in known
-                if is_module or base.split(".")[0] != "llmc":
+                if full in known or base.split(".")[0] != "llmc":
                     yield node.lineno, full
                 elif full != "llmc.__version__":  # a constant, free to everyone
                     yield node.lineno, base
 
 
-def step_is_allowed(module: str, target: str) -> bool:
-    """Tell whether one module may import another: downwards, or inside one package."""
-    here, there = layer(module), layer(target)
-    if here is None or there is None:
+def step_is_allowed(module: str, target: str, orders: Mapping[str, list[str]]) -> bool:
+    """Tell whether one module may import another: at the first package where their ways part."""
+    here, there = module.split("."), target.split(".")
+    shared = 0
+    while shared < min(len(here), len(there)) and here[shared] == there[shared]:
+        shared += 1
+    if shared == len(here):  # a package over its modules
+        return True
+    if shared == len(there):  # a module's own package, which stands over it
         return False
-    if unit(module) == unit(target) and here != TOP:
-        inner, target_inner = module.split(".")[2:], target.split(".")[2:]
-        if unit(module) != "backends" or inner == ["__init__"]:
-            return True
-        return bool(target_inner) and target_inner[0].startswith("_")
-    return there < here
+    package, mine, other = ".".join(here[:shared]), here[shared], there[shared]
+    if package == "llmc" and mine in TOP:
+        return True
+    listed = orders.get(package, [])
+    return mine in listed and other in listed and listed.index(other) < listed.index(mine)
 
 
 def uses(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -131,25 +140,28 @@ def foreign(line: int, name: str) -> Iterator[tuple[int, str]]:
         yield line, "sqlite3"
     elif library == "tree_sitter" or library.startswith("tree_sitter_"):
         yield line, "tree_sitter"
+    elif name.startswith("llmc.testing"):
+        yield line, "fakes"
 
 
 def violations(sources: Mapping[str, str]) -> list[str]:
     """Return one line per breach of the layers or of a home; nothing if the house is in order."""
-    known, found = set(sources), []
+    orders = {
+        name: order(name, source) for name, source in sources.items() if is_package(name, sources)
+    }
+    found = list(disorder(sources))
     for module, source in sources.items():
-        if layer(module) is None:
-            found.append(f"{module}: no layer; give {unit(module)!r} its row in LAYERS")
-            continue
         tree = ast.parse(source)
         found += [
-            f"{module}:{line}: layer {layer(module)} imports {target} of layer {layer(target)}"
-            for line, target in targets(module, tree, known)
-            if target.split(".")[0] == "llmc" and not step_is_allowed(module, target)
+            f"{module}:{line}: may not import {target}, which is not below it"
+            for line, target in imports(module, tree, sources)
+            if target.split(".")[0] == "llmc" and not step_is_allowed(module, target, orders)
         ]
+        room = [*module.split("."), ""][1]
         found += [
             f"{module}:{line}: {thing} belongs in {', '.join(sorted(HOMES[thing]))}"
             for line, thing in uses(tree)
-            if unit(module) not in HOMES[thing]
+            if room not in HOMES[thing]
         ]
     return found
 
@@ -160,58 +172,136 @@ def test_the_package_keeps_to_its_layers() -> None:
     assert violations(sources) == []
 
 
-PLANTED = {
-    "a module of the same layer": ("llmc.ledger", "from llmc.config import Settings"),
-    "a higher layer": ("llmc.models", "import llmc.engine"),
-    "a module named as a member": ("llmc.reply", "from llmc import config"),
-    "a relative import": ("llmc.reply", "from . import config"),
-    "a relative import of a name": ("llmc.reply", "from .config import Settings"),
-    "the public names": ("llmc.cli", "from llmc import enrich"),
-    "under TYPE_CHECKING": (
-        "llmc.errors",
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from llmc.cascade import X",
-    ),
-    "inside a function": ("llmc.cascade", "def f():\n    from llmc.engine import enrich"),
-    "a sibling backend": ("llmc.backends.ollama", "from llmc.backends.openai import X"),
-    "a backend's own package": ("llmc.backends.ollama", "from llmc.backends import build"),
-    "testing above layer 3": ("llmc.testing.fakes", "from llmc.engine import enrich"),
-    "an unknown target": ("llmc.engine", "from llmc.helpers import x"),
-    "an unknown module": ("llmc.helpers", ""),
-    "the environment": ("llmc.engine", "import os\nos.environ['X']"),
-    "the environment by function": ("llmc.engine", "import os as o\no.getenv('X')"),
-    "the environment by name": ("llmc.hosts", "from os import environ"),
-    "print": ("llmc.engine", "print('x')"),
-    "print handed on": ("llmc.engine", "run(log=print)"),
-    "sqlite3": ("llmc.engine", "def f():\n    import sqlite3"),
-    "tree_sitter": ("llmc.store", "from tree_sitter import Parser"),
-    "a grammar": ("llmc.store", "import tree_sitter_python"),
+def test_no_package_has_the_name_of_a_public_function() -> None:
+    """An import of `llmc.index` would put the module in the place of the function."""
+    listed = order("llmc", (ROOT / "llmc" / "__init__.py").read_text(encoding="utf-8"))
+    assert not set(listed) & set(llmc.__all__)
+
+
+def test_a_folder_listing_tells_the_story() -> None:
+    names = {path.name for path in (ROOT / "llmc").iterdir()} - {"__pycache__"}
+    assert len(names) <= 24
+
+
+HOUSE = {
+    "llmc": """The house.
+
+    models    the values
+    settings  what a run goes by
+    store     the index
+    backends  ways to a model
+    testing   fakes
+    engine    the way in
+    cli       the command line
+""",
+    "llmc.models": "",
+    "llmc.settings": "Settings.\n\nModules, each built on those before it: chains, config.",
+    "llmc.settings.chains": "",
+    "llmc.settings.config": "",
+    "llmc.store": "The index.\n\nModules, each built on those before it: tables, file, reader.",
+    "llmc.store.tables": "",
+    "llmc.store.file": "A file.\n\nModules, each built on those before it: look,\nopening.",
+    "llmc.store.file.look": "",
+    "llmc.store.file.opening": "",
+    "llmc.store.reader": "",
+    "llmc.backends": "Ways.\n\nModules, each built on those before it: _base, ollama, openai.",
+    "llmc.backends._base": "",
+    "llmc.backends.ollama": "",
+    "llmc.backends.openai": "",
+    "llmc.testing": "Fakes.\n\nModules, each built on those before it: script.",
+    "llmc.testing.script": "",
+    "llmc.engine": "",
+    "llmc.cli": "",
+    "llmc.__main__": "",
 }
 
 
-@pytest.mark.parametrize(("module", "source"), PLANTED.values(), ids=PLANTED.keys())
-def test_a_planted_violation_is_found(module: str, source: str) -> None:
-    assert len(violations({"llmc.__init__": "", "llmc.config": "", module: source})) == 1
+def plant(module: str, code: str) -> dict[str, str]:
+    """Return the sources of a small house in order, with code in one of its modules."""
+    docs = {name: f'"""{doc}"""\n' for name, doc in HOUSE.items()}
+    return {**docs, module: docs.get(module, "") + code}
+
+
+def test_the_small_house_is_in_order() -> None:
+    assert violations(plant("llmc.models", "")) == []
+
+
+PLANTED = {
+    "a higher room": ("llmc.models", "import llmc.engine"),
+    "a higher room by its module": ("llmc.store.reader", "from llmc.backends.ollama import X"),
+    "a module named as a member": ("llmc.models", "from llmc.settings import config"),
+    "a relative import": ("llmc.models", "from . import settings"),
+    "a relative import of a name": ("llmc.models", "from .engine import enrich"),
+    "a relative import inside a room": ("llmc.settings.chains", "from .config import Settings"),
+    "the public names": ("llmc.cli", "from llmc import enrich"),
+    "under TYPE_CHECKING": (
+        "llmc.models",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from llmc.store.reader import X",
+    ),
+    "inside a function": ("llmc.backends.ollama", "def f():\n    from llmc.engine import enrich"),
+    "a module named later in its room": (
+        "llmc.settings.chains",
+        "from llmc.settings.config import X",
+    ),
+    "a module inside a later package": ("llmc.store.tables", "from llmc.store.file.look import X"),
+    "a module later in an inner package": (
+        "llmc.store.file.look",
+        "from llmc.store.file import opening",
+    ),
+    "a module above its inner package": ("llmc.store.file.look", "import llmc.store.reader"),
+    "a package that stands over its module": (
+        "llmc.backends.ollama",
+        "from llmc.backends import make",
+    ),
+    "an inner package over its module": ("llmc.store.file.look", "from llmc.store.file import X"),
+    "a fake": ("llmc.engine", "from llmc.testing.script import X"),
+    "a fake that knows the engine": ("llmc.testing.script", "from llmc.engine import enrich"),
+    "an unknown target": ("llmc.engine", "from llmc.helpers import x"),
+    "a room without a row": ("llmc.helpers", ""),
+    "a module that no docstring names": ("llmc.backends.azure", ""),
+    "the environment": ("llmc.engine", "import os\nos.environ['X']"),
+    "the environment by function": ("llmc.engine", "import os as o\no.getenv('X')"),
+    "the environment by name": ("llmc.models", "from os import environ"),
+    "print": ("llmc.engine", "print('x')"),
+    "print handed on": ("llmc.engine", "run(log=print)"),
+    "sqlite3": ("llmc.engine", "def f():\n    import sqlite3"),
+    "tree_sitter": ("llmc.store.reader", "from tree_sitter import Parser"),
+    "a grammar": ("llmc.store.reader", "import tree_sitter_python"),
+}
+
+
+@pytest.mark.parametrize(("module", "code"), PLANTED.values(), ids=PLANTED.keys())
+def test_a_planted_violation_is_found(module: str, code: str) -> None:
+    assert len(violations(plant(module, code))) == 1
+
+
+def test_a_row_without_a_room_is_found() -> None:
+    sources = plant("llmc.models", "")
+    del sources["llmc.engine"]
+    assert violations(sources) == ["llmc: 'engine' is in the docstring only"]
+
+
+def test_a_module_named_twice_is_found() -> None:
+    doc = "Modules, each built on those before it: chains, config, chains."
+    sources = plant("llmc.models", "") | {"llmc.settings": f'"""{doc}"""'}
+    assert violations(sources) == ["llmc.settings: its docstring names a module twice"]
 
 
 FINE = {
-    "downwards": ("llmc.engine", "from llmc.backends.ollama import X\nfrom llmc import config"),
-    "a backend's private sibling": (
-        "llmc.backends.ollama",
-        "from llmc.backends import _http\nfrom ._http import post",
-    ),
-    "a package over its backends": ("llmc.backends.__init__", "from llmc.backends import ollama"),
-    "inside the doctor package": ("llmc.doctor.app", "from llmc.doctor.views import x"),
-    "testing down to layer 3": ("llmc.testing.fakes", "from llmc.cascade import X"),
+    "a lower room": ("llmc.engine", "from llmc.backends.ollama import X\nfrom llmc import models"),
+    "an earlier module of the room": ("llmc.backends.openai", "from ._base import X"),
+    "an inner package": ("llmc.store.reader", "from llmc.store.file.opening import connect"),
+    "out of an inner package": ("llmc.store.file.opening", "from llmc.store.tables import X"),
+    "a package over its modules": ("llmc.backends", "from llmc.backends import ollama"),
     "the version": ("llmc.cli", "from llmc import __version__"),
     "everything from the top": ("llmc.__main__", "from llmc.cli import main\nprint('x')"),
     "other libraries": ("llmc.models", "import os\nfrom pydantic import BaseModel\nos.path"),
     "a setting of that name": ("llmc.engine", "settings.environ"),
-    "the environment at home": ("llmc.config", "import os\nos.environ['X']"),
+    "the environment at home": ("llmc.settings.config", "import os\nos.environ['X']"),
+    "SQL at home": ("llmc.store.file.look", "import sqlite3"),
 }
 
 
-@pytest.mark.parametrize(("module", "source"), FINE.values(), ids=FINE.keys())
-def test_what_is_allowed_is_let_through(module: str, source: str) -> None:
-    sources = {"llmc.__init__": "", "llmc.config": "", "llmc.backends._http": "", module: source}
-    sources.setdefault("llmc.backends.ollama", "")
-    assert violations(sources) == []
+@pytest.mark.parametrize(("module", "code"), FINE.values(), ids=FINE.keys())
+def test_what_is_allowed_is_let_through(module: str, code: str) -> None:
+    assert violations(plant(module, code)) == []

@@ -4,6 +4,9 @@ Exit status: 0 the command did what it was asked; 1 it ran, but some spans faile
 run, or not go on (a wrong setting, no model, an unusable index, a full disk, hosts that stay away);
 130 interrupted, 143 asked to end by SIGTERM, 129 by a terminal that closed; 141 nobody reads the
 output any more.
+
+Modules, each built on those before it: common, question, streams, adopting, indexing, init, ledger,
+reading, trust, doctor, enriching.
 """
 
 from __future__ import annotations

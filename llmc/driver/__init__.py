@@ -2,4 +2,6 @@
 
 The script keeps its established names: the adapters and their builder stand there, and look up
 `call_qwen` and `parse_and_validate` among its names whenever they run. Here is what they rest on.
+
+Modules, each built on those before it: flags, places, calling.
 """

@@ -1,1 +1,4 @@
-"""What is asked of a model, and what is accepted of its reply."""
+"""What is asked of a model, and what is accepted of its reply.
+
+Modules, each built on those before it: instructions, prompts, reply, parroting.
+"""

@@ -1,1 +1,4 @@
-"""HTTP that ends in time, and what an address says of where it leads."""
+"""HTTP that ends in time, and what an address says of where it leads.
+
+Modules, each built on those before it: client, places.
+"""

@@ -1,1 +1,5 @@
-"""What a run goes by, and whom it may ask; the only part that reads the environment."""
+"""What a run goes by, and whom it may ask; the only part that reads the environment.
+
+Modules, each built on those before it: documents, gateways, hosts, chains, files, presets, privacy,
+variables, needs, trust, config, starter.
+"""

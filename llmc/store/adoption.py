@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmc.store.database import writing
 from llmc.store.database.trouble import mapped
+from llmc.store.database.writing import writing
 from llmc.store.origins import FIRST, Origins, Result, Table
 from llmc.store.rows import is_whole, shifted, shown
 from llmc.store.tables import RESULT_COLUMNS

@@ -23,11 +23,10 @@ from llmc.files.owners import Owner
 from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan, Span
 from llmc.store.adoption import Adoption
 from llmc.store.claims import Claims, Wanted
-from llmc.store.database import writing
 from llmc.store.database.custody import located, placed, standing
 from llmc.store.database.displaced import fate, save_beside
 from llmc.store.database.opening import connect, replaced
-from llmc.store.database.writing import BUSY_TIMEOUT_SEC
+from llmc.store.database.writing import BUSY_TIMEOUT_SEC, writing
 from llmc.store.origins import What
 from llmc.store.reader import Reader
 from llmc.store.retries import retry_pause

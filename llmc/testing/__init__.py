@@ -6,6 +6,9 @@
 - `llmc.testing.gateway.write_gateway`: a gateway program.
 
 Standard library only; see docs/testing.md.
+
+Modules, each built on those before it: _http, _programs, _runners, _settings, script, _generation,
+_records, _responses, faults, gateway, _exchange, _server, openai, ollama.
 """
 
 from __future__ import annotations

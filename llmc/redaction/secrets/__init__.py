@@ -7,6 +7,8 @@ text alone. They would rather take one thing too many for a secret than one too 
 
 Whatever the text, the time taken grows with its length alone: every search moves on, or gives up
 within a bound.
+
+Modules, each built on those before it: keys, literals, tokens.
 """
 
 from __future__ import annotations

@@ -8,4 +8,7 @@ mends what another program has left of it; `replacing` puts what can be read of 
 place, `displaced` saves one that others removed. `writing` has the transactions that every change
 is made in, `trouble` turns errors into words and advice, `reserve` keeps room on the disk for what
 is paid for.
+
+Modules, each built on those before it: custody, known, presence, trouble, writing, migrations,
+shape, look, repair, arrival, reserve, displaced, replacing, opening.
 """

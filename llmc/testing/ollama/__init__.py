@@ -6,6 +6,9 @@
 
 From a shell: `python -m llmc.testing.ollama --help`. What it was compared with, and what it leaves
 out, stands in docs/testing.md.
+
+Modules, each built on those before it: _context, _formats, _json, _models, _answers, _v1, _words,
+_options, _calls, _requests, _embeddings, _library, _lookups, _server, _cli, __main__.
 """
 
 from __future__ import annotations
