@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.driver import SCRIPT
+from tests.driving import SCRIPT
 
 SECONDS = 120
 """How long a job may take; only one that hangs does."""

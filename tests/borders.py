@@ -11,7 +11,7 @@ from typing import Any
 
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI
-from tests.driver import Piece, Repo
+from tests.driving import Piece, Repo
 
 SECRET = "gh" + "p_" + "16C7e42F292c6912E7710c838347Ae178B4a"
 

@@ -1,7 +1,7 @@
 """What the tests of a run share: fake hosts, a repository of small spans, and what came of it.
 
-The repository is the one of `tests.driver`: each span carries its name as "mark:NAME", by which the
-fake hosts choose their replies and the tests tell who was asked what.
+The repository is the one of `tests.driving`: each span carries its name as "mark:NAME", by which
+the fake hosts choose their replies and the tests tell who was asked what.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from llmc.settings.presets import TierPreset
 from llmc.testing import FakeBackend
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.script import Script
-from tests import driver
-from tests.driver import DEAD_URL, LARGE_MODEL, Repo, environment, make_repo, marked, plain
+from tests import driving
+from tests.driving import DEAD_URL, LARGE_MODEL, Repo, environment, make_repo, marked, plain
 
 PATIENCE_SEC = 60.0
 """How long anything is waited for; only a run that hangs takes it."""
@@ -79,7 +79,7 @@ class Ran:
         return [event for event in self.events if isinstance(event, kind)]
 
     @property
-    def written(self) -> driver.Run:
+    def written(self) -> driving.Run:
         """The logs and rows, by the names of the spans."""
         return written(self.repo)
 
@@ -124,9 +124,9 @@ def builder_of(settings: Settings, *scripts: Callable[..., Any]) -> CascadeBuild
     return _SameBackends(settings, [FakeBackend(script, meta=meta) for script in scripts])
 
 
-def written(repo: Repo) -> driver.Run:
+def written(repo: Repo) -> driving.Run:
     """Return the logs and rows of a repository, by the names of its spans."""
-    return driver.Run(repo, 0, "", "", 0.0)
+    return driving.Run(repo, 0, "", "", 0.0)
 
 
 def calls(hosts: Mapping[str, FakeOllama]) -> list[tuple[str, str, str]]:
@@ -156,7 +156,7 @@ def pause_at(event: threading.Event) -> None:
 
 
 def names(count: int, letters: str = "G") -> list[str]:
-    """Name spans after their replies: see `tests.driver.lettered`."""
+    """Name spans after their replies: see `tests.driving.lettered`."""
     return [f"{letters}_{number}" for number in range(count)]
 
 
