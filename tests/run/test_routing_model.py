@@ -1,7 +1,7 @@
 """Routing against a second, naive reading of its contract: loops and dicts, nothing shared.
 
 `expected_attempts`, `expected_start` and `expected_metrics` are written from the contract's text
-alone and know nothing of `llmc.routing`. Hypothesis draws settings, spans and outcomes; every
+alone and know nothing of `llmc.run.routing`. Hypothesis draws settings, spans and outcomes; every
 attempt must agree in tier, host, wait and number, up to the end of the attempts.
 
 `LLMC_LONG=1 pytest tests/run/test_routing_model.py` compares 100,000 outcome sequences instead of
