@@ -34,7 +34,8 @@ from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
 from llmc.records.ledger import Ledger
 from llmc.run import routing, scheduler
 from llmc.run.attempts import Builder, make
-from llmc.run.calls import (
+from llmc.run.departures import Departures
+from llmc.run.flights import (
     GRACE_SEC,
     CallGate,
     Crashed,
@@ -45,15 +46,14 @@ from llmc.run.calls import (
     StopAsked,
     Ticket,
 )
-from llmc.run.departures import Departures
 from llmc.run.gpu import LoadWatch
 from llmc.run.job import Job
-from llmc.run.journal import Journal
 from llmc.run.lanes import CALL_TIMEOUT_SEC, Choice, Lanes
+from llmc.run.slots import Slots
 from llmc.run.stopping import Stop
-from llmc.run.traffic import Traffic
 from llmc.run.workers import Workers
 from llmc.run.worklist import Rules, WorkList, newest_mtime, once
+from llmc.run.writer import Writer
 from llmc.settings.config import Settings
 from llmc.store.store import Store
 
@@ -96,16 +96,16 @@ class Run:
         settings, rules = parts.settings, parts.rules
         self._search = settings.search
         lanes = _lanes(settings, rules)
-        self._slots = max(1, sum(lane.slots for lane in lanes.lanes if lane.name))
+        self._width = max(1, sum(lane.slots for lane in lanes.lanes if lane.name))
         self._signature = signature(settings, lanes)
-        self._journal = Journal(
+        self._writer = Writer(
             parts.store, parts.ledger, parts.hooks, is_urgent=lambda: parts.stop.requests > 1
         )
-        self._departures = Departures(self._journal.tell)
+        self._departures = Departures(self._writer.tell)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         order = settings.host_order if rules.side_by_side else "failover"
         self._scheduler: scheduler.Scheduler[Job] = scheduler.make(lanes, order, time.monotonic())
-        self._traffic = Traffic(
+        self._slots = Slots(
             self._scheduler,
             rests=rules.side_by_side,
             timeout=settings.health_timeout,
@@ -138,26 +138,26 @@ class Run:
         """
         started = time.monotonic()
         interrupted = False
-        pending = self._journal.spans - self._journal.enrichments - self._resting
-        self._journal.lay_in(self._slots)
+        pending = self._writer.spans - self._writer.enrichments - self._resting
+        self._writer.lay_in(self._width)
         try:
-            self._tell(RunStarted(pending, self._parts.settings.limit, self._traffic.hosts))
-            self._traffic.say_who_rests()
+            self._tell(RunStarted(pending, self._parts.settings.limit, self._slots.hosts))
+            self._slots.say_who_rests()
             self._parts.stop.listen(lambda: self._inbox.put(StopAsked()))
             while not self._turn():
                 pass
         except (KeyboardInterrupt, _HaltError):
             interrupted = True
-            self._journal.hurry()
+            self._writer.hurry()
         finally:
             self._end()
         if self._error:
             raise self._error
-        if self._journal.error:
-            self._stopped = str(self._journal.error)
+        if self._writer.error:
+            self._stopped = str(self._writer.error)
         resting, left = self._rest()
         report = RunReport(
-            enriched=self._enriched - self._journal.unsaved,
+            enriched=self._enriched - self._writer.unsaved,
             failed=dict(self._failed),
             left=left,
             wall_sec=time.monotonic() - started,
@@ -178,8 +178,8 @@ class Run:
 
         Counted at the end, as other runs may have been at work.
         """
-        self._journal.recount(always=True)
-        left, failed = self._journal.spans - self._journal.enrichments, sum(self._failed.values())
+        self._writer.recount(always=True)
+        left, failed = self._writer.spans - self._writer.enrichments, sum(self._failed.values())
         if not self._parts.rules.side_by_side:
             return 0, max(0, left - failed)
         resting = self._parts.store.resting(self._signature)
@@ -188,15 +188,15 @@ class Run:
     def _tell(self, event: Event) -> None:
         if isinstance(event, SpanKept):
             self._kept += 1
-        self._journal.tell(event)
+        self._writer.tell(event)
 
     # -- the loop --------------------------------------------------------------------------------
 
     def _turn(self) -> bool:
         """Go round once; tell whether the run is over."""
-        self._journal.commit(self._signature)
-        if self._journal.error:
-            self._stopped = str(self._journal.error)
+        self._writer.commit(self._signature)
+        if self._writer.error:
+            self._stopped = str(self._writer.error)
             self._stop_taking()
         self._fill()
         if self._is_over():
@@ -206,7 +206,7 @@ class Run:
         return False
 
     def _is_over(self) -> bool:
-        if self._flights or not self._journal.is_clear:
+        if self._flights or not self._writer.is_clear:
             return False
         return self._stopping or self._is_done()
 
@@ -219,7 +219,7 @@ class Run:
 
     def _patience(self) -> float:
         """Return how many seconds may pass before there is something to do by time alone."""
-        if self._behind or not self._journal.is_clear:
+        if self._behind or not self._writer.is_clear:
             return 0.0
         times = [self._renewed_at + RENEWAL_SEC, self._scheduler.next_time()]
         if self._idle_since is not None:
@@ -246,8 +246,8 @@ class Run:
         # Stopped or asleep beyond the lease: what was claimed may be another run's by now.
         self._overslept = self._overslept or slept > LEASE_SEC
         self._renewed_clock = _boot_time()
-        self._journal.patiently(lambda: self._parts.store.renew(LEASE_SEC))
-        self._journal.recount()
+        self._writer.patiently(lambda: self._parts.store.renew(LEASE_SEC))
+        self._writer.recount()
         for flight in [flight for flight in self._flights if flight.overdue < now]:
             self._land(flight, _hung(flight))
 
@@ -261,11 +261,11 @@ class Run:
     def _fill(self) -> None:
         """Give every free slot an attempt, as far as there are any."""
         self._scheduler.wake(time.monotonic())
-        self._traffic.admit()
-        self._traffic.look_after(self._workers)
+        self._slots.admit()
+        self._slots.look_after(self._workers)
         planned, self._behind = 0, False
         # Cascades between two hosts hold no slot; as many as there are slots may wait so.
-        most = self._slots + min(self._slots, self._traffic.moving)
+        most = self._width + min(self._width, self._slots.moving)
         while len(self._flights) < most and not self._is_ending:
             self._scheduler.may_plan = self._may_plan()
             found = self._scheduler.next()
@@ -295,7 +295,7 @@ class Run:
             self._idle_since = now
         patience = self._parts.settings.host_patience
         if now - self._idle_since >= patience and not self._is_ending:
-            who = self._traffic.who_rests() or "there is none"
+            who = self._slots.who_rests() or "there is none"
             self._stopped = f"no host has answered for {patience:g} s: {who}"
             self._stopping = True
 
@@ -339,7 +339,7 @@ class Run:
         """Yield a job for each pending span, claimed a few at a time; last, those of dead runs."""
         store, rules = self._parts.store, self._parts.rules
         newest = newest_mtime(self._parts.settings)
-        size = min(CLAIMS_AT_ONCE, max(4, self._slots)) if rules.batch is None else rules.batch
+        size = min(CLAIMS_AT_ONCE, max(4, self._width)) if rules.batch is None else rules.batch
 
         def claimed(after: int) -> Sequence[Span]:
             return store.claim(
@@ -355,16 +355,16 @@ class Run:
                 lease_sec=LEASE_SEC, newest_mtime=newest, signature=self._left_alone
             )
 
-        patiently = self._journal.patiently
+        patiently = self._writer.patiently
         yield from self._work.jobs(lambda after: patiently(lambda: claimed(after)))
         while size and (taken := patiently(taken_over)):
             yield from self._work.jobs(once(taken))
 
     def _put_back(self, spans: Sequence[Span]) -> None:
         hashes, store = [span.span_hash for span in spans], self._parts.store
-        self._journal.patiently(lambda: store.release(hashes))
+        self._writer.patiently(lambda: store.release(hashes))
         if self._parts.rules.verify:  # they aren't what was indexed: so their files aren't either
-            self._journal.patiently(lambda: store.read_anew({span.path for span in spans}))
+            self._writer.patiently(lambda: store.read_anew({span.path for span in spans}))
 
     def _start(self, job: Job, choice: Choice) -> None:
         """Send a job's next attempt on its way."""
@@ -386,7 +386,7 @@ class Run:
         job.lane = choice.lane
         job.asked |= {choice.lane}
         self._flights.add(flight)
-        self._traffic.enter(flight, choice.steps[0])
+        self._slots.enter(flight, choice.steps[0])
         self._workers.submit(partial(self._fly, flight, prompt))
 
     def _fly(self, flight: Flight, prompt: str) -> None:
@@ -410,9 +410,9 @@ class Run:
             case Crashed(flight=flight, error=error):
                 self._crash(flight, error)
             case Ticket():
-                self._traffic.move_on(message)
+                self._slots.move_on(message)
             case Probed():
-                self._traffic.probed(message)
+                self._slots.probed(message)
             case StopAsked() if self._parts.stop.requests > 1:
                 raise _HaltError
             case StopAsked():
@@ -423,20 +423,20 @@ class Run:
         self._flights.discard(flight)
         if not isinstance(error, LlmcError):
             raise error
-        self._traffic.leave(flight)
+        self._slots.leave(flight)
         self._error = self._error or error
         self._stop_taking()
 
     def _land(self, flight: Flight, outcome: AttemptOutcome) -> None:
         """Apply an attempt's outcome to its span."""
         if flight not in self._flights:
-            self._traffic.leave(flight)
+            self._slots.leave(flight)
             return  # it was given up as hung
         self._flights.discard(flight)
         following = self._follow(flight.job, outcome)  # before a hook is told: it may raise
-        self._traffic.leave(flight)
+        self._slots.leave(flight)
         asked = flight.choice.lane if flight.asked is None else flight.asked
-        host = self._traffic.name(asked)
+        host = self._slots.name(asked)
         self._departures.count(flight.job.span, outcome)
         self._tell(AttemptFinished(flight.job.span, outcome, following, host))
         self._watch_load(outcome)
@@ -472,7 +472,7 @@ class Run:
     def _settle(self, job: Job) -> None:
         del self._open[job.span.id]
         report = self._report(job)
-        self._journal.settle(report)
+        self._writer.settle(report)
         if report.success:
             self._enriched += 1
         else:
@@ -491,7 +491,7 @@ class Run:
         if job.outcomes:
             self._unfinished += 1
             if self._parts.rules.side_by_side:
-                self._journal.leave(self._report(job))
+                self._writer.leave(self._report(job))
 
     def _report(self, job: Job) -> SpanReport:
         settings, last = self._parts.settings, job.outcomes[-1]
@@ -521,24 +521,24 @@ class Run:
         try:
             if self._flights:
                 self._cut_off()
-            self._traffic.cut_off()
+            self._slots.cut_off()
             self._workers.close()
             for job in list(self._open.values()):
                 self._give_up(job)
-            self._journal.commit(self._signature)
+            self._writer.commit(self._signature)
         except StoreError as error:
-            lost = self._journal.unsaved
+            lost = self._writer.unsaved
             text = f"{error}; {lost} results were not stored" if lost else str(error)
             if not (isinstance(error, LockedIndexError) and self._parts.stop.requests > 1):
                 raise type(error)(text) from error
             self._stopped = text
         finally:
-            self._journal.close()
+            self._writer.close()
 
     def _cut_off(self) -> None:
         """End the calls under way; one that has its reply already is stored."""
         self._parts.builder.cancel()
-        self._traffic.cut_off()
+        self._slots.cut_off()
         until = time.monotonic() + HALT_SEC
         while self._flights and (left := until - time.monotonic()) > 0:
             try:

@@ -38,7 +38,7 @@ RESERVE_BYTES = 1024 * 1024
 _T = TypeVar("_T")
 
 
-class Journal:
+class Writer:
     """Writes what comes of a run; `error` is what keeps it from going on, None while it can.
 
     `spans` and `enrichments` are the totals of the index, kept rather than counted. `is_urgent`

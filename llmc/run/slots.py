@@ -12,7 +12,7 @@ from functools import partial
 
 from llmc.events import CallFinished, CallStarted, Event, HostRests, HostReturned, HostSlots
 from llmc.net.client import Client
-from llmc.run.calls import Flight, Message, Probed, Ticket
+from llmc.run.flights import Flight, Message, Probed, Ticket
 from llmc.run.job import Job
 from llmc.run.lanes import Step
 from llmc.run.scheduler import Scheduler
@@ -20,7 +20,7 @@ from llmc.run.workers import Workers
 from llmc.settings.hosts import Verdict, trouble
 
 
-class Traffic:
+class Slots:
     """Keeps the slots of every host while calls come and go.
 
     `rests` off: nobody ever rests, which is the batch driver's way. `timeout` (seconds) bounds the
