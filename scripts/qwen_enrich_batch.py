@@ -48,7 +48,7 @@ from llmc.net.client import Client, address
 from llmc.records.egress import Destination
 from llmc.records.ledger import save_refused_reply
 from llmc.redaction.text import place, plain, unbroken
-from llmc.run import departures, destinations, routing
+from llmc.run import departures, destinations, measures
 from llmc.run.gpu import GpuSampler, is_local
 from llmc.run.worklist import EXCERPT_CHARS, Rules
 from llmc.settings.chains import ChainEntry
@@ -382,7 +382,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
     engine.make_folder(settings.logs)
     rules = Rules(
         excerpt_chars=EXCERPT_CHARS,
-        nesting=routing.driver_nesting,
+        nesting=measures.count_driver_nesting,
         maintain=True,
         verify=False,
         sleep=max(0.0, args.sleep),

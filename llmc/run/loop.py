@@ -498,7 +498,7 @@ class Run:
         tier = last.attempt.tier
         if last.success:
             model = last.model or settings.model
-            tier = routing.effective_tier(last.backend, model, tier)
+            tier = routing.name_tier(last.backend, model, tier)
         elif last.model is not None:
             model = last.model
         else:

@@ -22,7 +22,7 @@ from llmc.indexer.encodings import HEAD_BYTES, decode
 from llmc.indexer.files import Ignored
 from llmc.indexer.unchanged import IndexedFiles
 from llmc.models import Span, span_hash
-from llmc.run import routing
+from llmc.run import measures, routing
 from llmc.run.job import Job
 from llmc.settings.config import Settings
 from llmc.settings.privacy import KeptPaths
@@ -47,7 +47,7 @@ class Rules:
     """
 
     excerpt_chars: int | None = None
-    nesting: Callable[[str], int] = routing.code_nesting
+    nesting: Callable[[str], int] = measures.count_code_nesting
     maintain: bool = False
     verify: bool = True
     sleep: float = 0.0
@@ -223,7 +223,7 @@ class _Home:
 
 def _job(settings: Settings, rules: Rules, span: Span, code: str, home: _Home | None) -> Job:
     prompt = prompts.build(span, code)
-    metrics = routing.measure(
+    metrics = measures.measure(
         excerpt(code, rules.excerpt_chars),
         line_count=span.line_count,
         prompt_chars=len(prompt),
