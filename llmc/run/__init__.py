@@ -1,5 +1,6 @@
 """One run, from the work list to the last record.
 
 Modules, each built on those before it: departures, gpu, writer, routing, stopping, workers,
-attempts, job, lanes, flights, destinations, scheduler, measures, worklist, selection, slots, loop.
+attempts, job, lanes, health, flights, destinations, scheduler, measures, worklist, selection,
+slots, loop.
 """

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from llmc.errors import BackendError, HostUnreachableError
 from llmc.models import Attempt, AttemptOutcome
+from llmc.run.health import Verdict
 from llmc.run.job import Job
 from llmc.run.lanes import Choice, Step
-from llmc.settings.hosts import Verdict
 
 GRACE_SEC = 60.0
 """What an attempt may overrun all its deadlines by before it counts as hung."""

@@ -25,8 +25,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from llmc.run.health import FAILURES_BEFORE_REST, Health, Verdict
 from llmc.run.lanes import Choice, Lane, Lanes
-from llmc.settings.hosts import FAILURES_BEFORE_REST, Health, Verdict
 
 BLOCK = 256
 """Attempts put by that make a change of model worth its 3 to 14 s; a host puts by twice as many at

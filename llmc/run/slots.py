@@ -13,11 +13,12 @@ from functools import partial
 from llmc.events import CallFinished, CallStarted, Event, HostRests, HostReturned, HostSlots
 from llmc.net.client import Client
 from llmc.run.flights import Flight, Message, Probed, Ticket
+from llmc.run.health import Verdict
 from llmc.run.job import Job
 from llmc.run.lanes import Step
 from llmc.run.scheduler import Scheduler
 from llmc.run.workers import Workers
-from llmc.settings.hosts import Verdict, trouble
+from llmc.settings.hosts import trouble
 
 
 class Slots:

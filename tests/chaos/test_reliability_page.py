@@ -10,8 +10,8 @@ from llmc.backends import _base, openai
 from llmc.backends.builder import CONNECT_TIMEOUT_SEC
 from llmc.programs import git
 from llmc.records import jsonl
-from llmc.run import flights, gpu, lanes, loop, writer
-from llmc.settings import config, files, hosts
+from llmc.run import flights, gpu, health, lanes, loop, writer
+from llmc.settings import config, files
 from llmc.store import retries
 from llmc.store.database import custody, look, opening
 from llmc.store.database.writing import BUSY_TIMEOUT_SEC
@@ -38,7 +38,7 @@ def bound(start):
         ("a reply", [lanes.CALL_TIMEOUT_SEC, config.Flags().gateway_timeout]),
         ("the counts after the end of a reply", [openai.LINGER_SEC]),
         ("the next attempt of a span", [config.Flags().retry_wait]),
-        ("a host that rests", [hosts.FIRST_REST_SEC, hosts.LONGEST_REST_SEC]),
+        ("a host that rests", [health.FIRST_REST_SEC, health.LONGEST_REST_SEC]),
         ("any host, where work is left", [config.HOST_PATIENCE_SEC]),
         ("a call that overruns", [flights.GRACE_SEC, loop.RENEWAL_SEC]),
         ("a log, while another program", [jsonl.LOCK_PATIENCE_SEC]),

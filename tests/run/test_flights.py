@@ -11,9 +11,9 @@ from llmc.events import CallFinished, CallStarted, HostRests
 from llmc.models import Attempt
 from llmc.run import scheduler
 from llmc.run.flights import CallGate, Flight, Ticket
+from llmc.run.health import Verdict
 from llmc.run.lanes import Choice, Lane, Lanes, Step
 from llmc.run.slots import Slots
-from llmc.settings.hosts import Verdict
 from llmc.testing import refused, unusable
 from tests.running import PATIENCE_SEC
 

@@ -18,8 +18,8 @@ from llmc.events import (
     HostReturned,
     RunStarted,
 )
+from llmc.run.health import FAILURES_BEFORE_REST
 from llmc.run.stopping import Stop
-from llmc.settings.hosts import FAILURES_BEFORE_REST
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama
 from tests.driving import DEAD_URL, VALIDATION, lettered, marked

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmc.run import scheduler
+from llmc.run.health import FAILURES_BEFORE_REST, LONGEST_REST_SEC, Verdict
 from llmc.run.lanes import Choice, Lane, Lanes, Step
 from llmc.run.scheduler import BLOCK
-from llmc.settings.hosts import FAILURES_BEFORE_REST, LONGEST_REST_SEC, Verdict
 
 MODELS = {"7b": "small", "14b": "large", "nano": "cloud"}
 
