@@ -32,7 +32,7 @@ from llmc.events import (
 )
 from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
 from llmc.records.ledger import Ledger
-from llmc.run import routing, scheduler
+from llmc.run import routing
 from llmc.run.attempts import Builder, make
 from llmc.run.departures import Departures
 from llmc.run.flights import (
@@ -49,7 +49,9 @@ from llmc.run.flights import (
 from llmc.run.gpu import LoadWatch
 from llmc.run.job import Job
 from llmc.run.lanes import CALL_TIMEOUT_SEC, Choice, Lanes
+from llmc.run.scheduler import WANTS_SPAN, Scheduler, Start
 from llmc.run.slots import Slots
+from llmc.run.spread import make_scheduler
 from llmc.run.stopping import Stop
 from llmc.run.workers import Workers
 from llmc.run.worklist import Rules, WorkList, newest_mtime, once
@@ -104,7 +106,7 @@ class Run:
         self._departures = Departures(self._writer.tell)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         order = settings.host_order if rules.side_by_side else "failover"
-        self._scheduler: scheduler.Scheduler[Job] = scheduler.make(lanes, order, time.monotonic())
+        self._scheduler: Scheduler[Job] = make_scheduler(lanes, order, time.monotonic())
         self._slots = Slots(
             self._scheduler,
             rests=rules.side_by_side,
@@ -267,11 +269,10 @@ class Run:
         # Cascades between two hosts hold no slot; as many as there are slots may wait so.
         most = self._width + min(self._width, self._slots.moving)
         while len(self._flights) < most and not self._is_ending:
-            self._scheduler.may_plan = self._may_plan()
-            found = self._scheduler.next()
-            if found:
+            found = self._scheduler.next(may_plan=self._may_plan())
+            if isinstance(found, Start):
                 self._start(*found)
-            elif not self._scheduler.hungry:
+            elif found is not WANTS_SPAN:
                 break
             elif planned >= PLANS_PER_TURN:
                 self._behind = True
@@ -281,7 +282,7 @@ class Run:
                 self._plan()
         if self._parts.rules.side_by_side:
             for job in self._warm.values():
-                job.prompt = None  # it is put by; the prompt is made anew when its turn comes
+                self._work.put_by(job)
         self._warm.clear()
         self._lose_patience()
 
@@ -383,8 +384,6 @@ class Run:
         if not job.outcomes:
             self._tell(SpanStarted(job.span, attempt.tier))
         flight = Flight(job, attempt, choice, time.monotonic() + choice.timeout + GRACE_SEC)
-        job.lane = choice.lane
-        job.asked |= {choice.lane}
         self._flights.add(flight)
         self._slots.enter(flight, choice.steps[0])
         self._workers.submit(partial(self._fly, flight, prompt))
@@ -453,11 +452,8 @@ class Run:
         following = None
         job.outcomes.append(outcome)
         if not outcome.success:
-            before = job.state.host_index
             job.state = job.state.after(outcome.failure_type or "runtime")
             following = job.state.offer()
-            if job.state.host_index != before:
-                job.been = job.asked
         if following is None:
             self._settle(job)
             return None
@@ -471,6 +467,7 @@ class Run:
 
     def _settle(self, job: Job) -> None:
         del self._open[job.span.id]
+        self._scheduler.forget(job)
         report = self._report(job)
         self._writer.settle(report)
         if report.success:
@@ -487,6 +484,7 @@ class Run:
     def _give_up(self, job: Job) -> None:
         """Leave a span for a later run; what was tried goes on record."""
         del self._open[job.span.id]
+        self._scheduler.forget(job)
         self._warm.pop(job.span.id, None)
         if job.outcomes:
             self._unfinished += 1

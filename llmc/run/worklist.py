@@ -136,6 +136,10 @@ class WorkList:
             job.prompt = None if code is None else prompts.build(job.span, code)
         return job.prompt
 
+    def put_by(self, job: Job) -> None:
+        """Drop a job's prompt, which takes room; it is made anew when its turn comes."""
+        job.prompt = None
+
     def _read(self, span: Span) -> str | None:
         return read_source(self.settings.repo, span, verify=self.rules.verify, files=self._files)
 

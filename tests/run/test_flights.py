@@ -9,11 +9,11 @@ import pytest
 from llmc.errors import BackendError, HostUnreachableError, RateLimitedError, Usage
 from llmc.events import CallFinished, CallStarted, HostRests
 from llmc.models import Attempt
-from llmc.run import scheduler
 from llmc.run.flights import CallGate, Flight, Ticket
 from llmc.run.health import Verdict
 from llmc.run.lanes import Choice, Lane, Lanes, Step
 from llmc.run.slots import Slots
+from llmc.run.spread import make_scheduler
 from llmc.testing import refused, unusable
 from tests.running import PATIENCE_SEC
 
@@ -159,7 +159,7 @@ class Hosts:
     def __init__(self):
         lanes = tuple(Lane(name, 1, one_model=True, probe="http://x/") for name in ("a", "b"))
         choices = tuple(Choice((Step(n, "m", 1), Step(1 - n, "m", 1)), n) for n in (0, 1))
-        self.plan = scheduler.make(Lanes(lanes, {"7b": choices}), "spread", 0.0)
+        self.plan = make_scheduler(Lanes(lanes, {"7b": choices}), "spread", 0.0)
         self.told = []
         self.slots = Slots(
             self.plan, rests=True, timeout=1.0, post=self.told.append, tell=self.told.append
