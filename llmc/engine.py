@@ -23,7 +23,8 @@ from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
 from llmc.records.ledger import Ledger
 from llmc.run import destinations
 from llmc.run.attempts import Builder
-from llmc.run.loop import Parts, Run
+from llmc.run.loop import Run
+from llmc.run.parts import Parts
 from llmc.run.stopping import Stop
 from llmc.run.worklist import Rules, WorkList, pages
 from llmc.settings.config import Settings, load_settings

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from llmc.errors import BackendError, HostUnreachableError
 from llmc.models import Attempt, AttemptOutcome
+from llmc.programs.launching import SearchPath
+from llmc.run.attempts import Builder, make
 from llmc.run.health import Verdict
 from llmc.run.job import Job
 from llmc.run.lanes import Choice, Step
@@ -143,3 +145,32 @@ class CallGate:
         if refused is None or error.failure is not None:
             return error
         return refused.after(error.attempts)
+
+
+def fly(
+    flight: Flight,
+    prompt: str,
+    builder: Builder,
+    search: SearchPath,
+    post: Callable[[Message], None],
+) -> None:
+    """Make one attempt, on a worker thread, and post what came of it; `search` is for `make`."""
+    gate = CallGate(flight, post)
+    try:
+        outcome = make(builder, flight.job.span, prompt, flight.attempt, gate, search)
+    except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
+        post(Crashed(flight, error))
+    else:
+        post(Landed(flight, outcome))
+
+
+def give_up(flight: Flight) -> AttemptOutcome:
+    """Return the outcome of an attempt that overran all its deadlines."""
+    seconds = flight.choice.timeout + GRACE_SEC
+    return AttemptOutcome(
+        attempt=flight.attempt,
+        backend="unknown",
+        duration_sec=seconds,
+        failure_type="runtime",
+        detail=f"the call did not come back within {seconds:g} s",
+    )

@@ -10,7 +10,7 @@ from llmc.backends import _base, openai
 from llmc.backends.builder import CONNECT_TIMEOUT_SEC
 from llmc.programs import git
 from llmc.records import jsonl
-from llmc.run import flights, gpu, health, lanes, loop, writer
+from llmc.run import flights, gpu, health, lanes, lease, loop, writer
 from llmc.settings import config, files
 from llmc.store import retries
 from llmc.store.database import custody, look, opening
@@ -40,7 +40,7 @@ def bound(start):
         ("the next attempt of a span", [config.Flags().retry_wait]),
         ("a host that rests", [health.FIRST_REST_SEC, health.LONGEST_REST_SEC]),
         ("any host, where work is left", [config.HOST_PATIENCE_SEC]),
-        ("a call that overruns", [flights.GRACE_SEC, loop.RENEWAL_SEC]),
+        ("a call that overruns", [flights.GRACE_SEC, lease.RENEWAL_SEC]),
         ("a log, while another program", [jsonl.LOCK_PATIENCE_SEC]),
         ("others that are opening the index", [opening.OPENING_PATIENCE_SEC]),
         ("git, when files are listed", [git.SECONDS]),
@@ -49,7 +49,7 @@ def bound(start):
         ("a settings file", [files.READING_SEC]),
         ("`nvidia-smi`", [gpu.QUERY_TIMEOUT_SEC, gpu.FIRST_SAMPLE_SEC]),
         ("calls in flight, after the second", [loop.HALT_SEC]),
-        ("the claims of a process", [loop.LEASE_SEC, loop.RENEWAL_SEC]),
+        ("the claims of a process", [lease.LEASE_SEC, lease.RENEWAL_SEC]),
         (
             "the index, while another program",
             [BUSY_TIMEOUT_SEC, writer.LOCK_PATIENCE_SEC, BUSY_TIMEOUT_SEC],

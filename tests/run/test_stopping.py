@@ -24,7 +24,8 @@ from llmc.events import (
     Stopping,
 )
 from llmc.records.ledger import Ledger
-from llmc.run.loop import Parts, Run
+from llmc.run.loop import Run
+from llmc.run.parts import Parts
 from llmc.run.stopping import SIGNALS, Stop
 from llmc.run.worklist import Rules
 from llmc.store.store import Store
@@ -289,7 +290,7 @@ def overrun(run, name):
     for flight in run._flights:
         if flight.job.span.symbol == name:
             flight.overdue = 0.0
-    run._renewed_at = 0.0
+    run._lease._renewed_at = 0.0
 
 
 def test_a_call_that_overruns_its_deadlines_is_given_up_and_its_slot_used_again(repo):

@@ -1,0 +1,95 @@
+"""The claims of a run on its spans: a lease, renewed as long as the run is alive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from llmc.models import Span
+from llmc.run.writer import Writer
+from llmc.store.store import Store
+
+LEASE_SEC = 120.0
+"""A claim lasts this long beyond the last sign of life of who made it."""
+
+RENEWAL_SEC = 30.0
+
+
+class Lease:
+    """Claims spans of an index, keeps the claims alive, gives them back.
+
+    Files that changed after `newest_mtime` are too young to be worked on; spans that failed under
+    this `signature` rest, None: all are tried. A locked index is waited for as the writer does.
+    """
+
+    def __init__(
+        self, store: Store, writer: Writer, newest_mtime: float | None, signature: str | None
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._newest = newest_mtime
+        self._signature = signature
+        self._renewed_at = time.monotonic()
+        self._clock = _boot_time()
+        self._overslept = False
+
+    def count_resting(self) -> int:
+        """Count the spans that are left alone since they failed in earlier runs."""
+        return 0 if self._signature is None else self._store.resting(self._signature)
+
+    def claim(self, after: int, size: int) -> Sequence[Span]:
+        """Claim the next pending spans, `size` at most, whose id is above `after`."""
+        return self._writer.patiently(
+            lambda: self._store.claim(
+                after,
+                size,
+                lease_sec=LEASE_SEC,
+                newest_mtime=self._newest,
+                signature=self._signature,
+            )
+        )
+
+    def take_over(self) -> Sequence[Span]:
+        """Claim what dead runs have left."""
+        return self._writer.patiently(
+            lambda: self._store.take_over(
+                lease_sec=LEASE_SEC, newest_mtime=self._newest, signature=self._signature
+            )
+        )
+
+    def release(self, spans: Sequence[Span]) -> None:
+        """End the claims on some spans, so that other runs may have them."""
+        hashes = [span.span_hash for span in spans]
+        self._writer.patiently(lambda: self._store.release(hashes))
+
+    def holds(self, span: Span) -> bool:
+        """Tell whether a span still is ours, which a run that overslept can't be sure of."""
+        return not self._overslept or self._store.owns(span.span_hash)
+
+    @property
+    def due(self) -> float:
+        """When the claims are to be renewed."""
+        return self._renewed_at + RENEWAL_SEC
+
+    def renew_in_time(self) -> bool:
+        """Renew the claims if that is due; tell whether it was."""
+        now = time.monotonic()
+        slept = _boot_time() - self._clock
+        if now < self.due and slept < LEASE_SEC:
+            return False
+        self._renewed_at = now
+        # Stopped or asleep beyond the lease: what was claimed may be another run's by now.
+        self._overslept = self._overslept or slept > LEASE_SEC
+        self._clock = _boot_time()
+        self._writer.patiently(lambda: self._store.renew(LEASE_SEC))
+        return True
+
+
+def _boot_time() -> float:
+    """Return seconds of a clock that goes on while the machine sleeps, and never jumps if it can.
+
+    Where the system has none (CLOCK_BOOTTIME is Linux's), the wall clock has to do: after a jump a
+    run only asks whether its spans are still its own.
+    """
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.time() if clock is None else time.clock_gettime(clock)
