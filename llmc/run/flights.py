@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmc.errors import BackendError, HostUnreachableError
 from llmc.models import Attempt, AttemptOutcome
@@ -145,6 +145,17 @@ class CallGate:
         if refused is None or error.failure is not None:
             return error
         return refused.after(error.attempts)
+
+
+def aim(attempt: Attempt, choice: Choice) -> Attempt:
+    """Return an attempt as it is made by a choice: from the host and the entry that it begins with.
+
+    Where neither is named, the span's own host counts.
+    """
+    if choice.host_index is None and not choice.first_entry:
+        return attempt
+    index = attempt.host_index if choice.host_index is None else choice.host_index
+    return replace(attempt, host_index=index, first_entry=choice.first_entry)
 
 
 def fly(

@@ -6,8 +6,9 @@ import time
 from collections.abc import Sequence
 
 from llmc.models import Span
+from llmc.run.parts import Parts
+from llmc.run.worklist import newest_mtime
 from llmc.run.writer import Writer
-from llmc.store.store import Store
 
 LEASE_SEC = 120.0
 """A claim lasts this long beyond the last sign of life of who made it."""
@@ -18,24 +19,37 @@ RENEWAL_SEC = 30.0
 class Lease:
     """Claims spans of an index, keeps the claims alive, gives them back.
 
-    Files that changed after `newest_mtime` are too young to be worked on; spans that failed under
-    this `signature` rest, None: all are tried. A locked index is waited for as the writer does.
+    Spans that failed under this `signature` rest, unless all are to be tried. A locked index is
+    waited for as the writer does.
     """
 
-    def __init__(
-        self, store: Store, writer: Writer, newest_mtime: float | None, signature: str | None
-    ) -> None:
-        self._store = store
+    def __init__(self, parts: Parts, writer: Writer, signature: str) -> None:
+        self._store = parts.store
         self._writer = writer
-        self._newest = newest_mtime
+        self._side_by_side = parts.rules.side_by_side
+        self._newest = newest_mtime(parts.settings)
         self._signature = signature
+        asks_all = parts.settings.retry_failed or not parts.rules.side_by_side
+        self._left_alone = None if asks_all else signature
         self._renewed_at = time.monotonic()
         self._clock = _boot_time()
         self._overslept = False
 
     def count_resting(self) -> int:
         """Count the spans that are left alone since they failed in earlier runs."""
-        return 0 if self._signature is None else self._store.resting(self._signature)
+        return 0 if self._left_alone is None else self._store.resting(self._left_alone)
+
+    def count_rest(self, failed: int) -> tuple[int, int]:
+        """Count the spans that are left to a next run, and those of earlier runs that rest.
+
+        `failed` are this run's own. For its end, as other runs may have been at work.
+        """
+        self._writer.recount(always=True)
+        left = self._writer.spans - self._writer.enrichments
+        if not self._side_by_side:
+            return max(0, left - failed), 0
+        resting = self._store.resting(self._signature)
+        return max(0, left - resting), max(0, resting - failed)
 
     def claim(self, after: int, size: int) -> Sequence[Span]:
         """Claim the next pending spans, `size` at most, whose id is above `after`."""
@@ -45,7 +59,7 @@ class Lease:
                 size,
                 lease_sec=LEASE_SEC,
                 newest_mtime=self._newest,
-                signature=self._signature,
+                signature=self._left_alone,
             )
         )
 
@@ -53,7 +67,7 @@ class Lease:
         """Claim what dead runs have left."""
         return self._writer.patiently(
             lambda: self._store.take_over(
-                lease_sec=LEASE_SEC, newest_mtime=self._newest, signature=self._signature
+                lease_sec=LEASE_SEC, newest_mtime=self._newest, signature=self._left_alone
             )
         )
 

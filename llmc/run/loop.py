@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import queue
 import time
-from dataclasses import replace
 from functools import partial
 
 from llmc.errors import LlmcError, LockedIndexError, StoreError
@@ -32,6 +31,7 @@ from llmc.run.flights import (
     Probed,
     StopAsked,
     Ticket,
+    aim,
     fly,
     give_up,
 )
@@ -48,7 +48,6 @@ from llmc.run.settlement import Settlement
 from llmc.run.slots import Slots
 from llmc.run.spread import make_scheduler
 from llmc.run.workers import Workers
-from llmc.run.worklist import newest_mtime
 from llmc.run.writer import Writer
 
 HALT_SEC = 0.6
@@ -67,26 +66,24 @@ class Run:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        settings, store, rules = parts.settings, parts.store, parts.rules
+        settings = parts.settings
         lanes = parts.lay_lanes()
         self._width = max(1, sum(lane.slots for lane in lanes.lanes if lane.name))
         self._signature = sign(settings, lanes)
         self._score = Score()
         hooks = (self._score, *parts.hooks, LoadHook(self._tell))
-        self._writer = Writer(store, parts.ledger, hooks, is_urgent=lambda: parts.stop.requests > 1)
+        self._writer = Writer(parts.store, parts.ledger, hooks, stop=parts.stop)
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._scheduler: Scheduler[Job] = make_scheduler(lanes, parts.host_order, time.monotonic())
         self._slots = Slots(
             self._scheduler,
-            rests=rules.side_by_side,
+            rests=parts.rules.side_by_side,
             timeout=settings.health_timeout,
             post=self._inbox.put,
             tell=self._tell,
         )
         self._workers = Workers()
-        asks_all = settings.retry_failed or not rules.side_by_side
-        left_alone = None if asks_all else self._signature
-        self._lease = Lease(store, self._writer, newest_mtime(settings), left_alone)
+        self._lease = Lease(parts, self._writer, self._signature)
         self._intake = Intake(parts, self._writer, self._lease, self._width)
         self._settlement = Settlement(
             parts, self._writer, self._score, self._intake, self._scheduler
@@ -120,7 +117,7 @@ class Run:
             raise self._error
         if self._writer.error:
             self._score.stopped = str(self._writer.error)
-        resting, left = self._count_rest()
+        left, resting = self._lease.count_rest(self._score.failed.total())
         report = report_run(
             self._score,
             left=left,
@@ -131,19 +128,6 @@ class Run:
         )
         self._tell(RunFinished(report))
         return report
-
-    def _count_rest(self) -> tuple[int, int]:
-        """Return how many spans of earlier runs rest, and how many are left to a next run.
-
-        Counted at the end, as other runs may have been at work.
-        """
-        self._writer.recount(always=True)
-        left = self._writer.spans - self._writer.enrichments
-        failed = self._score.failed.total()
-        if not self._parts.rules.side_by_side:
-            return 0, max(0, left - failed)
-        resting = self._parts.store.resting(self._signature)
-        return max(0, resting - failed), max(0, left - resting)
 
     def _tell(self, event: Event) -> None:
         self._writer.tell(event)
@@ -163,9 +147,8 @@ class Run:
         return False
 
     def _is_over(self) -> bool:
-        if self._flights or not self._writer.is_clear:
-            return False
-        return self._stopping or self._is_done()
+        is_clear = self._writer.is_clear and not self._flights
+        return is_clear and (self._stopping or self._is_done())
 
     def _is_done(self) -> bool:
         return not self._intake.open and (self._intake.exhausted or self._is_at_limit(0))
@@ -211,7 +194,7 @@ class Run:
                 self._slots.move_on(message)
             case Probed():
                 self._slots.probed(message)
-            case StopAsked() if self._parts.stop.requests > 1:
+            case StopAsked() if self._parts.stop.is_urgent:
                 raise _HaltError
             case StopAsked():
                 self._stop_taking()
@@ -295,17 +278,14 @@ class Run:
         if prompt is None or attempt is None:
             self._settlement.leave_for_later(job, "has changed since it was indexed")
             return
-        if choice.host_index is not None or choice.first_entry:
-            index = attempt.host_index if choice.host_index is None else choice.host_index
-            attempt = replace(attempt, host_index=index, first_entry=choice.first_entry)
+        attempt = aim(attempt, choice)
         if not job.outcomes:
             self._tell(SpanStarted(job.span, attempt.tier))
         flight = Flight(job, attempt, choice, time.monotonic() + choice.timeout + GRACE_SEC)
         self._flights.add(flight)
         self._slots.enter(flight, choice.steps[0])
-        parts = self._parts
-        call = partial(fly, flight, prompt, parts.builder, parts.settings.search, self._inbox.put)
-        self._workers.submit(call)
+        builder, search = self._parts.builder, self._parts.settings.search
+        self._workers.submit(partial(fly, flight, prompt, builder, search, self._inbox.put))
 
     # -- land ------------------------------------------------------------------------------------
 
@@ -315,14 +295,11 @@ class Run:
             self._slots.leave(flight)
             return  # it was given up as hung
         self._flights.discard(flight)
-        following = self._settlement.follow(
-            flight.job, outcome
-        )  # before a hook is told: it may raise
+        job = flight.job
+        following = self._settlement.follow(job, outcome)  # before a hook is told: it may raise
         self._slots.leave(flight)
-        asked = flight.choice.lane if flight.asked is None else flight.asked
-        self._settlement.tell_what_left(flight.job, outcome)
-        name = self._slots.name(asked)
-        self._tell(AttemptFinished(flight.job.span, outcome, following, name))
+        self._settlement.tell_what_left(job, outcome)
+        self._tell(AttemptFinished(job.span, outcome, following, self._slots.name(flight)))
 
     def _crash(self, flight: Flight, error: BaseException) -> None:
         """Raise what an attempt raised; a wrong setting only once what is in flight is stored."""
@@ -348,7 +325,7 @@ class Run:
         except StoreError as error:
             lost = self._writer.unsaved
             text = f"{error}; {lost} results were not stored" if lost else str(error)
-            if not (isinstance(error, LockedIndexError) and self._parts.stop.requests > 1):
+            if not (isinstance(error, LockedIndexError) and self._parts.stop.is_urgent):
                 raise type(error)(text) from error
             self._score.stopped = text
         finally:

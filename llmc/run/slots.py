@@ -1,5 +1,6 @@
 """The hosts of a run: whose slots are busy, who rests, who is asked whether it is back.
 
+A slot is a call that a host may get at once: the limit on concurrency.
 On the main thread, but for `_ask`, which a worker runs.
 """
 
@@ -52,9 +53,10 @@ class Slots:
         lanes = [state.lane for state in self._states]
         return tuple(HostSlots(lane.name, lane.slots) for lane in lanes if lane.name)
 
-    def name(self, lane: int) -> str:
-        """Return what a lane's host is called."""
-        return self._states[lane].lane.name
+    def name(self, flight: Flight) -> str:
+        """Return what the host is called that a flight has asked last."""
+        asked = flight.choice.lane if flight.asked is None else flight.asked
+        return self._states[asked].lane.name
 
     def enter(self, flight: Flight, step: Step) -> None:
         """Give a slot to a call that is about to be made."""
@@ -69,7 +71,7 @@ class Slots:
         if step is None:
             return
         verdict = flight.verdict if self._rests else Verdict.UNKNOWN
-        name = self.name(step.lane)
+        name = self._states[step.lane].lane.name
         seconds = self._scheduler.leave(step.lane, verdict, flight.reason, time.monotonic())
         self._tell(CallFinished(name))
         if seconds is not None:

@@ -1,8 +1,8 @@
 """What a run writes, in this order: the index, the logs, its hooks. On the main thread only.
 
-Settled spans that are there at once share one transaction and one append to each log. A locked
-index is waited for. When the disk is full, a reserve that was laid in before the first call makes
-room for the replies that are paid for, and the run winds down.
+Settled spans that are there at once share one transaction and one append to each log (a group
+commit). A locked index is waited for. When the disk is full, a reserve that was laid in before the
+first call makes room for the replies that are paid for, and the run winds down.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from llmc.events import (
 )
 from llmc.models import SpanReport
 from llmc.records.ledger import Ledger, Recorded
+from llmc.run.stopping import Stop
 from llmc.store.database.reserve import Reserve
 from llmc.store.reader import Outcome
 from llmc.store.store import Store
@@ -41,8 +42,8 @@ _T = TypeVar("_T")
 class Writer:
     """Writes what comes of a run; `error` is what keeps it from going on, None while it can.
 
-    `spans` and `enrichments` are the totals of the index, kept rather than counted. `is_urgent`
-    tells that the run is to end now: then a locked index is waited for no longer.
+    `spans` and `enrichments` are the totals of the index, kept rather than counted. Once
+    the `stop` is urgent, a locked index is waited for no longer.
     """
 
     def __init__(
@@ -51,9 +52,9 @@ class Writer:
         ledger: Ledger,
         hooks: Sequence[EventHook],
         *,
-        is_urgent: Callable[[], bool],
+        stop: Stop,
     ) -> None:
-        self._is_urgent = is_urgent
+        self._stop = stop
         self.error: StoreError | None = None
         self._displaced = False
         self.spans, self.enrichments = store.counts()
@@ -172,7 +173,7 @@ class Writer:
             try:
                 return write()
             except LockedIndexError as error:
-                if time.monotonic() > patience or self._is_urgent():
+                if time.monotonic() > patience or self._stop.is_urgent:
                     raise
                 self.tell(Warned(f"{error}; waiting on"))
             except FullDiskError as error:
