@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 from llmc.backends.cascade import BackendCascade
-from llmc.enrichment.parroting import without_parroted
-from llmc.enrichment.prompts import EXAMPLE_SUMMARY, source_of
-from llmc.enrichment.reply import read
-from llmc.errors import BackendError, Failure, RateLimitedError, Usage, refusal
+from llmc.enrichment.parroting import drop_parroted
+from llmc.enrichment.prompts import EXAMPLE_SUMMARY, find_source
+from llmc.enrichment.reply import read_reply
+from llmc.errors import BackendError, Failure, RateLimitedError, Usage, make_refusal
 from llmc.models import Enrichment
 from llmc.net.client import Cancellation
 from llmc.settings.presets import TierPreset
@@ -123,7 +123,7 @@ def _accepted(
     *,
     require_summary: bool,
 ) -> Enrichment:
-    enrichment = read(
+    enrichment = read_reply(
         text,
         item["lines"],
         done_reason=meta.get("done_reason"),
@@ -132,9 +132,9 @@ def _accepted(
     )
     if not require_summary:
         return enrichment
-    own, meta["parroted"] = without_parroted(enrichment, source_of(prompt))
+    own, meta["parroted"] = drop_parroted(enrichment, find_source(prompt))
     if detail := _lack(own):
-        raise refusal("validation", detail, text)
+        raise make_refusal("validation", detail, text)
     return own
 
 

@@ -19,10 +19,10 @@ from llmc.errors import ConfigError
 from llmc.models import Attempt
 from llmc.net.client import Client
 from llmc.records.egress import Egress
-from llmc.settings.chains import ChainEntry, begun_at
+from llmc.settings.chains import ChainEntry, begin_at
 from llmc.settings.config import Settings
 from llmc.settings.gateways import Endpoint, GatewaySettings
-from llmc.settings.presets import TierPreset, preset_for
+from llmc.settings.presets import TierPreset, choose_preset
 
 __all__ = [
     "AttemptCascade",
@@ -73,10 +73,10 @@ class CascadeBuilder:
 
     def _build(self, attempt: Attempt) -> AttemptCascade:
         settings = self.settings
-        preset = preset_for(settings.presets, attempt.tier)
+        preset = choose_preset(settings.presets, attempt.tier)
         entries = settings.entries(attempt.tier) if settings.backend == "auto" else ()
         if entries:
-            entries = begun_at(entries, attempt.first_entry)
+            entries = begin_at(entries, attempt.first_entry)
             asked = [self._for_entry(entry, preset, attempt) for entry in entries]
             selected = _family(entries[0].provider)
         else:

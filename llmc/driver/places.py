@@ -8,7 +8,7 @@ from llmc.events import Destinations
 from llmc.net.client import address
 from llmc.run import destinations
 from llmc.settings.config import Settings
-from llmc.settings.presets import TierPreset, preset_for
+from llmc.settings.presets import TierPreset, choose_preset
 
 
 def destinations_of(settings: Settings, presets: Mapping[str, TierPreset]) -> Destinations:
@@ -34,7 +34,7 @@ def destinations_of(settings: Settings, presets: Mapping[str, TierPreset]) -> De
                 servers.append(gateway.server().url)
         else:
             urls += [entry.url] if entry and entry.url else [host.url for host in settings.hosts]
-            preset = preset_for(presets, tier).model
+            preset = choose_preset(presets, tier).model
             models.append((entry and entry.model) or preset or settings.ollama_model)
     hosts = tuple(dict.fromkeys(map(address, urls + servers)))
     return Destinations(

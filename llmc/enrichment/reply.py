@@ -1,8 +1,9 @@
 """Model text becomes a validated enrichment, or is refused with a reason.
 
-Every reply from every backend comes through `read`: find the JSON, normalise what models commonly
-get slightly wrong, fill in the citations the program knows better, then check against the one
-pydantic model. What fails is refused as parse, truncation or validation; nothing else can come out.
+Every reply from every backend comes through `read_reply`: find the JSON, normalise what models
+commonly get slightly wrong, fill in the citations the program knows better, then check against the
+one pydantic model. What fails is refused as parse, truncation or validation; nothing else can come
+out.
 Replies are hostile data: no input may raise anything but `BackendError`.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llmc.errors import refusal
+from llmc.errors import make_refusal
 from llmc.models import (
     EVIDENCE_FIELDS,
     MAX_SNIPPET_CHARS,
@@ -40,7 +41,7 @@ MAX_VALUES = 500_000
 """Values that are read of a reply at all: a bound on memory, a thousand times what any needs."""
 
 
-def read(
+def read_reply(
     text: str,
     lines: Sequence[int],
     *,
@@ -69,16 +70,16 @@ def read(
             kind = "truncation"
             detail = f"the reply stops before its JSON ends ({len(text)} chars)"
     # Out here, so that the error does not hold on to what was read through its context.
-    raise refusal(kind, detail, text)
+    raise make_refusal(kind, detail, text)
 
 
 @cache
-def schema(*, brief: bool = False) -> dict[str, Any]:
+def build_schema(*, brief: bool = False) -> dict[str, Any]:
     """Return the JSON schema for a model's reply: `Enrichment` without what the program fills in.
 
     The bounds keep a reply constrained by it short enough to be finished and, except for a summary
-    of blanks or of very short words, acceptable to `read`. `brief` takes a third, for a model so
-    small that it only rambles on when it is given room.
+    of blanks or of very short words, acceptable to `read_reply`. `brief` takes a third, for a model
+    so small that it only rambles on when it is given room.
     """
     full = Enrichment.model_json_schema()
     properties = {name: dict(full["properties"][name]) for name in PROMPTED_FIELDS}

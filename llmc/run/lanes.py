@@ -13,10 +13,10 @@ from typing import Literal
 
 from llmc.net.client import MAX_TIMEOUT_SEC, address
 from llmc.run.routing import route
-from llmc.settings.chains import ChainEntry, begun_at, peers
+from llmc.settings.chains import ChainEntry, begin_at, count_peers
 from llmc.settings.config import Settings
 from llmc.settings.gateways import Endpoint
-from llmc.settings.presets import preset_for
+from llmc.settings.presets import choose_preset
 
 CALL_TIMEOUT_SEC = 180.0
 """The bound of a call where nothing configured says otherwise."""
@@ -139,10 +139,10 @@ class _Survey:
         shared = any(entry.provider == "ollama" and not entry.url for entry in entries)
         hosts = range(max(1, len(settings.hosts))) if shared else (None,)
         for first in range(len(entries)):
-            asked = begun_at(entries, first)
+            asked = begin_at(entries, first)
             for index in hosts:
                 steps = tuple(self._entry(entry, tier, index or 0) for entry in asked)
-                yield Choice(steps, index, first, fallback=first >= peers(entries))
+                yield Choice(steps, index, first, fallback=first >= count_peers(entries))
 
     def _default(self, tier: str) -> Iterator[Choice]:
         settings = self.settings
@@ -150,7 +150,7 @@ class _Survey:
         if backend == "auto":
             backend = "gateway" if tier == "nano" else "ollama"
         if backend == "ollama" and settings.hosts:
-            model = preset_for(settings.presets, tier).model or settings.ollama_model or ""
+            model = choose_preset(settings.presets, tier).model or settings.ollama_model or ""
             for index in range(len(settings.hosts)):
                 yield Choice((self._host(index, model, settings.concurrency),), index)
         elif backend == "gateway" and settings.gateway.program:
@@ -167,7 +167,7 @@ class _Survey:
         slots = entry.slots or settings.concurrency
         timeout = min(entry.timeout_seconds or CALL_TIMEOUT_SEC, MAX_TIMEOUT_SEC)
         if entry.provider == "ollama":
-            preset = preset_for(settings.presets, tier).model
+            preset = choose_preset(settings.presets, tier).model
             model = entry.model or preset or settings.ollama_model or ""
             if not entry.url:
                 return replace(self._host(index, model, slots), timeout=timeout)

@@ -17,7 +17,7 @@ from llmc.net.client import address
 from llmc.run import destinations
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings
-from llmc.settings.hosts import Host, reachable
+from llmc.settings.hosts import Host, find_reachable
 from llmc.settings.presets import NO_LIMIT, RouterPolicy, TierPreset
 
 _LOCAL_TIERS = ("7b", "14b")
@@ -179,7 +179,7 @@ def _place(entry: ChainEntry, settings: Settings) -> str:
 def _answering(settings: Settings, hosts: Iterable[Host]) -> list[Host]:
     if not settings.health_check:
         return list(hosts)
-    return reachable(hosts, settings.health_timeout)
+    return find_reachable(hosts, settings.health_timeout)
 
 
 def without_unasked_cloud(settings: Settings) -> Settings:
