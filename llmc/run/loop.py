@@ -33,7 +33,7 @@ from llmc.events import (
 from llmc.models import Attempt, AttemptOutcome, RunReport, Span, SpanReport
 from llmc.records.ledger import Ledger
 from llmc.run import routing, scheduler
-from llmc.run.attempts import Builder, make
+from llmc.run.attempts import Builder, make_attempt
 from llmc.run.calls import (
     GRACE_SEC,
     CallGate,
@@ -49,12 +49,13 @@ from llmc.run.departures import Departures
 from llmc.run.gpu import LoadWatch
 from llmc.run.job import Job
 from llmc.run.journal import Journal
-from llmc.run.lanes import CALL_TIMEOUT_SEC, Choice, Lanes
+from llmc.run.lanes import Choice, Lanes
 from llmc.run.stopping import Stop
 from llmc.run.traffic import Traffic
 from llmc.run.workers import Workers
 from llmc.run.worklist import Rules, WorkList, newest_mtime, once
 from llmc.settings.config import Settings
+from llmc.settings.targets import CALL_TIMEOUT_SEC
 from llmc.store.store import Store
 
 LEASE_SEC = 120.0
@@ -393,7 +394,7 @@ class Run:
         """Make one attempt; runs on a worker thread."""
         gate = CallGate(flight, self._inbox.put)
         try:
-            outcome = make(
+            outcome = make_attempt(
                 self._parts.builder, flight.job.span, prompt, flight.attempt, gate, self._search
             )
         except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
