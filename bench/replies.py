@@ -29,7 +29,7 @@ from llmc import engine
 from llmc.backends.builder import BackendConfig, CallPolicy
 from llmc.backends.llamacpp import MAX_TOKENS, LlamaCppBackend
 from llmc.enrichment import prompts
-from llmc.enrichment.reply import read
+from llmc.enrichment.reply import read_reply
 from llmc.errors import BackendError
 from llmc.models import Span
 from llmc.net.client import Cancellation
@@ -93,7 +93,7 @@ def old_prompt(span: Span, code: str) -> str:
 def ask_new(backend: LlamaCppBackend, span: Span, code: str) -> tuple[str, dict[str, Any]]:
     model = backend._model()
     prompt = prompts.fit(prompts.build(span, code), backend.options, MAX_TOKENS)
-    request = {"messages": prompts.chat_messages(prompt), "max_tokens": MAX_TOKENS}
+    request = {"messages": prompts.make_chat_messages(prompt), "max_tokens": MAX_TOKENS}
     answer = model.chat({**SAMPLING, **request}, lambda: False)
     return answer["text"], answer["meta"]
 
@@ -124,7 +124,7 @@ def tally(name: str, ask: Ask, backend: LlamaCppBackend, spans: list[tuple[Span,
             print(f"{name}: {found.valid} of {number} valid so far", file=sys.stderr)
         text, meta = ask(backend, span, code)
         try:
-            read(
+            read_reply(
                 text,
                 (span.start_line, span.end_line),
                 done_reason=meta["done_reason"],

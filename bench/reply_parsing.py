@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from llmc.enrichment.reply import read
+from llmc.enrichment.reply import read_reply
 from llmc.errors import BackendError
 
 READINGS = int(os.environ.get("READINGS", "1000"))
@@ -89,7 +89,7 @@ def reading(text: str) -> tuple[float, str]:
     outcome = "accepted"
     started = time.thread_time()
     try:
-        read(text, LINES)
+        read_reply(text, LINES)
     except BackendError as error:
         outcome = error.failure_type or ""
     return time.thread_time() - started, outcome

@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmc.languages import language_of
+from llmc.languages import find_language
 from llmc.redaction.secrets import find
 
 SAMPLE = int(os.environ.get("SAMPLE", "0"))
@@ -45,7 +45,7 @@ def sources(folder: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(folder.rglob("*")):
         if "site-packages" in path.relative_to(folder).parts or not path.is_file():
             continue
-        if language_of(path.name) is None and path.suffix not in CONFIG:
+        if find_language(path.name) is None and path.suffix not in CONFIG:
             continue
         if path.stat().st_size <= MOST_BYTES:
             yield path, path.read_text(encoding="utf-8", errors="replace")

@@ -17,7 +17,7 @@ from llmc.enrichment import prompts
 from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.files import folders
-from llmc.indexer.files import source_files
+from llmc.indexer.files import find_source_files
 from llmc.indexer.parsing import parse_file
 from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
 from llmc.records.ledger import Ledger
@@ -89,7 +89,7 @@ def index(
     """
     settings = settings or load_settings(repo)
     seal = installation.seal(settings.environ, lambda _: None)  # nothing is made here to be marked
-    paths = list(source_files(settings.repo, settings.exclude, settings.environ))
+    paths = list(find_source_files(settings.repo, settings.exclude, settings.environ))
     try:
         return _index_into(settings, paths, hooks, seal, mend=mend, force=force)
     except CorruptIndexError as error:

@@ -191,7 +191,7 @@ class CredentialsError(BackendError):
         super().__init__(message, failure_type=failure_type)
 
 
-def refusal(kind: str, detail: str, payload: object) -> BackendError:
+def make_refusal(kind: str, detail: str, payload: object) -> BackendError:
     """Return the error of a reply that came back and was refused."""
     return BackendError(
         f"reply refused ({kind}): {detail}", failure_type=kind, failure=(kind, detail, payload)

@@ -283,7 +283,7 @@ _CPP_HEADER = re.compile(
 )
 
 
-def language_of(path: str, content: bytes = b"") -> Language | None:
+def find_language(path: str, content: bytes = b"") -> Language | None:
     """Return the language of a file, None when it is not source.
 
     The name decides; `content` (the first line is enough) tells what a script without a suffix is,
@@ -305,7 +305,7 @@ def needs_content(path: str) -> bool:
     return "." not in name and name not in _BY_NAME
 
 
-def grammar(language: Language) -> object:
+def load_grammar(language: Language) -> object:
     """Import a language's grammar and return what `tree_sitter.Language` takes."""
     try:
         module = importlib.import_module(language.package)

@@ -149,7 +149,7 @@ class Enrichment(BaseModel):
     schema_version: StrictStr | None = None
 
 
-def span_hash(lang: str, code: bytes) -> str:
+def hash_span(lang: str, code: bytes) -> str:
     """Return the identity of a span: the same text in the same language is the same span."""
     return f"sha256:{hashlib.sha256(lang.encode() + code).hexdigest()}"
 

@@ -31,7 +31,7 @@ from llmc.driver.calling import (
 )
 from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT, flags_of, parser
 from llmc.driver.places import find_destinations
-from llmc.enrichment.reply import read
+from llmc.enrichment.reply import read_reply
 from llmc.errors import ConfigError, Failure, LlmcError, classify_failure
 from llmc.events import (
     Destinations,
@@ -47,15 +47,15 @@ from llmc.models import Attempt, Enrichment
 from llmc.net.client import Client, address
 from llmc.records.egress import Destination
 from llmc.records.ledger import save_refused_reply
-from llmc.redaction.text import place, plain, unbroken
+from llmc.redaction.text import describe_place, join_lines, make_plain
 from llmc.run import departures, destinations, routing
 from llmc.run.gpu import GpuSampler, is_local
 from llmc.run.worklist import EXCERPT_CHARS, Rules
 from llmc.settings.config import Settings, load_settings
 from llmc.settings.documents import POLICY_FILE
 from llmc.settings.files import read_file
-from llmc.settings.hosts import DEFAULT_URL, Host, as_host, normal_url, reachable
-from llmc.settings.presets import TierPreset, as_preset, preset_name, read_policy
+from llmc.settings.hosts import DEFAULT_URL, Host, find_reachable, make_host, normalise_url
+from llmc.settings.presets import TierPreset, make_preset, name_preset, read_policy
 from llmc.settings.targets import Target, take_first
 from tools.rag.enrichment_backends import (
     AttemptRecord,
@@ -94,7 +94,7 @@ def parse_and_validate(
     """Read a reply about `item`, and return (result, failure), one of which is None."""
     done_reason, eval_count = meta.get("done_reason"), meta.get("eval_count")
     try:
-        return read(text, item["lines"], done_reason=done_reason, eval_count=eval_count), None
+        return read_reply(text, item["lines"], done_reason=done_reason, eval_count=eval_count), None
     except BackendError as error:
         return None, error.failure
 
@@ -169,12 +169,12 @@ class _OllamaBackendAdapter(_Adapter):
         tier_for_attempt: str,
     ) -> None:
         super().__init__(config, repo_root, args)
-        around, preset = self._around, as_preset(preset_name(tier_for_attempt), tier_preset)
+        around, preset = self._around, make_preset(name_preset(tier_for_attempt), tier_preset)
         self.model = _model_sent(around.config.model, preset, around.settings)
         self.options = {**preset.options, **(around.config.options or {})}
         keep_alive = around.config.keep_alive
         self._keep_alive = preset.keep_alive if keep_alive is None else keep_alive
-        self._url = normal_url(around.config.url or host_url or "")
+        self._url = normalise_url(around.config.url or host_url or "")
         self._label = host_label
         self.destination = Destination("ollama", self._url, self.model)
 
@@ -243,7 +243,7 @@ def _presets(settings: Settings) -> dict[str, TierPreset]:
     for name, preset in settings.presets.items():
         if not isinstance(PRESET_CACHE.get(name), Mapping):
             PRESET_CACHE[name] = preset
-    return {name: as_preset(name, PRESET_CACHE[name]) for name in settings.presets}
+    return {name: make_preset(name, PRESET_CACHE[name]) for name in settings.presets}
 
 
 def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
@@ -264,7 +264,7 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
     settings = _settings(repo_root, args)
     settings.require_trust(driver=True)
     args = argparse.Namespace(**{**vars(args), "settings": settings})
-    name = preset_name(tier_for_attempt)
+    name = name_preset(tier_for_attempt)
     in_force = _presets(settings)[name]
     preset = PRESET_CACHE[name]
     host = Host("localhost", DEFAULT_URL)
@@ -290,7 +290,7 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
 
 def _host_at(index: int, chain: Sequence[Host | Mapping[str, str | None]]) -> Host:
     """Return a host of a chain, one that is nowhere if the chain has none there."""
-    return as_host(chain[index]) if index < len(chain) else Host("", "")
+    return make_host(chain[index]) if index < len(chain) else Host("", "")
 
 
 def _config(target: Target, tier: str) -> BackendConfig:
@@ -371,7 +371,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
     for sentence in settings.passed_over:
         _complain(sentence)
     args.settings, args.client = settings, Client(secrets=settings.secrets)
-    if settings.health_check and not reachable(settings.hosts, settings.health_timeout):
+    if settings.health_check and not find_reachable(settings.hosts, settings.health_timeout):
         tried = ", ".join(f"{host.label} ({address(host.url)})" for host in settings.hosts)
         _complain(f"no Ollama host answers; tried: {tried or 'none is configured'}")
         return 2
@@ -387,8 +387,8 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
     )
     if args.dry_run:
         for span, tier, prompt in engine.plan(repo, settings, hooks=(_print_event,), rules=rules):
-            _say(f"--- {place(span)} [{tier}]")
-            print(plain(prompt.replace("\r\n", "\n")))
+            _say(f"--- {describe_place(span)} [{tier}]")
+            print(make_plain(prompt.replace("\r\n", "\n")))
         return 0
     hooks = (_Announcement(find_destinations(settings, _presets(settings))), _print_event)
     builder = _DriverBuilder(settings, args)
@@ -416,13 +416,13 @@ def _print_event(event: Event) -> None:
     match event:
         case SpanEnriched(report=report, enrichments_total=total):
             _say(
-                f"enriched {place(report.span)} with {report.model} [{report.tier}] "
+                f"enriched {describe_place(report.span)} with {report.model} [{report.tier}] "
                 f"in {report.wall_sec:.1f} s ({total} in all)"
             )
         case SpanFailed(report=report):
             last = report.last
             _say(
-                f"failed {place(report.span)} after {len(report.outcomes)} attempts: "
+                f"failed {describe_place(report.span)} after {len(report.outcomes)} attempts: "
                 f"{last.failure_type}: {last.detail}"
             )
         case FileGone(path=path, spans=spans):
@@ -438,11 +438,11 @@ def _print_event(event: Event) -> None:
 
 
 def _say(line: str) -> None:
-    print(unbroken(line))
+    print(join_lines(line))
 
 
 def _complain(line: str) -> None:
-    print(unbroken(line), file=sys.stderr)
+    print(join_lines(line), file=sys.stderr)
 
 
 if __name__ == "__main__":

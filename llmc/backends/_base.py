@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmc.backends.cascade import BackendCascade
-from llmc.enrichment.parroting import without_parroted
-from llmc.enrichment.prompts import EXAMPLE_SUMMARY, source_of
-from llmc.enrichment.reply import read
-from llmc.errors import BackendError, Failure, RateLimitedError, Usage, refusal
+from llmc.enrichment.parroting import drop_parroted
+from llmc.enrichment.prompts import EXAMPLE_SUMMARY, find_source
+from llmc.enrichment.reply import read_reply
+from llmc.errors import BackendError, Failure, RateLimitedError, Usage, make_refusal
 from llmc.models import Enrichment
 from llmc.net.client import Cancellation, Client
 from llmc.programs.launching import STANDARD, SearchPath
@@ -141,7 +141,7 @@ def _accepted(
     *,
     require_summary: bool,
 ) -> Enrichment:
-    enrichment = read(
+    enrichment = read_reply(
         text,
         item["lines"],
         done_reason=meta.get("done_reason"),
@@ -150,9 +150,9 @@ def _accepted(
     )
     if not require_summary:
         return enrichment
-    own, meta["parroted"] = without_parroted(enrichment, source_of(prompt))
+    own, meta["parroted"] = drop_parroted(enrichment, find_source(prompt))
     if detail := _lack(own):
-        raise refusal("validation", detail, text)
+        raise make_refusal("validation", detail, text)
     return own
 
 

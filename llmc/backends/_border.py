@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llmc.backends.cascade import BackendAdapter
-from llmc.enrichment.prompts import blotted
+from llmc.enrichment.prompts import blot_prompt
 from llmc.errors import BackendError
 from llmc.records.egress import Destination, Egress
 
@@ -27,7 +27,7 @@ def let_out(
     if not egress.leads_away(to):
         return generate(prompt, item=item)
     egress.refuse_kept(to, item)
-    letter, secrets = blotted(prompt)
+    letter, secrets = blot_prompt(prompt)
     departure = egress.note(to, letter, secrets, item)
     try:
         result, meta = generate(letter, item=item)

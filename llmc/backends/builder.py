@@ -23,7 +23,7 @@ from llmc.models import Attempt
 from llmc.net.client import Client
 from llmc.records.egress import Destination, Egress
 from llmc.settings.config import Settings
-from llmc.settings.presets import preset_for
+from llmc.settings.presets import choose_preset
 from llmc.settings.targets import Target, arrange, list_reached_tiers, list_targets
 
 __all__ = [
@@ -85,7 +85,7 @@ class CascadeBuilder:
     def build(self, tier: str, asked: tuple[Target, ...]) -> AttemptCascade:
         """Return the cascade that asks these targets. Raises ConfigError."""
         backends = [self._make(target) for target in asked]
-        preset, first = preset_for(self.settings.presets, tier), asked[0]
+        preset, first = choose_preset(self.settings.presets, tier), asked[0]
         family = first.row.family
         label, url = (first.label, first.place) if family == "ollama" else ("", "")
         cascade = BackendCascade(backends)

@@ -20,7 +20,7 @@ from llmc.models import Enrichment
 from llmc.net.client import MAX_BODY_BYTES, Cancellation
 from llmc.programs.launching import SearchPath
 from llmc.records.egress import Destination
-from llmc.redaction.keys import blot, secrets_in
+from llmc.redaction.keys import blot, find_secrets
 from llmc.settings.gateways import GatewaySettings
 from llmc.settings.targets import Target
 
@@ -90,7 +90,7 @@ class CommandBackend:
             item,
             meta,
             require_summary=self._policy.require_summary,
-            hide=lambda said: blot(said, secrets_in(self._gateway.environ)),
+            hide=lambda said: blot(said, find_secrets(self._gateway.environ)),
         )
         return accepted, meta
 
@@ -122,7 +122,7 @@ class CommandBackend:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(KILL_PATIENCE_SEC)
         if process.returncode:
-            said = blot(errors.decode("utf-8", "replace"), secrets_in(environ))
+            said = blot(errors.decode("utf-8", "replace"), find_secrets(environ))
             tail = said.strip()[-300:]
             raise self._runtime(f"exited with status {process.returncode}: {tail}")
         text = output.decode("utf-8", "replace").strip()

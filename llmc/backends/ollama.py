@@ -23,8 +23,8 @@ from llmc.backends._base import (
 )
 from llmc.backends._failures import declined, quoted, unanswered
 from llmc.backends._stream import Guard, lines, without_thoughts
-from llmc.enrichment.prompts import ROUTING_CHARS_PER_TOKEN, chat_messages, fit
-from llmc.enrichment.reply import schema
+from llmc.enrichment.prompts import ROUTING_CHARS_PER_TOKEN, fit, make_chat_messages
+from llmc.enrichment.reply import build_schema
 from llmc.errors import (
     BackendError,
     CancelledError,
@@ -164,7 +164,7 @@ class OllamaBackend:
 
     def _stream(self, prompt: str, timeout: float) -> Answer:
         request = self._request(
-            messages=chat_messages(prompt), format=schema(), stream=True, think=False
+            messages=make_chat_messages(prompt), format=build_schema(), stream=True, think=False
         )
         request["options"].setdefault("num_predict", MAX_REPLY_TOKENS)
         request["options"].setdefault("temperature", 0)

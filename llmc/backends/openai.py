@@ -26,8 +26,8 @@ from llmc.backends._base import (
 )
 from llmc.backends._failures import declined, quoted, unanswered
 from llmc.backends._stream import Guard, events, without_thoughts
-from llmc.enrichment.prompts import chat_messages, fit
-from llmc.enrichment.reply import schema
+from llmc.enrichment.prompts import fit, make_chat_messages
+from llmc.enrichment.reply import build_schema
 from llmc.errors import BackendError, ConnectError, RateLimitedError, RequestError, Usage
 from llmc.models import Enrichment
 from llmc.net.client import Client, Exchange, address
@@ -146,14 +146,14 @@ class OpenAIBackend:
     def _request(self, prompt: str, dialect: Dialect) -> dict[str, Any]:
         request: dict[str, Any] = {
             "model": self._endpoint.model,
-            "messages": chat_messages(prompt),
+            "messages": make_chat_messages(prompt),
             "stream": True,
             dialect.bound: MAX_REPLY_TOKENS,
         }
         if dialect.stream_options:
             request["stream_options"] = {"include_usage": True}
         if dialect.response_format == "json_schema":
-            form = {"name": "enrichment", "schema": schema()}
+            form = {"name": "enrichment", "schema": build_schema()}
             request["response_format"] = {"type": "json_schema", "json_schema": form}
         elif dialect.response_format == "json_object":
             request["response_format"] = {"type": "json_object"}

@@ -71,11 +71,11 @@ def _adopt(args: argparse.Namespace) -> int:
 
 
 def _say(strangers: Strangers) -> None:
-    from llmc.redaction.text import one_line
+    from llmc.redaction.text import make_one_line
 
     for (model, installation), count in strangers.by_maker.most_common():
         maker = f"installation {installation}" if installation else "nobody says who made them"
-        print(f"{count:>9}  {one_line(model)[:60]}  {maker}")
+        print(f"{count:>9}  {make_one_line(model)[:60]}  {maker}")
     if strangers.archived:
         print(f"{strangers.archived} of them are of spans that are not in the index now")
 

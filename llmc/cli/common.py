@@ -85,12 +85,12 @@ def gateway_program(named: str | None, repo: Path) -> str | None:
     A bare name is looked for on the PATH first.
     """
     from llmc.programs.launching import SearchPath
-    from llmc.settings.config import environment
+    from llmc.settings.config import copy_environment
 
     if named is None or not Path(named).is_file():
         return named
     is_bare = "/" not in named and not named.endswith(".js")
-    if is_bare and SearchPath.of(environment(), repo).find(named):
+    if is_bare and SearchPath.of(copy_environment(), repo).find(named):
         return named
     return str(Path(named).absolute())
 
@@ -99,17 +99,17 @@ def index_place(repo: str) -> IndexPlace:
     """Return a repository's index; what is done about files that came with it is said."""
     from dataclasses import replace  # whose import takes a tenth of the start
 
-    from llmc.settings.config import index_place
+    from llmc.settings.config import locate_index
 
-    return replace(index_place(repository(repo)), tell=complain)
+    return replace(locate_index(repository(repo)), tell=complain)
 
 
 def own_seal(*, make: bool = False) -> Seal | None:
     """Return this installation's seal; a user's folder that can't be used is said."""
-    from llmc.settings.config import environment
+    from llmc.settings.config import copy_environment
     from llmc.store import installation
 
-    return installation.seal(environment(), complain, make=make)
+    return installation.seal(copy_environment(), complain, make=make)
 
 
 def elsewhere_line(count: int) -> str:
@@ -122,20 +122,20 @@ def elsewhere_line(count: int) -> str:
 
 
 def index_line(report: IndexReport, path: Path) -> str:
-    from llmc.redaction.text import unbroken
+    from llmc.redaction.text import join_lines
 
     text = f"{report.spans} spans in {report.files} files"
     changes = [f"{report.changed} changed"] if report.changed else []
     changes += [f"{report.removed} removed"] if report.removed else []
     changes += [f"{len(report.skipped)} skipped"] if report.skipped else []
-    return f"{text} ({', '.join(changes) or 'nothing changed'}), {unbroken(str(path))}"
+    return f"{text} ({', '.join(changes) or 'nothing changed'}), {join_lines(str(path))}"
 
 
 def say_skipped(report: IndexReport, most: int = 10) -> None:
-    from llmc.redaction.text import unbroken
+    from llmc.redaction.text import join_lines
 
     for _, reason in report.skipped[:most]:
-        print(f"skipped   {unbroken(reason)}", file=sys.stderr)
+        print(f"skipped   {join_lines(reason)}", file=sys.stderr)
     if len(report.skipped) > most:
         more = len(report.skipped) - most
         print(f"skipped   {more} more files; llmc index names them all", file=sys.stderr)
@@ -155,9 +155,9 @@ def warn(event: Event) -> None:
 
 
 def complain(text: str) -> None:
-    from llmc.redaction.text import unbroken
+    from llmc.redaction.text import join_lines
 
-    print(f"llmc: {unbroken(text)}", file=sys.stderr)
+    print(f"llmc: {join_lines(text)}", file=sys.stderr)
 
 
 def print_json(value: object) -> None:

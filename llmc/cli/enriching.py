@@ -175,10 +175,10 @@ def _settings_flags(args: argparse.Namespace, repo: Path) -> Flags:
 
 
 def _announce(console: Console, selection: Selection) -> None:
-    from llmc.redaction.text import unbroken
+    from llmc.redaction.text import join_lines
 
     for line in selection.lines:
-        console.print(unbroken(line), markup=False, soft_wrap=True)
+        console.print(join_lines(line), markup=False, soft_wrap=True)
 
 
 def _insist(indexed: IndexReport, settings: Settings, *, as_json: bool) -> None:
@@ -192,12 +192,12 @@ def _insist(indexed: IndexReport, settings: Settings, *, as_json: bool) -> None:
 def _in_words(event: Event) -> None:
     """Say where code goes, for people who want to hear nothing else."""
     from llmc.events import Destinations
-    from llmc.redaction.text import unbroken
+    from llmc.redaction.text import join_lines
     from llmc.run.destinations import describe
 
     if isinstance(event, Destinations):
         for line in describe(event):
-            print(unbroken(line), file=sys.stderr, flush=True)
+            print(join_lines(line), file=sys.stderr, flush=True)
 
 
 def _as_json(event: Event) -> None:
@@ -211,7 +211,7 @@ def _as_json(event: Event) -> None:
 
 def _dry_run(settings: Settings, *, as_json: bool) -> int:
     from llmc import engine
-    from llmc.redaction.text import plain, unbroken
+    from llmc.redaction.text import join_lines, make_plain
     from llmc.store.provenance import Source, marked
 
     planned = engine.plan(settings.repo, settings)
@@ -232,8 +232,8 @@ def _dry_run(settings: Settings, *, as_json: bool) -> int:
         )
         return 0
     for span, tier, prompt in planned:
-        print(unbroken(f"--- {span.path}:{span.start_line} {span.symbol} ({tier})"))
-        print(plain(prompt.replace("\r\n", "\n")))
+        print(join_lines(f"--- {span.path}:{span.start_line} {span.symbol} ({tier})"))
+        print(make_plain(prompt.replace("\r\n", "\n")))
     return 0
 
 

@@ -32,17 +32,17 @@ def add(commands: Commands) -> None:
 
 def _init(args: argparse.Namespace) -> int:
     from llmc.settings import starter
-    from llmc.settings.config import environment
+    from llmc.settings.config import copy_environment
     from llmc.settings.documents import CONFIG_FILE
     from llmc.settings.gateways import KEYS
     from llmc.settings.hosts import parse_hosts
-    from llmc.settings.variables import health
+    from llmc.settings.variables import read_health
 
     repo = repository(args.repo).resolve()
     if os.path.lexists(repo / CONFIG_FILE):
         raise ConfigError(f"{repo / CONFIG_FILE} is there already; llmc init writes over nothing")
-    environ = environment()
-    answers = starter.ask(parse_hosts(environ), health(environ)["health_timeout"])
+    environ = copy_environment()
+    answers = starter.ask(parse_hosts(environ), read_health(environ)["health_timeout"])
     text = starter.compose(answers, [name for name in KEYS.values() if environ.get(name)])
     path = starter.write(repo, text)
     left = _trusted(repo, text)
@@ -56,7 +56,7 @@ def _init(args: argparse.Namespace) -> int:
 def _trusted(repo: Path, text: str) -> tuple[str, ...]:
     """Trust what was written; return why not, if so: other files may ask for more."""
     from llmc.settings import needs, trust
-    from llmc.settings.config import user_folder
+    from llmc.settings.config import find_user_folder
     from llmc.settings.documents import CONFIG_FILE
     from llmc.settings.files import read_all
 
@@ -64,11 +64,11 @@ def _trusted(repo: Path, text: str) -> tuple[str, ...]:
     others = {name: file for name, file in files.items() if name != CONFIG_FILE}
     if files[CONFIG_FILE].raw != text.encode():
         return (f"{CONFIG_FILE} was changed while it was written",)
-    if asked := needs.of_files(others):
+    if asked := needs.find_in_files(others):
         return tuple(f"it also wants to {need.text} ({need.where})" for need in asked)
-    asked = needs.of_files(files)
+    asked = needs.find_in_files(files)
     try:
-        trust.grant(user_folder(), repo, files, [need.text for need in asked])
+        trust.grant(find_user_folder(), repo, files, [need.text for need in asked])
     except ConfigError as error:
         return (str(error),) if asked else ()
     return ()
@@ -76,7 +76,7 @@ def _trusted(repo: Path, text: str) -> tuple[str, ...]:
 
 def _tell(path: Path, answers: list[Answer], left: tuple[str, ...]) -> None:
     from llmc.net.client import address
-    from llmc.redaction.text import unbroken
+    from llmc.redaction.text import join_lines
 
     lines = [f"wrote     {path}"]
     for answer in answers:
@@ -90,7 +90,7 @@ def _tell(path: Path, answers: list[Answer], left: tuple[str, ...]) -> None:
         lines.append("trusted   it is taken as your own word, until it changes")
         lines.append("next      llmc doctor says whether a run would work; llmc enrich --limit 5")
     for line in lines:
-        print(unbroken(line))
+        print(join_lines(line))
 
 
 def _record(path: Path, answers: list[Answer], left: tuple[str, ...]) -> dict[str, object]:

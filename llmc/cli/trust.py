@@ -97,8 +97,8 @@ class _Request:
         from llmc.settings import needs, trust
 
         self.repo, self.files, self._folder = repo, files, folder
-        self.asked: tuple[Need, ...] = needs.of_files(files)
-        self.changes = trust.changes(folder, repo, files)
+        self.asked: tuple[Need, ...] = needs.find_in_files(files)
+        self.changes = trust.list_changes(folder, repo, files)
 
     @property
     def settled(self) -> bool:
@@ -140,7 +140,7 @@ class _Request:
 def _list(folder: Path, *, as_json: bool) -> int:
     from llmc.settings import trust
 
-    known = trust.records(folder)
+    known = trust.read_records(folder)
     if as_json:
         print_json([record.model_dump() for record in known.values()])
         return 0
@@ -171,12 +171,12 @@ def _revoke(folder: Path, named: str, *, as_json: bool) -> int:
 
 
 def _folder() -> Path:
-    from llmc.settings.config import user_folder
+    from llmc.settings.config import find_user_folder
 
-    return user_folder()
+    return find_user_folder()
 
 
 def _plain(text: object) -> str:
-    from llmc.redaction.text import unbroken
+    from llmc.redaction.text import join_lines
 
-    return unbroken(str(text))
+    return join_lines(str(text))

@@ -19,7 +19,7 @@ from llmc.settings.config import Flags, Settings
 from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
 from llmc.settings.gateways import CHOICE
 from llmc.settings.hosts import DEFAULT_URL
-from llmc.settings.presets import ALL_LAYERS, RouterSettings, preset_words
+from llmc.settings.presets import ALL_LAYERS, RouterSettings, read_preset_words
 
 SECTION = "configuration"
 DEFAULT = "default"
@@ -152,7 +152,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _presets(settings: Settings, used: Collection[str]) -> Iterator[_Row]:
-    words, env = preset_words(settings.files.get(PRESET_FILE)), settings.environ
+    words, env = read_preset_words(settings.files.get(PRESET_FILE)), settings.environ
     for tier, key in (("7b", "model"), ("14b", "fallback_model")):
         preset = settings.presets[tier]
         if preset.model is None:

@@ -25,7 +25,7 @@ from llmc.net.places import is_this_machine
 from llmc.redaction.keys import Redaction
 from llmc.run.gpu import is_local
 from llmc.run.selection import select
-from llmc.settings.config import Flags, Settings, environment, index_place, load_settings
+from llmc.settings.config import Flags, Settings, copy_environment, load_settings, locate_index
 from llmc.settings.documents import POLICY_FILE
 from llmc.settings.targets import find_namesakes
 
@@ -57,8 +57,8 @@ def examine(
         settings.require_trust()
     except ConfigError as error:
         broken = Finding("configuration", "settings", "fail", str(error))
-        looked = examine_repository(repo, "", environment(environ))
-        rest = [*looked, *examine_index(index_place(repo, environ))]
+        looked = examine_repository(repo, "", copy_environment(environ))
+        rest = [*looked, *examine_index(locate_index(repo, environ))]
         return Report((broken, *rest), readable=False)
     plan, settled = _settled(settings)
     # Which of several chains was meant is for the user to say: nobody is asked in their name.

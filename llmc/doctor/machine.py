@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmc.doctor.findings import Finding
 from llmc.errors import ConfigError, CorruptIndexError, StoreError
-from llmc.indexer.files import source_files
+from llmc.indexer.files import find_source_files
 from llmc.models import IndexPlace
 from llmc.programs.launching import NEUTRAL_FOLDER, SearchPath
 from llmc.run.gpu import QUERY_TIMEOUT_SEC
@@ -27,7 +27,7 @@ _GPU_QUERY = ("--query-gpu=name,memory.total,memory.used,driver_version",)
 def examine_repository(repo: Path, exclude: str, environ: Mapping[str, str]) -> list[Finding]:
     """Look at git and the ignore rules."""
     try:
-        count = len(source_files(repo, exclude, environ))
+        count = len(find_source_files(repo, exclude, environ))
     except ConfigError as error:
         return [Finding("repository", "git", "fail", str(error))]
     if not count:

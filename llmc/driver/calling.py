@@ -24,7 +24,7 @@ from llmc.net.client import Client
 from llmc.records.egress import Destination, Egress
 from llmc.settings.config import Flags, Settings, load_settings
 from llmc.settings.gateways import Endpoint, GatewaySettings
-from llmc.settings.hosts import Host, normal_url
+from llmc.settings.hosts import Host, normalise_url
 from llmc.settings.presets import TierPreset
 
 _OLLAMA = CallPolicy(timeout=180.0, structured=False, require_summary=False)
@@ -103,7 +103,7 @@ def call_qwen(  # noqa: PLR0913 - an established signature
         gateway = replace(gateway, program=program, timeout=gateway_timeout, debug=verbose)
         asked = gateway_backend(by, gateway, model_override)
     else:
-        host = Host(ollama_host_label or "", normal_url(ollama_base_url or ""))
+        host = Host(ollama_host_label or "", normalise_url(ollama_base_url or ""))
         if ollama_base_url is None and by.settings.hosts:
             first = by.settings.hosts[0]
             host = Host(host.label or first.label, first.url)

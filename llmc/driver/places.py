@@ -9,7 +9,7 @@ from llmc.net.client import address
 from llmc.run import destinations
 from llmc.settings.config import Settings
 from llmc.settings.hosts import Host
-from llmc.settings.presets import TierPreset, preset_for
+from llmc.settings.presets import TierPreset, choose_preset
 from llmc.settings.targets import take_first
 
 
@@ -26,7 +26,7 @@ def find_destinations(settings: Settings, presets: Mapping[str, TierPreset]) -> 
     for tier in settings.tiers:
         if tier == "nano" and settings.backend == "auto" and not settings.router.reaches_cloud:
             continue
-        preset = preset_for(presets, tier)
+        preset = choose_preset(presets, tier)
         for host in settings.hosts or (Host("", ""),):
             target = take_first(settings, tier, host, preset, settings.backend)
             if target.provider == "ollama":

@@ -123,7 +123,7 @@ _BEGIN = re.compile(
 _INSTRUCTIONS = tuple(re.compile(form, re.MULTILINE) for form in _FORMS)
 
 
-def folded(text: str) -> str:
+def fold(text: str) -> str:
     """Return text as it is heard: without case, accents and markup, on one line."""
     text = _ESCAPED_BREAK.sub(" ", text)
     if not text.isascii():
@@ -132,7 +132,7 @@ def folded(text: str) -> str:
     return _MARKUP.sub(" ", text.casefold()).strip()
 
 
-def instructions(text: str) -> Iterator[tuple[int, int]]:
+def find_instructions(text: str) -> Iterator[tuple[int, int]]:
     """Yield where the instructions of folded text begin and end; some may overlap.
 
     A line break in it is the end of a clause.

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, islice
 from typing import Any
 
-from llmc.enrichment.instructions import folded, instructions
+from llmc.enrichment.instructions import find_instructions, fold
 from llmc.models import Enrichment
 
 _SENTENCE = re.compile(r"[^\n]+?(?:[.!?](?=\s)\s*|\n\s*|$)")
@@ -28,7 +28,7 @@ MOST_WORDS = 12
 Words = tuple[str, ...]
 
 
-def without_parroted(enrichment: Enrichment, source: str) -> tuple[Enrichment, int]:
+def drop_parroted(enrichment: Enrichment, source: str) -> tuple[Enrichment, int]:
     """Return an enrichment without the instructions that it repeats from `source`.
 
     Also tells how many sentences went. A citation goes with the field that it bears out, and the
@@ -62,11 +62,11 @@ def _told(text: str) -> Iterator[tuple[Words, Iterable[int]]]:
 
     It is looked for across line breaks, at which models wrap their sentences, and within them.
     """
-    sentences = [folded(sentence) for sentence in _SENTENCE.findall(text)]
+    sentences = [fold(sentence) for sentence in _SENTENCE.findall(text)]
     starts = list(accumulate((len(sentence) + 1 for sentence in sentences), initial=0))[:-1]
     for between in (" ", "\n") if len(sentences) > 1 else (" ",):
         heard = between.join(sentences)
-        for start, end in instructions(heard):
+        for start, end in find_instructions(heard):
             words = list(islice(_WORD.finditer(heard, start, end), MOST_WORDS))
             first, last = words[0].start(), words[-1].end()
             numbers = range(bisect_right(starts, first) - 1, bisect_left(starts, last))
@@ -77,7 +77,7 @@ def _standing_in(source: str, wanted: set[Words]) -> set[Words]:
     """Return those of the word sequences that the source holds."""
     if not wanted:
         return set()
-    heard = _WORD.findall(folded(source))
+    heard = _WORD.findall(fold(source))
     return {
         words
         for size in {len(words) for words in wanted}

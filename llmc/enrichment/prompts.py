@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from llmc.models import Span
 from llmc.redaction import secrets
-from llmc.redaction.text import quotable
+from llmc.redaction.text import make_quotable
 
 Message = dict[str, str]
 
@@ -142,23 +142,23 @@ def build(span: Span, code: str) -> Prompt:
     Whatever a repository calls its files and headings, each name stays in its place in the first
     line: what follows a line break in one would read as ours.
     """
-    lang, kind, symbol, path = map(quotable, (span.lang, span.kind, span.symbol, span.path))
+    lang, kind, symbol, path = map(make_quotable, (span.lang, span.kind, span.symbol, span.path))
     return Prompt(f"{lang} {kind} `{symbol}` in {path}", lang, code)
 
 
-def source_of(prompt: str) -> str:
+def find_source(prompt: str) -> str:
     """Return the source text that a prompt shows; of a plain string, nothing is known."""
     return prompt._code if isinstance(prompt, Prompt) else ""
 
 
-def chat_messages(prompt: str) -> list[Message]:
+def make_chat_messages(prompt: str) -> list[Message]:
     """Return any prompt as chat turns; a plain string is one user turn."""
     if isinstance(prompt, Prompt):
         return prompt.messages()
     return [{"role": "user", "content": prompt}]
 
 
-def blotted(prompt: str) -> tuple[str, int]:
+def blot_prompt(prompt: str) -> tuple[str, int]:
     """Return any prompt without its likely secrets, and their number."""
     return prompt.blotted() if isinstance(prompt, Prompt) else secrets.blot(prompt)
 

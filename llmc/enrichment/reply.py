@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from llmc.errors import refusal
+from llmc.errors import make_refusal
 from llmc.models import (
     EVIDENCE_FIELDS,
     MAX_SNIPPET_CHARS,
@@ -40,7 +40,7 @@ MAX_VALUES = 500_000
 """Values that are read of a reply at all: a bound on memory, a thousand times what any needs."""
 
 
-def read(
+def read_reply(
     text: str,
     lines: Sequence[int],
     *,
@@ -69,11 +69,11 @@ def read(
             kind = "truncation"
             detail = f"the reply stops before its JSON ends ({len(text)} chars)"
     # Out here, so that the error does not hold on to what was read through its context.
-    raise refusal(kind, detail, text)
+    raise make_refusal(kind, detail, text)
 
 
 @cache
-def schema(*, brief: bool = False) -> dict[str, Any]:
+def build_schema(*, brief: bool = False) -> dict[str, Any]:
     """Return the JSON schema for a model's reply: `Enrichment` without what the program fills in.
 
     The bounds keep a reply constrained by it short enough to be finished and, except for a summary

@@ -18,7 +18,7 @@ _NO_PROSE = re.compile(
 )
 
 
-def docstring(node: Node) -> str | None:
+def read_docstring(node: Node) -> str | None:
     """Return the first line of a definition's, or a module's, docstring."""
     body = node.child_by_field_name("body") or node
     first = next((child for child in body.named_children if child.type != "comment"), None)
@@ -29,13 +29,13 @@ def docstring(node: Node) -> str | None:
     return _prose(_text(content)) if text.type == "string" and content is not None else None
 
 
-def first_line(block: Sequence[Node]) -> str | None:
+def find_first_line(block: Sequence[Node]) -> str | None:
     """Return the first line of a block of comments that is prose, without comment marks."""
     lines = (line for comment in block for line in _text(comment).splitlines())
     return _first_prose(_bare(line) for line in lines if not _NO_PROSE.match(line))
 
 
-def right_above(row: int, before: Sequence[Node], language: Language) -> list[Node]:
+def find_block_above(row: int, before: Sequence[Node], language: Language) -> list[Node]:
     """Return the unbroken block of comments that ends on the line above `row`, in reading order.
 
     `before` holds the nodes before that line, nearest first. A comment that trails other code on
@@ -43,16 +43,16 @@ def right_above(row: int, before: Sequence[Node], language: Language) -> list[No
     """
     block: list[Node] = []
     for index, comment in enumerate(before):
-        if comment.type not in language.comments or last_row(comment) < row - 1:
+        if comment.type not in language.comments or find_last_row(comment) < row - 1:
             break
-        if index + 1 < len(before) and last_row(before[index + 1]) >= comment.start_point.row:
+        if index + 1 < len(before) and find_last_row(before[index + 1]) >= comment.start_point.row:
             break
         block.append(comment)
         row = comment.start_point.row
     return block[::-1]
 
 
-def last_row(node: Node) -> int:
+def find_last_row(node: Node) -> int:
     """Return the row of a node's last character; some grammars end a comment on the next line."""
     end = node.end_point
     return end.row - 1 if end.column == 0 and end.row > node.start_point.row else end.row

@@ -81,14 +81,14 @@ def cut(root: Node, language: Language) -> list[Piece]:
     return list(found.values())
 
 
-def whole(root: Node, language: Language, stem: str) -> Piece | None:
+def cut_whole(root: Node, language: Language, stem: str) -> Piece | None:
     """Return a file with code but no definitions as one piece; None if it only has comments."""
     nodes = root.named_children
     if all(node.type in language.comments for node in nodes):
         return None
-    hint = comments.docstring(root) if language.docstrings else None
+    hint = comments.read_docstring(root) if language.docstrings else None
     if hint is None and nodes[0].type in language.comments:
-        hint = comments.first_line(nodes[:1])
+        hint = comments.find_first_line(nodes[:1])
     return Piece(stem, "module", nodes[0].start_byte, nodes[-1].end_byte, hint)
 
 
@@ -144,9 +144,9 @@ class _Walk:
             if kind in self._language.bindings:
                 yield from self._binding(spot)
             elif kind in self._language.spans:
-                yield from self._definition(spot, spot.node, names.own(spot.node))
+                yield from self._definition(spot, spot.node, names.read_own_name(spot.node))
             elif kind in self._language.scopes:
-                name = spot.scope.qualify(names.own(spot.node) or "")
+                name = spot.scope.qualify(names.read_own_name(spot.node) or "")
                 self._enter(spot.node, Scope(name, depth=spot.scope.depth), spot)
             elif kind in self._walked:
                 self._enter(spot.node, spot.scope, spot)
@@ -164,12 +164,16 @@ class _Walk:
     def _binding(self, spot: Spot) -> Iterator[Piece]:
         """Take `name = value` for the definition of its value, if that is a function or class."""
         name_field, value_field = self._language.bindings[spot.node.type]
-        value = names.unwrapped(spot.node.child_by_field_name(value_field))
+        value = names.unwrap(spot.node.child_by_field_name(value_field))
         if value is None:
             self._enter(spot.node, spot.scope, spot)
             return
-        name = names.bound(spot.node.child_by_field_name(name_field)) if name_field else "default"
-        definition = value if value.type in self._language.values else names.argument(value)
+        name = (
+            names.read_bound_name(spot.node.child_by_field_name(name_field))
+            if name_field
+            else "default"
+        )
+        definition = value if value.type in self._language.values else names.find_argument(value)
         if name and definition is not None:
             yield from self._definition(spot, definition, name)
         elif name and value.type == "object":
@@ -182,7 +186,7 @@ class _Walk:
         """Yield the span of a definition and leave its members on the stack."""
         kind = self._kind(spot, node)
         body = node.child_by_field_name("body")
-        inner = names.spelled_out(node)
+        inner = names.find_spelled_type(node)
         if not name or not (body or inner or _fills_lines(node, kind)):
             return
         sound = is_sound(node, self._language, self._damage) or (
@@ -192,7 +196,7 @@ class _Walk:
             yield self._piece(spot, node, name, kind)
         if kind in CONTAINERS:
             if spot.scope.depth < MAX_DEPTH:
-                scope = spot.scope.qualify(names.of_members(node, name))
+                scope = spot.scope.qualify(names.read_member_name(node, name))
                 self._enter(inner or node, Scope(scope, True, spot.scope.depth + 1), spot)
         elif not sound and body is not None:
             self._enter(body, spot.scope, spot)
@@ -200,7 +204,7 @@ class _Walk:
     def _kind(self, spot: Spot, node: Node) -> str:
         language = self._language
         kind = language.spans.get(node.type) or language.values[node.type]
-        inner = names.spelled_out(node) if kind == "type" else None
+        inner = names.find_spelled_type(node) if kind == "type" else None
         if inner is not None:
             return language.typed.get(inner.type, kind)
         if kind == "function" and (spot.scope.is_type or names.is_qualified(node)):
@@ -210,10 +214,10 @@ class _Walk:
     def _piece(self, spot: Spot, node: Node, name: str, kind: str) -> Piece:
         outer = self._outermost(spot)
         start, above = self._prefixed(outer)
-        hint = comments.docstring(node) if self._language.docstrings else None
+        hint = comments.read_docstring(node) if self._language.docstrings else None
         if hint is None:
             row = start.start_point.row
-            hint = comments.first_line(comments.right_above(row, above, self._language))
+            hint = comments.find_first_line(comments.find_block_above(row, above, self._language))
         end = max(outer.node.end_byte, node.end_byte)
         return Piece(spot.scope.qualify(name), kind, start.start_byte, end, hint)
 
@@ -242,7 +246,7 @@ class _Walk:
 
 def _fills_lines(node: Node, kind: str) -> bool:
     """Tell whether a kind without a body has more to say than one line shows."""
-    return kind in BODILESS and comments.last_row(node) > node.start_point.row
+    return kind in BODILESS and comments.find_last_row(node) > node.start_point.row
 
 
 def _has_frame(node: Node, body: Node | None) -> bool:

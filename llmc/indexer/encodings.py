@@ -53,7 +53,7 @@ class Source:
         return found
 
 
-def read(raw: bytes) -> Source:
+def make_source(raw: bytes) -> Source:
     """Return a file's bytes as a source. Raises UnicodeError if they are in no encoding we know."""
     encoding, mark = _encoding_of(raw, raw[:HEAD_BYTES])
     text = raw[mark:].decode(encoding)
@@ -74,7 +74,7 @@ def _with_newlines(text: str) -> str:
 
 def _encoding_of(text: bytes, head: bytes) -> tuple[str, int]:
     """Return the encoding of a text and how many bytes its mark takes; what is UTF-8 is that."""
-    encoding, mark = declared(head)
+    encoding, mark = find_declared(head)
     if mark == 0 and encoding != "utf-8":
         with suppress(UnicodeDecodeError):
             text.decode()
@@ -82,7 +82,7 @@ def _encoding_of(text: bytes, head: bytes) -> tuple[str, int]:
     return encoding, mark
 
 
-def declared(head: bytes) -> tuple[str, int]:
+def find_declared(head: bytes) -> tuple[str, int]:
     """Return the encoding that the head of a file names, and how many bytes its mark takes.
 
     UTF-8 if it names none, or one that isn't text.

@@ -28,7 +28,7 @@ _TEST_FOLDERS = frozenset({"test", "tests", "testing", "testdata", "__tests__", 
 _TEST_FILE = re.compile(r"(test|conftest)\.\w+|test_.*|.*[_.-](test|spec)\.\w+|.*Tests?\.java")
 
 
-def source_files(
+def find_source_files(
     repo: Path, exclude: str = "", environ: Mapping[str, str] | None = None
 ) -> list[str]:
     """Return the paths of all source files, relative to `repo`, with "/".
@@ -143,7 +143,7 @@ class _Tree:
                     first_line = file.readline(256)
         except OSError:  # deleted, or no permission to look for a shebang
             return False
-        return languages.language_of(path, first_line) is not None
+        return languages.find_language(path, first_line) is not None
 
     def _is_real(self, folder: Path) -> bool:
         if folder not in self._real:
@@ -178,7 +178,7 @@ def _paths(listing: bytes) -> Iterator[str]:
 def _rank(path: str) -> int:
     """Return 0 for code, 1 for tests, 2 for documents."""
     pure = PurePosixPath(path)
-    language = languages.language_of(path)
+    language = languages.find_language(path)
     if language is not None and language.document:
         return 2
     in_tests = not _TEST_FOLDERS.isdisjoint(part.lower() for part in pure.parts[:-1])

@@ -15,7 +15,7 @@ _FUNCTIONS = frozenset({"arrow_function", "function_expression"})
 _LAYERS = frozenset({"reference_declarator", "parenthesized_declarator", "attributed_declarator"})
 
 
-def own(node: Node) -> str | None:
+def read_own_name(node: Node) -> str | None:
     """Return the name that a definition gives itself; None if it has none."""
     if node.type == "impl_item":
         return _impl(node)
@@ -23,48 +23,48 @@ def own(node: Node) -> str | None:
     if declarator is not None:
         declared = _declared(declarator)
         is_macro = declared.isupper() and node.child_by_field_name("type") is None
-        return text(declarator) if is_macro else declared  # TEST(Suite, Case) {…}
+        return read_text(declarator) if is_macro else declared  # TEST(Suite, Case) {…}
     name = node.child_by_field_name("name") or node.child_by_field_name("left")
     if name is None:
         return None
     receiver = node.child_by_field_name("receiver")
-    owner = _RECEIVER.search(text(receiver)) if receiver is not None else None
+    owner = _RECEIVER.search(read_text(receiver)) if receiver is not None else None
     return f"{owner[1]}.{_qualified(name)}" if owner else _qualified(name)
 
 
-def of_members(node: Node, name: str) -> str:
+def read_member_name(node: Node, name: str) -> str:
     """Return what a definition's members are named after: itself, or the type an impl is for."""
     target = node.child_by_field_name("type") if node.type == "impl_item" else None
     return _base(target) if target is not None else name
 
 
-def bound(node: Node | None) -> str | None:
+def read_bound_name(node: Node | None) -> str | None:
     """Return the name that a value is assigned to; None for patterns and computed places."""
     if node is None or node.type in {"object_pattern", "array_pattern"}:
         return None
     if node.type != "member_expression":
-        return text(node).strip("\"'`")
-    path = text(node)
+        return read_text(node).strip("\"'`")
+    path = read_text(node)
     if not _PATH.fullmatch(path):
         return None
     return path.replace("?.", ".").replace(".prototype.", ".").removeprefix("module.")
 
 
-def unwrapped(node: Node | None) -> Node | None:
+def unwrap(node: Node | None) -> Node | None:
     """Return the value inside parentheses and type assertions."""
     while node is not None and node.type in _WRAPPING and node.named_children:
         node = node.named_children[0]
     return node
 
 
-def argument(node: Node) -> Node | None:
+def find_argument(node: Node) -> Node | None:
     """Return the function that a plain call wraps: `memo(() => …)`, `React.memo(() => …)`.
 
     Calls of methods are left alone: `list.map(x => …)` gives a value, not a function.
     """
     callee = node.child_by_field_name("function")
     given = node.child_by_field_name("arguments")
-    if callee is None or given is None or not re.fullmatch(r"(React\.)?\w+", text(callee)):
+    if callee is None or given is None or not re.fullmatch(r"(React\.)?\w+", read_text(callee)):
         return None
     return next((child for child in given.named_children if child.type in _FUNCTIONS), None)
 
@@ -75,20 +75,20 @@ def is_qualified(node: Node) -> bool:
     return declarator is not None and _innermost(declarator).type == "qualified_identifier"
 
 
-def spelled_out(node: Node) -> Node | None:
+def find_spelled_type(node: Node) -> Node | None:
     """Return the type that a definition names, if it is written out: `type T struct {…}`."""
     inner = node.child_by_field_name("type")
     return inner if inner is not None and (inner.text or b"").endswith(b"}") else None
 
 
-def text(node: Node) -> str:
+def read_text(node: Node) -> str:
     """Return a node's text on one line, cut to MAX_NAME_CHARS."""
     raw = (node.text or b"").decode("utf-8", "replace")
     return " ".join(raw.split())[:MAX_NAME_CHARS]
 
 
 def _qualified(name: Node) -> str:
-    return text(name).strip("\"'`").replace("::", ".")
+    return read_text(name).strip("\"'`").replace("::", ".")
 
 
 def _innermost(declarator: Node) -> Node:
@@ -115,7 +115,7 @@ def _declared(declarator: Node) -> str:
         node = _innermost(name)
     if node.type == "operator_cast":
         target = node.child_by_field_name("type")
-        parts.append(f"operator {text(target)}" if target is not None else "operator")
+        parts.append(f"operator {read_text(target)}" if target is not None else "operator")
     else:
         parts.append(_base(node))
     return ".".join(parts)
@@ -125,7 +125,9 @@ def _impl(node: Node) -> str | None:
     target, trait = node.child_by_field_name("type"), node.child_by_field_name("trait")
     if target is None:
         return None
-    whole = f"{text(trait)} for {text(target)}" if trait is not None else text(target)
+    whole = (
+        f"{read_text(trait)} for {read_text(target)}" if trait is not None else read_text(target)
+    )
     return "impl " + whole.replace("::", ".")
 
 
@@ -135,4 +137,4 @@ def _base(node: Node) -> str:
     while inner is not None:
         node = inner
         inner = node.child_by_field_name("name") or node.child_by_field_name("type")
-    return text(node)
+    return read_text(node)

@@ -31,7 +31,7 @@ from llmc.indexer import definitions, encodings, sections
 from llmc.indexer.definitions import Piece
 from llmc.indexer.encodings import Source
 from llmc.languages import Language
-from llmc.models import ParsedFile, ParsedSpan, span_hash
+from llmc.models import ParsedFile, ParsedSpan, hash_span
 
 MAX_FILE_BYTES = 2 * 1024 * 1024
 """Larger files are generated or data, and their trees take a hundred times the room."""
@@ -73,7 +73,7 @@ def parse_file(repo: Path, path: str) -> ParsedFile:
 
 def _parse(repo: Path, path: str) -> ParsedFile:
     raw, status = _read(repo, path)
-    language = languages.language_of(path, raw)
+    language = languages.find_language(path, raw)
     if language is None:
         raise IndexingError("is in no known language (llmc.languages lists them)")
     source = _readable(raw)
@@ -115,11 +115,11 @@ def _read(repo: Path, path: str) -> tuple[bytes, os.stat_result]:
 
 def _readable(raw: bytes) -> Source:
     """Return a file's text for the parser, whatever encoding it says it is in."""
-    encoding, _ = encodings.declared(raw[: encodings.HEAD_BYTES])
+    encoding, _ = encodings.find_declared(raw[: encodings.HEAD_BYTES])
     if b"\0" in raw and not encoding.startswith("utf-16"):
         raise IndexingError("is binary: it has a NUL byte")
     try:
-        source = encodings.read(raw)
+        source = encodings.make_source(raw)
     except UnicodeDecodeError as exc:
         line = raw.count(b"\n", 0, exc.start) + 1
         raise IndexingError(
@@ -155,7 +155,7 @@ def _pieces(source: bytes, language: Language, stem: str) -> list[Piece]:
         raise IndexingError(
             f"cannot be parsed as {language.name}: the first error is in line {_error_line(root)}"
         )
-    module = definitions.whole(root, language, stem)
+    module = definitions.cut_whole(root, language, stem)
     return [module] if module is not None else []
 
 
@@ -188,7 +188,7 @@ def _peak_bytes() -> int:
 
 @cache
 def _grammar(name: str) -> Grammar:
-    return Grammar(languages.grammar(languages.LANGUAGES[name]))
+    return Grammar(languages.load_grammar(languages.LANGUAGES[name]))
 
 
 def _error_line(root: Node) -> int:
@@ -222,6 +222,6 @@ def _span(
         end_line=bisect_left(newlines, piece.end - 1) + 1,
         byte_start=start,
         byte_end=end,
-        span_hash=span_hash(language.name, text),
+        span_hash=hash_span(language.name, text),
         doc_hint=piece.doc_hint,
     )

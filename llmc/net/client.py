@@ -27,7 +27,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from llmc.errors import CancelledError, ConnectError, DeadlineError, RequestError
-from llmc.redaction.keys import Redaction, secrets_of
+from llmc.redaction.keys import Redaction, find_url_secrets
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """A reply larger than this is a runaway server, not an answer."""
@@ -138,7 +138,7 @@ class Client:
         )
         headers = {**_signed(parts), **(headers or {})}
         if parts.username is not None or parts.query:
-            self.redaction.learn(*secrets_of(url))
+            self.redaction.learn(*find_url_secrets(url))
         for name, value in headers.items():
             if name.lower() in _SIGNING:
                 self.redaction.learn(value.rpartition(" ")[2])

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmc.errors import ConfigError
-from llmc.programs.launching import GIT_OPTIONS, NEUTRAL_FOLDER, SearchPath, for_git
+from llmc.programs.launching import GIT_OPTIONS, NEUTRAL_FOLDER, SearchPath, make_git_environ
 
 SECONDS = 120
 """For a list of all files; a few names take milliseconds."""
@@ -24,7 +24,7 @@ class Git:
     def __init__(self, repo: Path, environ: Mapping[str, str]) -> None:
         self._repo = repo
         self._program = SearchPath.of(environ, repo).find("git")
-        self._environ = for_git(environ)
+        self._environ = make_git_environ(environ)
 
     @property
     def is_there(self) -> bool:

@@ -74,7 +74,7 @@ STANDARD = SearchPath()
 """Where the system itself has its programs."""
 
 
-def minimal(environ: Mapping[str, str], search: SearchPath) -> dict[str, str]:
+def pick_minimal(environ: Mapping[str, str], search: SearchPath) -> dict[str, str]:
     """Return what any program needs of an environment: home, language, time zone, and its PATH."""
     kept = {
         name: value
@@ -84,12 +84,12 @@ def minimal(environ: Mapping[str, str], search: SearchPath) -> dict[str, str]:
     return kept | {"PATH": str(search)}
 
 
-def listed(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+def pick_listed(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
     """Return the variables of these names that are set."""
     return {name: environ[name] for name in names if name in environ}
 
 
-def for_git(environ: Mapping[str, str]) -> dict[str, str]:
+def make_git_environ(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment in which git looks at the repository it is started in, and starts none.
 
     Run by a hook, llmc has GIT_DIR and its like in its own environment, of another repository

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from llmc.redaction.traces import randomness, traces
+from llmc.redaction.traces import find_traces, mark_random
 
 BLOT = "***"
 
@@ -26,7 +26,7 @@ _SECRET_NAME = re.compile(r"(^|[_-])(KEY|TOKEN|SECRET|PASSWD|PASS|PAT)$|(APIKEY|
 _SIGNED = re.compile(r"://([^/\s@:]*):?([^/\s]*)@")
 
 
-def secrets_in(
+def find_secrets(
     environ: Mapping[str, str], *, named: Container[str | None] = (), urls: Iterable[str] = ()
 ) -> tuple[str, ...]:
     """Return what an environment holds under names of secrets, or in addresses to sign in with.
@@ -39,11 +39,11 @@ def secrets_in(
         if name in named or _SECRET_NAME.search(name.upper())
     ]
     for url in (*environ.values(), *urls):
-        found += secrets_of(url)
+        found += find_url_secrets(url)
     return tuple(dict.fromkeys(value.strip() for value in found if is_secret(value)))
 
 
-def secrets_of(url: str) -> list[str]:
+def find_url_secrets(url: str) -> list[str]:
     """Return the password in an address, as it stands and as it is meant, and the keys it names.
 
     A user without a password is a key.
@@ -61,7 +61,7 @@ def secrets_of(url: str) -> list[str]:
 def is_secret(value: str) -> bool:
     """Tell whether a value that stands where a key does is one, and not a word in its place."""
     value = value.strip()
-    return len(value) >= (SHORTEST if any(randomness(value)) else SHORTEST_WORDS)
+    return len(value) >= (SHORTEST if any(mark_random(value)) else SHORTEST_WORDS)
 
 
 class Redaction:
@@ -85,7 +85,7 @@ def blot(text: str, secrets: Iterable[str]) -> str:
     if not known or not text:
         return text
     hidden = bytearray(len(text))
-    for start, end in traces(text, known):
+    for start, end in find_traces(text, known):
         hidden[start:end] = b"*" * (end - start)
     pieces = re.finditer(rb"\0+|\*+", hidden)
     return "".join(BLOT if hidden[p.start()] else text[slice(*p.span())] for p in pieces)

@@ -11,7 +11,7 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 separators of lines and paragraphs."""
 
 
-def plain(text: str) -> str:
+def make_plain(text: str) -> str:
     """Return text with U+FFFD for each control or format character; newline and tab stay."""
     if text.isascii() and text.isprintable():
         return text
@@ -21,31 +21,31 @@ def plain(text: str) -> str:
     )
 
 
-def unbroken(text: str) -> str:
+def join_lines(text: str) -> str:
     """Return plain text with a space for each newline: what is said on a line stays on it."""
-    return plain(text).replace("\n", " ")
+    return make_plain(text).replace("\n", " ")
 
 
-def quotable(name: str) -> str:
+def make_quotable(name: str) -> str:
     """Return a name that stays between the backticks of a line of Markdown.
 
     Each character that could end the line or the quotation gives way to one other, so that the
     name's length, by which records count, is what it was.
     """
-    return unbroken(name).replace("\t", " ").replace("`", "'")
+    return join_lines(name).replace("\t", " ").replace("`", "'")
 
 
-def one_line(text: str) -> str:
+def make_one_line(text: str) -> str:
     """Return plain text as one line, its white space as single spaces."""
-    return " ".join(plain(text).split())
+    return " ".join(make_plain(text).split())
 
 
-def place(span: Span) -> str:
+def describe_place(span: Span) -> str:
     """Return where a span is and what it is called, as one line."""
-    return unbroken(f"{span.path}:{span.start_line}-{span.end_line} {span.symbol}")
+    return join_lines(f"{span.path}:{span.start_line}-{span.end_line} {span.symbol}")
 
 
-def duration(seconds: float, *, short: bool = False) -> str:
+def format_duration(seconds: float, *, short: bool = False) -> str:
     """Return a duration as people write it: 40 s, 12 min, 3 h 05 min; short: 40s, 12m, 3h05m."""
     minutes = round(seconds / 60)
     if seconds < 90:

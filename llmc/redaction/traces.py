@@ -63,7 +63,7 @@ class _Trace:
     long_parts: frozenset[str]
 
 
-def traces(text: str, secrets: Iterable[str]) -> _Places:
+def find_traces(text: str, secrets: Iterable[str]) -> _Places:
     """Yield the places of a text that give one of these secrets away, in any order."""
     known = [_trace(secret) for secret in secrets]
     parts = frozenset[str]().union(*(trace.parts for trace in known))
@@ -77,7 +77,7 @@ def traces(text: str, secrets: Iterable[str]) -> _Places:
             yield view.places[start], view.places[end]
 
 
-def randomness(secret: str) -> tuple[bool, ...]:
+def mark_random(secret: str) -> tuple[bool, ...]:
     """Tell of each character whether it belongs to something that is no word."""
     random = [False] * len(secret)
     for segment in _SEGMENT.finditer(secret):
@@ -89,7 +89,7 @@ def randomness(secret: str) -> tuple[bool, ...]:
 
 @lru_cache(maxsize=256)
 def _trace(secret: str) -> _Trace:
-    whole, random = _lower(secret), randomness(secret)
+    whole, random = _lower(secret), mark_random(secret)
     parts = {
         part
         for at, part in enumerate(_windows(whole, PART))

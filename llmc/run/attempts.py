@@ -21,7 +21,7 @@ from llmc.models import (
 )
 from llmc.programs.launching import STANDARD, SearchPath
 from llmc.run.gpu import GpuSampler, is_local
-from llmc.settings.presets import as_preset
+from llmc.settings.presets import make_preset
 
 
 class Builder(Protocol):
@@ -182,7 +182,7 @@ def _options(built: AttemptCascade) -> Mapping[str, Any]:
     backends = built.cascade.backends
     options: Mapping[str, Any] | None = getattr(backends[-1], "options", None) if backends else None
     if options is None:
-        return as_preset(built.preset_key, built.tier_preset).options
+        return make_preset(built.preset_key, built.tier_preset).options
     return options
 
 

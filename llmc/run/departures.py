@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from llmc.events import Event, PromptLeft
 from llmc.models import AttemptOutcome, RunReport, Span
-from llmc.redaction.text import one_line
+from llmc.redaction.text import make_one_line
 
 
 class Departures:
@@ -34,7 +34,7 @@ class Departures:
 def lines(report: RunReport) -> Iterator[str]:
     """Yield what a run let out of this machine, and what it kept here, if it did either."""
     if report.sent:
-        hosts = ", ".join(f"{one_line(host)} ({count})" for host, count in report.sent.items())
+        hosts = ", ".join(f"{make_one_line(host)} ({count})" for host, count in report.sent.items())
         yield f"prompts sent away: {hosts}, arrived or not; each is in logs/egress.jsonl"
     if report.blotted:
         secrets = "secret was" if report.blotted == 1 else "secrets were"

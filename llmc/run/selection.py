@@ -19,7 +19,7 @@ from llmc.run import destinations
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings
 from llmc.settings.documents import POLICY_FILE
-from llmc.settings.hosts import Host, reachable
+from llmc.settings.hosts import Host, find_reachable
 from llmc.settings.presets import NO_LIMIT, RouterPolicy
 from llmc.settings.targets import Target, asks_cloud, find_namesakes, list_local_tiers, list_targets
 
@@ -207,7 +207,7 @@ def _place(target: Target) -> str:
 def _answering(settings: Settings, hosts: Iterable[Host]) -> list[Host]:
     if not settings.health_check:
         return list(hosts)
-    return reachable(hosts, settings.health_timeout)
+    return find_reachable(hosts, settings.health_timeout)
 
 
 def without_unasked_cloud(settings: Settings) -> Settings:

@@ -17,7 +17,7 @@ from llmc.run.job import Job
 from llmc.run.lanes import Step
 from llmc.run.scheduler import Scheduler
 from llmc.run.workers import Workers
-from llmc.settings.hosts import Verdict, trouble
+from llmc.settings.hosts import Verdict, find_trouble
 
 
 class Traffic:
@@ -109,7 +109,7 @@ class Traffic:
 
     def _ask(self, lane: int, address: str, any_status: bool) -> None:
         try:
-            found = trouble(self._client, address, self._timeout, any_status=any_status)
+            found = find_trouble(self._client, address, self._timeout, any_status=any_status)
         except ValueError as error:  # an address that only the request finds fault with
             found = str(error)
         self._post(Probed(lane, found))

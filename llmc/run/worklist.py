@@ -21,7 +21,7 @@ from llmc.events import Event, EventHook, FileGone, SpanKept, Warned
 from llmc.indexer.encodings import HEAD_BYTES, decode
 from llmc.indexer.files import Ignored
 from llmc.indexer.unchanged import IndexedFiles
-from llmc.models import Span, span_hash
+from llmc.models import Span, hash_span
 from llmc.run import routing
 from llmc.run.job import Job
 from llmc.settings.config import Settings
@@ -182,7 +182,7 @@ def read_source(
         return None
     finally:
         os.close(descriptor)
-    if verify and span.span_hash != span_hash(span.lang, code):
+    if verify and span.span_hash != hash_span(span.lang, code):
         return None
     return decode(code, head)
 

@@ -36,7 +36,7 @@ from llmc.settings.documents import (
     MAX_WORD,
     OPTIONS,
     SettingsFile,
-    shown,
+    quote,
 )
 from llmc.settings.providers import PROVIDERS
 
@@ -111,7 +111,7 @@ class ChainEntry(BaseModel):
                 or isinstance(value, bool)
                 or not -most <= value <= most
             ):
-                raise ValueError(f"{name} is {shown(value)}; it must be a number up to {most}")
+                raise ValueError(f"{name} is {quote(value)}; it must be a number up to {most}")
         return options
 
 
@@ -119,7 +119,7 @@ class UserEntry(ChainEntry):
     """An entry of $ENRICH_CHAIN_JSON: the user's own word, where a file's is the repository's."""
 
 
-def in_flight(entries: Sequence[ChainEntry], default: int) -> int:
+def count_in_flight(entries: Sequence[ChainEntry], default: int) -> int:
     """Return how many requests a chain's places take at once; `default` is for an entry's slots."""
     places: dict[tuple[str, str | None], int] = {}
     for entry in entries:
@@ -163,7 +163,7 @@ def read_table(file: SettingsFile | None, chain_json: str = "") -> EnrichmentTab
     document = file.document if file else {}
     table = document.get("enrichment", {})
     if not isinstance(table, dict):
-        raise ConfigError(f"{path}: enrichment is {shown(table)}; it must be a table: [enrichment]")
+        raise ConfigError(f"{path}: enrichment is {quote(table)}; it must be a table: [enrichment]")
     entries = _entries(table.get("chain", []), path, "enrichment.chain", ChainEntry)
     if chain_json.strip():
         entries = _overridden(entries, chain_json)
@@ -172,7 +172,7 @@ def read_table(file: SettingsFile | None, chain_json: str = "") -> EnrichmentTab
     default = table.get("default_chain", DEFAULT_CHAIN)
     if not isinstance(default, str) or len(default) > MAX_NAME:
         raise ConfigError(
-            f"{path}: enrichment.default_chain is {shown(default)}; it must be a string of at most "
+            f"{path}: enrichment.default_chain is {quote(default)}; it must be a string of at most "
             f"{MAX_NAME} characters"
         )
     known = {"chain", "default_chain", *names}
@@ -190,7 +190,7 @@ def _number(path: str, table: Mapping[str, Any], key: str) -> int | None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise ConfigError(
-            f"{path}: enrichment.{key} is {shown(value)}; it must be a whole number, "
+            f"{path}: enrichment.{key} is {quote(value)}; it must be a whole number, "
             f"{least} to {most}"
         )
     return value
@@ -200,7 +200,7 @@ def _entries(
     found: object, source: str, key: str, kind: type[ChainEntry]
 ) -> tuple[ChainEntry, ...]:
     if not isinstance(found, list):
-        raise ConfigError(f"{source}: {key} is {shown(found)}; it must be a list of entries")
+        raise ConfigError(f"{source}: {key} is {quote(found)}; it must be a list of entries")
     if len(found) > MAX_ENTRIES:
         raise ConfigError(f"{source}: {key} has {len(found)} entries; {MAX_ENTRIES} are the most")
     return tuple(_entry(raw, source, f"{key}[{i}]", kind) for i, raw in enumerate(found))
@@ -208,8 +208,8 @@ def _entries(
 
 def _entry(raw: object, source: str, key: str, kind: type[ChainEntry]) -> ChainEntry:
     if not isinstance(raw, dict):
-        raise ConfigError(f"{source}: {key} is {shown(raw)}; it must be a table")
-    label = f"{key} (name = {shown(raw.get('name'))})"
+        raise ConfigError(f"{source}: {key} is {quote(raw)}; it must be a table")
+    label = f"{key} (name = {quote(raw.get('name'))})"
     try:
         entry = kind.model_validate(raw)
     except ValidationError as error:
@@ -225,7 +225,7 @@ def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
     problem = error.errors(include_url=False)[0]
     where = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {shown(where)}; allowed: {', '.join(ChainEntry.model_fields)}"
+        return f"unknown key {quote(where)}; allowed: {', '.join(ChainEntry.model_fields)}"
     if problem["type"] == "missing":
         return f"{where} is missing"
     if where == "provider":
@@ -242,7 +242,7 @@ def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
     value = raw.get(where)
     if where == "url" and isinstance(value, str):
         value = _BEFORE_HOST.sub("***@", value)
-    return f"{where} is {shown(value)}; {allowed}"
+    return f"{where} is {quote(value)}; {allowed}"
 
 
 def _overridden(entries: tuple[ChainEntry, ...], text: str) -> tuple[ChainEntry, ...]:

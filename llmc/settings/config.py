@@ -21,9 +21,9 @@ from llmc.files import home
 from llmc.models import IndexPlace
 from llmc.net.places import OwnNetwork
 from llmc.programs.launching import SearchPath
-from llmc.redaction.keys import secrets_in
+from llmc.redaction.keys import find_secrets
 from llmc.settings import gateways, needs, privacy, trust
-from llmc.settings.chains import DEFAULT_CHAIN, ChainEntry, in_flight, read_table
+from llmc.settings.chains import DEFAULT_CHAIN, ChainEntry, count_in_flight, read_table
 from llmc.settings.documents import (
     CONFIG_FILE,
     MAX_IN_FLIGHT,
@@ -31,7 +31,7 @@ from llmc.settings.documents import (
     POLICY_FILE,
     PRESET_FILE,
     SettingsFile,
-    shown,
+    quote,
 )
 from llmc.settings.files import read_all
 from llmc.settings.gateways import GatewaySettings
@@ -41,12 +41,12 @@ from llmc.settings.presets import (
     TIERS,
     RouterSettings,
     TierPreset,
-    preset_for,
+    choose_preset,
     read_policy,
     read_presets,
 )
 from llmc.settings.privacy import Privacy
-from llmc.settings.variables import health, integer, thresholds, whole
+from llmc.settings.variables import read_health, read_integer, read_thresholds, read_whole
 
 _T = TypeVar("_T")
 
@@ -172,7 +172,7 @@ class Settings:
         """Return the keys and passwords that the environment and the chain's addresses hold."""
         named = {entry.api_key_env for entry in self.chain}
         urls = [entry.url or "" for entry in self.chain]
-        return secrets_in(self.environ, named=named, urls=urls)
+        return find_secrets(self.environ, named=named, urls=urls)
 
     def entries(self, tier: str) -> tuple[ChainEntry, ...]:
         """Return the chain's entries for a tier, in the order in which they are asked."""
@@ -185,7 +185,7 @@ class Settings:
         """
         if self.trusted:
             return ()
-        found = needs.of_run(
+        found = needs.find_in_run(
             self.chain,
             self.presets,
             self.backend,
@@ -264,7 +264,7 @@ class Settings:
         return bool(urls) and not any(self.privacy.leads_away("ollama", url, model) for url in urls)
 
     def _ollama_model(self, tier: str, model: str | None) -> str | None:
-        return model or preset_for(self.presets, tier).model or self.ollama_model
+        return model or choose_preset(self.presets, tier).model or self.ollama_model
 
     def key(self, entry: Signed) -> SecretStr | None:
         """Return the key an entry signs in with, None if it names none.
@@ -279,7 +279,7 @@ class Settings:
                 f"chain entry {entry.name!r}: api_key_env is {entry.api_key_env!r}, "
                 "but that variable is not set; export it, or drop api_key_env"
             )
-        return gateways.secret(value)
+        return gateways.wrap_secret(value)
 
     @property
     def search(self) -> SearchPath:
@@ -288,11 +288,11 @@ class Settings:
 
     def gateway_of(self, entry: ChainEntry) -> GatewaySettings:
         """Return the gateway that a command entry's program is."""
-        environ = gateways.program_environ(self.environ, entry.env, self.search)
+        environ = gateways.make_program_environ(self.environ, entry.env, self.search)
         return replace(self.gateway, environ=environ)
 
 
-def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+def copy_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return a copy of `environ`, of the process's own environment if that is None."""
     return dict(os.environ if environ is None else environ)
 
@@ -305,24 +305,24 @@ def load_settings(
     `environ` stands for the process's environment. Raises ConfigError.
     """
     flags = flags or Flags()
-    env = environment(environ)
+    env = copy_environment(environ)
     repo = repo.resolve()
     files = read_all(repo)
     table = read_table(files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
-    trusted, trust_problem = (True, "") if flags.trust else trust.standing(env, repo, files)
+    trusted, trust_problem = (True, "") if flags.trust else trust.check_standing(env, repo, files)
     wanted = flags.chain or (table.default_chain if trusted else table.untrusted_default)
     chain, passed_over = table.selected(wanted), tuple[str, ...]()
     hosts_named = any(env.get(name) for name in _HOST_VARIABLES)
     if (hosts_named or env.get("ENRICH_CHAIN_JSON")) and not trusted:
-        chain, passed_over = needs.at_own_hosts(chain)
+        chain, passed_over = needs.keep_to_own_hosts(chain)
     backend = flags.backend or "auto"
     presets = read_presets(files.get(PRESET_FILE), env.get("ENRICH_NUM_GPU", ""))
     cooldown = _first(
-        flags.cooldown, whole(env, "ENRICH_COOLDOWN_SECONDS", 0), table.cooldown_seconds
+        flags.cooldown, read_whole(env, "ENRICH_COOLDOWN_SECONDS", 0), table.cooldown_seconds
     )
     settings = Settings(
         repo=repo,
-        index_path=index_path(repo, env),
+        index_path=find_index_path(repo, env),
         metrics_log=Path(flags.log).absolute()
         if flags.log
         else repo / "logs/enrichment_metrics.jsonl",
@@ -331,7 +331,7 @@ def load_settings(
         hosts=parse_hosts(env),
         hosts_configured=hosts_named,
         presets=presets,
-        gateway=gateway_settings(flags, env, SearchPath.of(env, repo)),
+        gateway=read_gateway(flags, env, SearchPath.of(env, repo)),
         ollama_model=env.get("OLLAMA_MODEL", presets["7b"].model),
         chain=chain,
         chains_elsewhere=tuple(sorted({e.chain for e in table.entries if e.enabled} - {wanted})),
@@ -358,20 +358,20 @@ def load_settings(
         passed_over=passed_over,
         privacy=_privacy(repo, files.get(CONFIG_FILE), env),
         chain_chosen=None if flags.chain or wanted == DEFAULT_CHAIN else wanted,
-        **health(env),
+        **read_health(env),
     )
     return replace(settings, warnings=tuple(_warnings(settings, flags.chain, table.unknown)))
 
 
 def _slots(flags: Flags, env: Mapping[str, str]) -> int | None:
     if flags.slots is not None and not 1 <= flags.slots <= MAX_SLOTS:
-        raise ConfigError(f"slots is {shown(flags.slots)}; it must be 1 to {MAX_SLOTS}")
-    return flags.slots or whole(env, "ENRICH_CONCURRENCY", 1, MAX_SLOTS)
+        raise ConfigError(f"slots is {quote(flags.slots)}; it must be 1 to {MAX_SLOTS}")
+    return flags.slots or read_whole(env, "ENRICH_CONCURRENCY", 1, MAX_SLOTS)
 
 
 def _warnings(settings: Settings, chain: str | None, unknown: tuple[str, ...]) -> list[str]:
     found = [f"llmc.toml: {key} is not a setting of llmc; ignored" for key in unknown]
-    if (total := in_flight(settings.chain, settings.concurrency)) > MAX_IN_FLIGHT:
+    if (total := count_in_flight(settings.chain, settings.concurrency)) > MAX_IN_FLIGHT:
         raise ConfigError(
             f"the chain's slots come to {total}, and {MAX_IN_FLIGHT} are the most: lower slots or "
             "concurrency"
@@ -381,7 +381,7 @@ def _warnings(settings: Settings, chain: str | None, unknown: tuple[str, ...]) -
     return found
 
 
-def user_folder(environ: Mapping[str, str] | None = None) -> Path:
+def find_user_folder(environ: Mapping[str, str] | None = None) -> Path:
     """Return where llmc keeps what it knows of its user. Raises ConfigError."""
     return home.folder_of(os.environ if environ is None else environ)
 
@@ -390,8 +390,8 @@ def _privacy(repo: Path, file: SettingsFile | None, env: Mapping[str, str]) -> P
     """Return what stays here: the user says it, and the repository may say more."""
     own, local = _users_words(env)
     own += tuple(env.get("LLMC_OWN_NETWORK", "").split(","))
-    theirs = privacy.local_lines(file.document if file else {}, repo / CONFIG_FILE)
-    sources = (local, theirs, privacy.local_file(repo))
+    theirs = privacy.read_local_lines(file.document if file else {}, repo / CONFIG_FILE)
+    sources = (local, theirs, privacy.read_local_file(repo))
     return Privacy(OwnNetwork.of(own), tuple(filter(None, sources)))
 
 
@@ -404,12 +404,12 @@ def _users_words(env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ..
     path = folder / USER_FILE
     data = home.read(path, USER_FILE_BYTES)
     try:
-        return privacy.users_words(tomllib.loads((data or b"").decode("utf-8")), path)
+        return privacy.read_users_words(tomllib.loads((data or b"").decode("utf-8")), path)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
-def index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:
+def find_index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:
     """Return where a repository's index is."""
     env = os.environ if environ is None else environ
     for name in ("LLMC_RAG_INDEX_PATH", "EMBEDDING_INDEX_PATH"):
@@ -419,32 +419,36 @@ def index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:
     return repo / (f".rag/{name}" if name else DEFAULT_INDEX)
 
 
-def index_place(repo: Path, environ: Mapping[str, str] | None = None) -> IndexPlace:
+def locate_index(repo: Path, environ: Mapping[str, str] | None = None) -> IndexPlace:
     """Return a repository's index, to be opened without the settings."""
     env = dict(os.environ if environ is None else environ)
     repo = repo.resolve()
-    return IndexPlace(index_path(repo, env), repo, env)
+    return IndexPlace(find_index_path(repo, env), repo, env)
 
 
 def _router(policy: SettingsFile | None, flags: Flags, env: Mapping[str, str]) -> RouterSettings:
     standard = RouterSettings()
-    context = integer(env.get("ROUTER_CONTEXT_LIMIT"), 32000)
-    pre_flight = integer(env.get("ROUTER_PRE_FLIGHT_LIMIT"), standard.token_limit)
-    headroom = integer(env.get("ROUTER_MAX_TOKENS_HEADROOM"), _first(flags.headroom, 4000) or 0)
+    context = read_integer(env.get("ROUTER_CONTEXT_LIMIT"), 32000)
+    pre_flight = read_integer(env.get("ROUTER_PRE_FLIGHT_LIMIT"), standard.token_limit)
+    headroom = read_integer(
+        env.get("ROUTER_MAX_TOKENS_HEADROOM"), _first(flags.headroom, 4000) or 0
+    )
     return RouterSettings(
         policy=read_policy(policy, flags.retries),
         enabled=(flags.router or env.get("ROUTER_ENABLED", "on")).lower() != "off",
         start_tier=_first(flags.start_tier, env.get("ROUTER_DEFAULT_TIER", "").strip().lower())
         or "auto",
         token_limit=min(pre_flight, max(1, context - headroom)),
-        node_limit=integer(env.get("ROUTER_NODE_LIMIT"), standard.node_limit),
-        depth_limit=integer(env.get("ROUTER_DEPTH_LIMIT"), standard.depth_limit),
-        nesting_limit=integer(env.get("ROUTER_NESTING_LIMIT"), standard.nesting_limit),
-        line_thresholds=thresholds(env.get("ROUTER_LINE_THRESHOLDS"), standard.line_thresholds),
+        node_limit=read_integer(env.get("ROUTER_NODE_LIMIT"), standard.node_limit),
+        depth_limit=read_integer(env.get("ROUTER_DEPTH_LIMIT"), standard.depth_limit),
+        nesting_limit=read_integer(env.get("ROUTER_NESTING_LIMIT"), standard.nesting_limit),
+        line_thresholds=read_thresholds(
+            env.get("ROUTER_LINE_THRESHOLDS"), standard.line_thresholds
+        ),
     )
 
 
-def gateway_settings(flags: Flags, env: Mapping[str, str], search: SearchPath) -> GatewaySettings:
+def read_gateway(flags: Flags, env: Mapping[str, str], search: SearchPath) -> GatewaySettings:
     """Return the gateway that the flags and the environment name. Raises ConfigError."""
     endpoint, trouble = gateways.choose(env, flags.gateway or env.get(gateways.CHOICE))
     azure = gateways.is_azure(env)
@@ -454,10 +458,10 @@ def gateway_settings(flags: Flags, env: Mapping[str, str], search: SearchPath) -
         program=Path(flags.gateway_path) if flags.gateway_path else None,
         timeout=flags.gateway_timeout,
         debug=flags.verbose,
-        environ=gateways.program_environ(env, None if flags.whole_environ else names, search),
+        environ=gateways.make_program_environ(env, None if flags.whole_environ else names, search),
         endpoint=endpoint,
         trouble=trouble,
-        label=env["AZURE_OPENAI_DEPLOYMENT"] if azure else gateways.label_of(env),
+        label=env["AZURE_OPENAI_DEPLOYMENT"] if azure else gateways.find_label(env),
         is_azure=azure,
     )
 

@@ -94,7 +94,7 @@ class SettingsFile:
         return self.raw.decode("utf-8-sig")
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """Return a value for an error message; of a container only its type, as it may hold a key."""
     if isinstance(value, dict | list):
         return f"a {type(value).__name__}"

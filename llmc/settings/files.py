@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from llmc.errors import ConfigError
-from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE, SettingsFile, shown
+from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE, SettingsFile, quote
 
 MAX_BYTES = 1 << 20
 READING_SEC = 10.0
@@ -57,10 +57,12 @@ def read_file(repo: Path, name: str) -> SettingsFile | None:
 
     Raises ConfigError that names the file.
     """
-    return within(READING_SEC, partial(_read, repo, name), f"{repo / name} cannot be read in time")
+    return run_within(
+        READING_SEC, partial(_read, repo, name), f"{repo / name} cannot be read in time"
+    )
 
 
-def within(seconds: float, work: Callable[[], _Result], complaint: str) -> _Result:
+def run_within(seconds: float, work: Callable[[], _Result], complaint: str) -> _Result:
     """Do some work, for so long at most; what it raises is raised here.
 
     Work that takes longer is left behind, on a thread that the process doesn't wait for.
@@ -104,7 +106,7 @@ def _read(repo: Path, name: str) -> SettingsFile | None:
         complaint = f"{error!s:.{_SHOWN_CHARS}}"
         raise ConfigError(f"{path} is not {kind} that llmc reads: {complaint}") from error
     if not isinstance(document, Mapping):
-        raise ConfigError(f"{path} holds {shown(document)}; it must be a mapping")
+        raise ConfigError(f"{path} holds {quote(document)}; it must be a mapping")
     return SettingsFile(name, path, raw, document)
 
 

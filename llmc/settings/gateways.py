@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from llmc.errors import ConfigError
 from llmc.net.places import host_of
-from llmc.programs.launching import SearchPath, listed, minimal
+from llmc.programs.launching import SearchPath, pick_listed, pick_minimal
 
 CLOUDS = ("azure", "gemini", "openai")
 CHOICE = "LLMC_GATEWAY"
@@ -140,7 +140,7 @@ def choose(environ: Mapping[str, str], chosen: str | None) -> tuple[Endpoint | N
     return first, ""
 
 
-def program_environ(
+def make_program_environ(
     environ: Mapping[str, str], names: Iterable[str] | None, search: SearchPath
 ) -> dict[str, str]:
     """Return what a gateway program gets of the user's environment.
@@ -157,7 +157,7 @@ def program_environ(
             f"--gateway-env and $LLMC_GATEWAY_ENV take names of variables, without their values; "
             f"{wrong.partition('=')[0]!r} is none, or has one"
         )
-    return {**_DEFAULTS, **minimal(environ, search), **listed(environ, wanted)}
+    return {**_DEFAULTS, **pick_minimal(environ, search), **pick_listed(environ, wanted)}
 
 
 def is_azure(environ: Mapping[str, str]) -> bool:
@@ -165,12 +165,12 @@ def is_azure(environ: Mapping[str, str]) -> bool:
     return all(environ.get(name) for name in _AZURE)
 
 
-def label_of(environ: Mapping[str, str]) -> str:
+def find_label(environ: Mapping[str, str]) -> str:
     """Return the name in the records of a model that isn't Azure's."""
     return environ.get("GEMINI_MODEL", "gemini")
 
 
-def secret(value: str) -> SecretStr:
+def wrap_secret(value: str) -> SecretStr:
     """Return a key without the line end that one read from a file often has."""
     return SecretStr(value.strip())
 
@@ -178,7 +178,7 @@ def secret(value: str) -> SecretStr:
 def _endpoint(cloud: str, environ: Mapping[str, str]) -> Endpoint | None:
     """Return a cloud's server, None if its variables don't name it."""
     value = environ.get(KEYS[cloud])
-    found = _BUILT[cloud](environ, secret(value) if value else None)
+    found = _BUILT[cloud](environ, wrap_secret(value) if value else None)
     return replace(found, key_name=KEYS[cloud]) if found else None
 
 
@@ -195,7 +195,7 @@ def _gemini(environ: Mapping[str, str], key: SecretStr | None) -> Endpoint | Non
     if key is None:
         return None
     model = environ.get("GEMINI_MODEL") or "gemini-2.5-flash-lite"
-    return Endpoint(f"{GEMINI_BASE_URL}/chat/completions", model, label_of(environ), key)
+    return Endpoint(f"{GEMINI_BASE_URL}/chat/completions", model, find_label(environ), key)
 
 
 def _openai(environ: Mapping[str, str], key: SecretStr | None) -> Endpoint | None:
@@ -203,7 +203,7 @@ def _openai(environ: Mapping[str, str], key: SecretStr | None) -> Endpoint | Non
     if not base and key is None:
         return None
     model = environ.get("OPENAI_MODEL") or environ.get("GEMINI_MODEL") or "default"
-    return Endpoint(f"{base or OPENAI_BASE_URL}/chat/completions", model, label_of(environ), key)
+    return Endpoint(f"{base or OPENAI_BASE_URL}/chat/completions", model, find_label(environ), key)
 
 
 _BUILT = {"azure": _azure, "gemini": _gemini, "openai": _openai}

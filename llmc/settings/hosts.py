@@ -39,7 +39,7 @@ def parse_hosts(environ: Mapping[str, str]) -> tuple[Host, ...]:
         label, equals, url = part.strip().partition("=")
         if not equals:
             label, url = "", label
-        if normal := normal_url(url):
+        if normal := normalise_url(url):
             hosts.append(Host(label.strip() or f"host{len(hosts) + 1}", normal))
     if hosts:
         return tuple(hosts)
@@ -47,17 +47,17 @@ def parse_hosts(environ: Mapping[str, str]) -> tuple[Host, ...]:
         ("athena", environ.get("ATHENA_OLLAMA_URL", "")),
         (environ.get("OLLAMA_HOST_LABEL") or "localhost", environ.get("OLLAMA_URL", DEFAULT_URL)),
     )
-    return tuple(Host(label, url) for label, raw in fallbacks if (url := normal_url(raw)))
+    return tuple(Host(label, url) for label, raw in fallbacks if (url := normalise_url(raw)))
 
 
-def as_host(given: Host | Mapping[str, str | None]) -> Host:
+def make_host(given: Host | Mapping[str, str | None]) -> Host:
     """Return a host as such; a mapping has url and, perhaps, label."""
     if isinstance(given, Host):
         return given
-    return Host(given.get("label") or "", normal_url(given.get("url") or ""))
+    return Host(given.get("label") or "", normalise_url(given.get("url") or ""))
 
 
-def normal_url(url: str) -> str:
+def normalise_url(url: str) -> str:
     """Return a URL with its scheme, without blanks around it and slashes at its end."""
     url = url.strip()
     if url and "://" not in url:
@@ -67,10 +67,10 @@ def normal_url(url: str) -> str:
 
 def answers(client: Client, url: str, timeout: float) -> bool:
     """Tell whether an Ollama server at `url` gives any 2xx within `timeout` seconds."""
-    return trouble(client, f"{url}/api/tags", timeout) is None
+    return find_trouble(client, f"{url}/api/tags", timeout) is None
 
 
-def trouble(
+def find_trouble(
     client: Client, address: str, timeout: float, *, any_status: bool = False
 ) -> str | None:
     """Ask for an address once and say what is wrong, None if nothing is.
@@ -88,7 +88,7 @@ def trouble(
         return str(error)
 
 
-def reachable(hosts: Iterable[Host], timeout: float) -> list[Host]:
+def find_reachable(hosts: Iterable[Host], timeout: float) -> list[Host]:
     """Return the hosts that answer, asking all of them at once."""
     chain, client = list(hosts), Client()
     with ThreadPoolExecutor(max(1, len(chain))) as pool:

@@ -19,7 +19,7 @@ from llmc.net.client import address
 from llmc.net.places import is_cloud_model, is_this_machine
 from llmc.settings.chains import DEFAULT_CHAIN, ChainEntry, Provider, UserEntry, read_table
 from llmc.settings.documents import CONFIG_FILE, OPTIONS, PRESET_FILE, SettingsFile
-from llmc.settings.presets import TIERS, TierPreset, preset_for, read_presets
+from llmc.settings.presets import TIERS, TierPreset, choose_preset, read_presets
 from llmc.settings.providers import PROVIDERS
 
 Kind = Literal[
@@ -44,21 +44,21 @@ class Need:
     text: str
 
 
-def of_files(files: Mapping[str, SettingsFile]) -> tuple[Need, ...]:
+def find_in_files(files: Mapping[str, SettingsFile]) -> tuple[Need, ...]:
     """Return all that a repository's files ask for, used or not: trust is given to whole files.
 
     Raises ConfigError.
     """
     table = read_table(files.get(CONFIG_FILE))
     entries = [entry for entry in table.entries if entry.enabled]
-    asked = [need for entry in entries for need in of_entry(entry, entry.provider)]
-    asked += of_presets(read_presets(files.get(PRESET_FILE)))
+    asked = [need for entry in entries for need in find_in_entry(entry, entry.provider)]
+    asked += find_in_presets(read_presets(files.get(PRESET_FILE)))
     if table.default_chain != DEFAULT_CHAIN:
-        asked.append(of_choice(table.default_chain))
+        asked.append(describe_choice(table.default_chain))
     return tuple(dict.fromkeys(asked))
 
 
-def of_run(
+def find_in_run(
     chain: Iterable[ChainEntry],
     presets: Mapping[str, TierPreset],
     backend: str,
@@ -75,17 +75,17 @@ def of_run(
     that chose it: to take one that the user keeps for other uses needs their word.
     """
     used = tuple(chain) if driver or backend == "auto" else ()
-    found = list(of_presets(presets, _presets_used(used, presets, backend, tiers)))
+    found = list(find_in_presets(presets, _presets_used(used, presets, backend, tiers)))
     for entry in used:
         gateway = backend == "gateway" or entry.routing_tier == "nano"
         taken_as: Provider = "openai" if gateway else "ollama"
-        found += of_entry(entry, taken_as if driver else entry.provider)
+        found += find_in_entry(entry, taken_as if driver else entry.provider)
     if chosen is not None and any(isinstance(entry, UserEntry) for entry in used):
-        found.append(of_choice(chosen))
+        found.append(describe_choice(chosen))
     return tuple(dict.fromkeys(found))
 
 
-def at_own_hosts(
+def keep_to_own_hosts(
     chain: Iterable[ChainEntry],
 ) -> tuple[tuple[ChainEntry, ...], tuple[str, ...]]:
     """Return a chain whose Ollama entries are asked at the hosts that the user has named.
@@ -106,7 +106,7 @@ def at_own_hosts(
     return tuple(entries), tuple(told)
 
 
-def of_presets(
+def find_in_presets(
     presets: Mapping[str, TierPreset], used: Iterable[str] = ("7b", "14b")
 ) -> Iterator[Need]:
     """Yield what the presets ask for, of those that are used."""
@@ -130,13 +130,13 @@ def _presets_used(
     for tier in tiers:
         models = [entry.model for entry in entries if entry.routing_tier == tier]
         if (tier != "nano" or backend == "ollama") if not models else not all(models):
-            found.append(preset_for(presets, tier).name)
+            found.append(choose_preset(presets, tier).name)
     if not all(presets[name].model for name in found):
         found.append("7b")  # its model stands for one that is null
     return tuple(dict.fromkeys(found))
 
 
-def of_entry(entry: ChainEntry, provider: Provider) -> Iterator[Need]:
+def find_in_entry(entry: ChainEntry, provider: Provider) -> Iterator[Need]:
     """Yield what an entry asks for where it is taken as one of a provider, its own or another."""
     if isinstance(entry, UserEntry):
         return
@@ -167,7 +167,7 @@ def of_entry(entry: ChainEntry, provider: Provider) -> Iterator[Need]:
             yield Need("option", name, where("options"), text)
 
 
-def of_choice(chain: str) -> Need:
+def describe_choice(chain: str) -> Need:
     """Return what it takes for a repository to choose the chain."""
     text = f"use the chain {chain!r} of your own where you name none"
     return Need("chain", chain, f"{CONFIG_FILE}, enrichment.default_chain", text)

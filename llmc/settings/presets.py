@@ -21,7 +21,7 @@ from llmc.settings.documents import (
     MAX_WORD,
     OPTIONS,
     SettingsFile,
-    shown,
+    quote,
 )
 
 TIERS = ("7b", "14b", "nano")
@@ -91,7 +91,7 @@ def read_presets(file: SettingsFile | None, num_gpu: str = "") -> dict[str, Tier
     try:
         options = file.document.get("options") or file.document
         if not isinstance(options, Mapping):
-            raise ValueError(f"options is {shown(options)}; it must be a mapping")
+            raise ValueError(f"options is {quote(options)}; it must be a mapping")
         return _presets(file.document, options, num_gpu)
     except ValueError as error:
         raise ConfigError(f"{file.path}: {error}") from None
@@ -104,7 +104,7 @@ def _presets(
         "num_ctx": _whole(options.get("num_ctx"), 3072),
         "num_batch": _whole(options.get("num_batch"), 48),
         "num_gpu": _gpu_layers(options.get("num_gpu"), num_gpu),
-        "num_thread": _whole(options.get("num_thread"), physical_cores()),
+        "num_thread": _whole(options.get("num_thread"), count_cores()),
     }
     for name, number in numbers.items():
         if not -1 <= number <= OPTIONS[name]:
@@ -127,7 +127,7 @@ def _presets(
     }
 
 
-def preset_words(file: SettingsFile | None) -> Mapping[str, Any]:
+def read_preset_words(file: SettingsFile | None) -> Mapping[str, Any]:
     """Return what a repository's preset file says itself, options included; empty without one."""
     found = file.document if file else {}
     options = found.get("options") or found
@@ -135,12 +135,12 @@ def preset_words(file: SettingsFile | None) -> Mapping[str, Any]:
     return {**options, **named} if isinstance(options, Mapping) else named
 
 
-def preset_for(presets: Mapping[str, TierPreset], tier: str) -> TierPreset:
+def choose_preset(presets: Mapping[str, TierPreset], tier: str) -> TierPreset:
     """Return the preset a tier runs on."""
-    return presets[preset_name(tier)]
+    return presets[name_preset(tier)]
 
 
-def as_preset(name: str, given: TierPreset | Mapping[str, Any]) -> TierPreset:
+def make_preset(name: str, given: TierPreset | Mapping[str, Any]) -> TierPreset:
     """Return a preset as such; a mapping may have model, keep_alive and options."""
     if isinstance(given, TierPreset):
         return given
@@ -148,7 +148,7 @@ def as_preset(name: str, given: TierPreset | Mapping[str, Any]) -> TierPreset:
     return TierPreset(name, given.get("model"), given.get("keep_alive"), options)
 
 
-def preset_name(tier: str) -> str:
+def name_preset(tier: str) -> str:
     """Return the name of the preset a tier runs on: 14b has its own, every other takes 7b's."""
     return "14b" if tier == "14b" else "7b"
 
@@ -185,7 +185,7 @@ def _policy(found: Mapping[str, Any], retries: int) -> RouterPolicy:
 def _tier(found: Mapping[str, Any], key: str, default: str) -> str:
     value = str(found.get(key) or default)
     if len(value) > MAX_WORD:
-        raise ValueError(f"{key} is {shown(value)}; it must have at most {MAX_WORD} characters")
+        raise ValueError(f"{key} is {quote(value)}; it must have at most {MAX_WORD} characters")
     return value.lower()
 
 
@@ -195,7 +195,7 @@ def _count(found: Mapping[str, Any], key: str, default: int) -> int:
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{key} is {found[key]!r:.200}; it must be a whole number") from None
     if abs(number) > MAX_NUMBER:
-        raise ValueError(f"{key} is {shown(found[key])}; it must be at most {MAX_NUMBER}")
+        raise ValueError(f"{key} is {quote(found[key])}; it must be at most {MAX_NUMBER}")
     return number
 
 
@@ -208,7 +208,7 @@ def _fields(listed: object) -> tuple[str, ...]:
     return names
 
 
-def physical_cores() -> int:
+def count_cores() -> int:
     """Return the number of physical processor cores, logical ones where Linux doesn't tell."""
     siblings = set()
     for cpu in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list"):
@@ -222,11 +222,11 @@ def physical_cores() -> int:
 def _name(key: str, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float | None):
         raise ValueError(
-            f"{key} is {shown(value)}; it must be a text, in quotes if need be, or null"
+            f"{key} is {quote(value)}; it must be a text, in quotes if need be, or null"
         )
     name = None if value is None else str(value)
     if name and len(name) > MAX_NAME:
-        raise ValueError(f"{key} is {shown(name)}; it must have at most {MAX_NAME} characters")
+        raise ValueError(f"{key} is {quote(name)}; it must have at most {MAX_NAME} characters")
     return name
 
 
@@ -236,7 +236,7 @@ def _scalar(key: str, value: object) -> str | float:
         return value
     if isinstance(value, int | float) and math.isfinite(value) and abs(value) <= MAX_NUMBER:
         return value
-    raise ValueError(f'{key} is {shown(value)}; it must be a number, a text such as "15m", or null')
+    raise ValueError(f'{key} is {quote(value)}; it must be a number, a text such as "15m", or null')
 
 
 def _whole(value: object, default: int) -> int:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from llmc.errors import ConfigError
 from llmc.files.ignorefile import read_lines, refuse_slow
 from llmc.net.places import OwnNetwork, host_of, is_cloud_model, is_this_machine
-from llmc.settings.documents import shown
+from llmc.settings.documents import quote
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
@@ -94,7 +94,7 @@ class KeptPaths:
 _ONE_LINE = dict.fromkeys(map(ord, "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), "_")
 
 
-def local_lines(document: Mapping[str, Any], source: Path) -> Lines:
+def read_local_lines(document: Mapping[str, Any], source: Path) -> Lines:
     """Return what a repository's settings keep here. Raises ConfigError.
 
     A misspelt word would send code away, so anything like one of ours is refused.
@@ -112,14 +112,14 @@ def local_lines(document: Mapping[str, Any], source: Path) -> Lines:
     return _lines(_known(table, source, ("local_only",)), source)
 
 
-def users_words(document: Mapping[str, Any], source: Path) -> tuple[Lines, Lines]:
+def read_users_words(document: Mapping[str, Any], source: Path) -> tuple[Lines, Lines]:
     """Return (own_network, local_only) of the user's own settings. Raises ConfigError."""
     _refuse_misspelt(document, source, "")
     table = _known(_table(document, source), source, ("own_network", "local_only"))
     return _strings(table, "own_network", source), _lines(table, source)
 
 
-def local_file(repo: Path) -> Lines:
+def read_local_file(repo: Path) -> Lines:
     """Return the lines of .llmc-local in the root of a repository. Raises ConfigError."""
     file = repo / LOCAL_FILE
     if not os.path.lexists(file):
@@ -136,7 +136,7 @@ def local_file(repo: Path) -> Lines:
 def _table(document: Mapping[str, Any], source: Path) -> dict[str, Any]:
     table = document.get(TABLE, {})
     if not isinstance(table, dict):
-        raise ConfigError(f"{source}: {TABLE} is {shown(table)}; it must be a table: [{TABLE}]")
+        raise ConfigError(f"{source}: {TABLE} is {quote(table)}; it must be a table: [{TABLE}]")
     return table
 
 
@@ -169,7 +169,7 @@ def _strings(table: Mapping[str, Any], key: str, source: Path) -> Lines:
     value = table.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise ConfigError(
-            f'{source}: {TABLE}.{key} is {shown(value)}; it must be a list of texts, as in ["a/"]'
+            f'{source}: {TABLE}.{key} is {quote(value)}; it must be a list of texts, as in ["a/"]'
         )
     return tuple(value)
 

@@ -50,7 +50,7 @@ def ask(hosts: Sequence[Host], timeout: float) -> list[Answer]:
         return list(pool.map(lambda host: _ask(client, host, timeout), hosts))
 
 
-def best_models(listed: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def choose_models(listed: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the model nearest in size to what each tier wants, of a host's list of models.
 
     With one model that is any good, both tiers get it: a tier without an entry would ask for one
@@ -103,7 +103,7 @@ def _ask(client: Client, host: Host, timeout: float) -> Answer:
         with client.request("GET", f"{host.url}/api/tags", timeout=timeout) as exchange:
             status, body = exchange.status, exchange.read()
         found = json.loads(body)["models"] or []
-        models = best_models(entry for entry in found if isinstance(entry, dict))
+        models = choose_models(entry for entry in found if isinstance(entry, dict))
     except RequestError as error:
         return Answer(host, {}, str(error))
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -21,7 +21,7 @@ from llmc.settings.config import Settings
 from llmc.settings.documents import MAX_SLOTS
 from llmc.settings.gateways import Endpoint
 from llmc.settings.hosts import Host
-from llmc.settings.presets import TIERS, TierPreset, preset_for
+from llmc.settings.presets import TIERS, TierPreset, choose_preset
 from llmc.settings.providers import PROVIDERS
 from llmc.settings.target import CALL_TIMEOUT_SEC, Key, Target, arrange
 
@@ -233,7 +233,7 @@ class _Tier:
     def _ollama(self, entry: ChainEntry | None) -> Iterator[Target]:
         """Yield a target for the entry's own host, else for each of the host chain."""
         settings = self.settings
-        preset = preset_for(settings.presets, self.tier)
+        preset = choose_preset(settings.presets, self.tier)
         model = (entry and entry.model) or preset.model or settings.ollama_model or ""
         keep_alive = entry.keep_alive if entry else None
         target = Target(

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from llmc.errors import ConfigError
 from llmc.files import home
 from llmc.settings.documents import SettingsFile
-from llmc.settings.files import MAX_BYTES, within
+from llmc.settings.files import MAX_BYTES, run_within
 
 STORE = "trust.toml"
 COPIES = "trusted"
@@ -53,7 +53,7 @@ class _Store(BaseModel):
     repository: list[Record] = []
 
 
-def records(folder: Path) -> dict[str, Record]:
+def read_records(folder: Path) -> dict[str, Record]:
     """Return what is trusted, by path; `folder` is the user's.
 
     Raises ConfigError for a file that isn't as llmc writes it: a guess could be trust.
@@ -73,7 +73,7 @@ def records(folder: Path) -> dict[str, Record]:
     return found
 
 
-def standing(
+def check_standing(
     environ: Mapping[str, str], repo: Path, files: Mapping[str, SettingsFile]
 ) -> tuple[bool, str]:
     """Tell whether a repository's files are trusted; if that can't be told, no, and why not."""
@@ -89,7 +89,7 @@ def is_trusted(folder: Path, repo: Path, files: Mapping[str, SettingsFile]) -> b
     Raises ConfigError if that can't be told.
     """
     _keep_apart(folder, repo)
-    record = records(folder).get(str(repo))
+    record = read_records(folder).get(str(repo))
     return record is not None and record.files == _hashes(files)
 
 
@@ -110,26 +110,26 @@ def grant(
     with home.alone(folder):
         for file in files.values():
             home.write(folder / COPIES / file.sha256, file.raw)
-        _write(folder, records(folder) | {record.path: record})
+        _write(folder, read_records(folder) | {record.path: record})
 
 
 def revoke(folder: Path, repo: Path) -> bool:
     """Take a repository's trust away; tell whether there was any. Raises ConfigError."""
     with home.alone(folder):
-        known = records(folder)
+        known = read_records(folder)
         if known.pop(str(repo), None) is None:
             return False
         _write(folder, known)
         return True
 
 
-def changes(folder: Path, repo: Path, files: Mapping[str, SettingsFile]) -> list[str] | None:
+def list_changes(folder: Path, repo: Path, files: Mapping[str, SettingsFile]) -> list[str] | None:
     """Return how the files differ from what was trusted, as a diff; None if nothing was.
 
     Raises ConfigError.
     """
     _keep_apart(folder, repo)
-    record = records(folder).get(str(repo))
+    record = read_records(folder).get(str(repo))
     if record is None:
         return None
     now, lines = _hashes(files), []
@@ -146,7 +146,7 @@ def _diff(name: str, old: str | None, new: str) -> list[str]:
         return [f"{name} has changed; what it was is not kept any more"]
     lines = partial(difflib.unified_diff, old.splitlines(), new.splitlines(), name, name)
     try:
-        found = within(_DIFF_SEC, lambda: list(lines(lineterm="")), "")
+        found = run_within(_DIFF_SEC, lambda: list(lines(lineterm="")), "")
     except ConfigError:
         return [f"{name} has changed, by more than can be shown"]
     more = len(found) - _DIFF_LINES

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmc.models import Span
 from llmc.records.audit import Audit, Damage, Gap
-from llmc.redaction.text import one_line
+from llmc.redaction.text import make_one_line
 from llmc.store.provenance import marked
 
 SHOWN = 20
@@ -76,7 +76,7 @@ def audit_record(audit: Audit) -> dict[str, Any]:
 
 
 def _shown(entries: Iterable[str], count: int) -> Iterator[str]:
-    yield from (f"          {one_line(entry)}" for entry in islice(entries, SHOWN))
+    yield from (f"          {make_one_line(entry)}" for entry in islice(entries, SHOWN))
     if count > SHOWN:
         yield f"          and {count - SHOWN} more; --json names all"
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmc.doctor.examination import Finding, Report
-from llmc.redaction.text import one_line, place, plain
+from llmc.redaction.text import describe_place, make_one_line, make_plain
 from llmc.store.origins import Made, Origin
 from llmc.store.provenance import Source, marked
 from llmc.store.reader import StoredResult, Totals
@@ -47,12 +47,12 @@ def status_view(totals: Totals) -> RenderableType:
         parts.append(Text(f"{totals.twins} further places with the same text share a span"))
     languages = _table("language", "files", "spans", "enriched")
     for language, counts in totals.by_language.items():
-        languages.add_row(one_line(str(language)), *map(str, counts))
+        languages.add_row(make_one_line(str(language)), *map(str, counts))
     parts.append(languages)
     if totals.by_model:
         models = _table("model", "tier", "enriched")
         for (model, tier), count in totals.by_model.items():
-            models.add_row(one_line(str(model)), one_line(str(tier)), str(count))
+            models.add_row(make_one_line(str(model)), make_one_line(str(tier)), str(count))
         parts.append(models)
     if elsewhere := sum(totals.elsewhere.values()):
         were = "was" if elsewhere == 1 else "were"
@@ -64,7 +64,7 @@ def status_view(totals: Totals) -> RenderableType:
     if totals.failed:
         failures = _table("failed", "spans")
         for kind, count in totals.failed.items():
-            failures.add_row(one_line(str(kind)), str(count))
+            failures.add_row(make_one_line(str(kind)), str(count))
         parts.append(failures)
     if totals.prompt_tokens or totals.completion_tokens:
         parts.append(
@@ -82,24 +82,26 @@ def results_view(results: Iterable[StoredResult]) -> RenderableType:
 
 
 def _result(result: StoredResult) -> RenderableType:
-    head = Text(place(result.span), style="bold")
-    head.append(f"  {one_line(str(result.span.kind))}", style="dim")
+    head = Text(describe_place(result.span), style="bold")
+    head.append(f"  {make_one_line(str(result.span.kind))}", style="dim")
     if result.twin_of:
-        head.append(f"  same text as {one_line(result.twin_of)}", style="dim")
+        head.append(f"  same text as {make_one_line(result.twin_of)}", style="dim")
     found = result.enrichment
     if found is None:
         return Group(head, Padding(_missing(result), (0, 0, 1, 2)))
-    body: list[RenderableType] = [Text(plain(str(result.summary or "(no summary)")))]
+    body: list[RenderableType] = [Text(make_plain(str(result.summary or "(no summary)")))]
     for name in ("inputs", "outputs", "side_effects", "pitfalls"):
         if found[name]:
             body.append(Text(name.replace("_", " "), style="dim"))
-            body += [Padding(Text(f"- {plain(str(entry))}"), (0, 0, 0, 2)) for entry in found[name]]
+            body += [
+                Padding(Text(f"- {make_plain(str(entry))}"), (0, 0, 0, 2)) for entry in found[name]
+            ]
     if found["usage_snippet"]:
         body.append(Text("usage", style="dim"))
-        snippet = Text(plain(str(found["usage_snippet"])), style=SNIPPET_STYLE)
+        snippet = Text(make_plain(str(found["usage_snippet"])), style=SNIPPET_STYLE)
         body.append(Padding(snippet, (0, 0, 0, 2)))
     tier = f", {result.outcome.tier}" if result.outcome else ""
-    line = Text(one_line(f"by {found['model']}{tier}"), style="dim")
+    line = Text(make_one_line(f"by {found['model']}{tier}"), style="dim")
     if result.origin:
         style = "dim" if result.origin.servable else "yellow"
         line.append(_ORIGINS[result.origin.made], style=style)
@@ -112,11 +114,13 @@ def _missing(result: StoredResult) -> Text:
     if failure is None:
         return Text("not enriched yet", style="dim")
     times = "" if failure.count == 1 else f" {failure.count} times"
-    text = Text(one_line(f"failed{times} ({failure.kind}): {failure.detail or ''}"), style="red")
+    text = Text(
+        make_one_line(f"failed{times} ({failure.kind}): {failure.detail or ''}"), style="red"
+    )
     if failure.retry_at > time.time():
         text.append(f"\nleft alone until {_clock(failure.retry_at)}", style="dim")
     if failure.excerpt:
-        text.append(f"\nthe reply began: {one_line(str(failure.excerpt))[:200]}", style="dim")
+        text.append(f"\nthe reply began: {make_one_line(str(failure.excerpt))[:200]}", style="dim")
     return text
 
 
@@ -223,10 +227,12 @@ def doctor_view(report: Report) -> RenderableType:
     for finding in report.findings:
         if finding.section != section:
             section = finding.section
-            parts.append(Text(one_line(section), style="bold"))
+            parts.append(Text(make_one_line(section), style="bold"))
         parts.append(_finding(finding))
         if finding.advice:
-            parts.append(Padding(Text(f"-> {plain(finding.advice)}", style="cyan"), (0, 0, 0, 8)))
+            parts.append(
+                Padding(Text(f"-> {make_plain(finding.advice)}", style="cyan"), (0, 0, 0, 8))
+            )
     problems, warnings = report.count("fail"), report.count("warn")
     verdict = "a run would work" if report.works else f"a run would not work: {problems} failed"
     text = Text(verdict, style="bold green" if report.works else "bold red")
@@ -244,8 +250,8 @@ def _finding(finding: Finding) -> RenderableType:
     row.add_column(width=13)
     row.add_column(overflow="fold")
     mark = "" if finding.state == "info" else finding.state
-    detail = Text(plain(finding.detail))
-    row.add_row(Text(mark, style=_STATES[finding.state]), Text(one_line(finding.name)), detail)
+    detail = Text(make_plain(finding.detail))
+    row.add_row(Text(mark, style=_STATES[finding.state]), Text(make_one_line(finding.name)), detail)
     return Padding(row, (0, 0, 0, 2), expand=False)
 
 

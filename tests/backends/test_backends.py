@@ -15,7 +15,7 @@ from llmc.backends.llamacpp import LlamaCppBackend, packaged_model
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
 from llmc.enrichment import prompts
-from llmc.enrichment.reply import schema
+from llmc.enrichment.reply import build_schema
 from llmc.errors import (
     BackendError,
     ConfigError,
@@ -113,7 +113,7 @@ def test_a_structured_call_sends_the_schema_a_bound_and_the_example_as_a_turn():
         ollama(fake).generate(PROMPT, item=ITEM)
         [call] = fake.calls
     assert call.path == "/api/chat"
-    assert call.body["format"] == schema()
+    assert call.body["format"] == build_schema()
     assert call.body["options"]["num_predict"] > 0
     assert [m["role"] for m in call.body["messages"]] == ["system", "user", "assistant", "user"]
     assert CODE in call.body["messages"][-1]["content"]
@@ -251,7 +251,7 @@ def test_openai_sends_the_schema_and_counts_tokens():
     with FakeOpenAI() as fake:
         result, meta = openai(fake, "k").generate(PROMPT, item=ITEM)
         [call] = fake.calls
-    assert call.body["response_format"]["json_schema"]["schema"] == schema()
+    assert call.body["response_format"]["json_schema"]["schema"] == build_schema()
     assert result.summary_120w
     assert (meta["backend"], meta["model"], meta["options"]) == ("gateway", "gpt-x", None)
     assert meta["completion_tokens"] > 0

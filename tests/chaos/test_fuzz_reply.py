@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmc.enrichment.reply import read
+from llmc.enrichment.reply import read_reply
 from llmc.errors import BackendError
 from llmc.models import Enrichment
 from tests.chaos.reply_contract import FIELDS, Said, breaches, is_deep, reading
@@ -33,7 +33,7 @@ BATCH = 500
 
 def outcome_of(said: Said) -> Enrichment | BackendError:
     try:
-        return read(
+        return read_reply(
             said.text,
             said.lines,
             done_reason=said.done_reason,

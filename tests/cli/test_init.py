@@ -56,7 +56,7 @@ def named(*models):
     ],
 )
 def test_each_tier_gets_the_model_nearest_in_size(listed, small, large):
-    found = starter.best_models(listed)
+    found = starter.choose_models(listed)
     assert found.get("7b") == small
     assert large is None or found["14b"] == large
 

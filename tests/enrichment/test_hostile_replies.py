@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from llmc.enrichment.reply import read
+from llmc.enrichment.reply import read_reply
 from llmc.errors import BackendError
 from llmc.models import Enrichment
 from llmc.testing.ollama import FakeOllama, Reply
@@ -48,7 +48,7 @@ def tried(path: Path) -> Case:
     case = json.loads(path.read_text(encoding="utf-8"))
     text = "".join(part if isinstance(part, str) else part[0] * part[1] for part in case["text"])
     try:
-        result: Enrichment | BackendError = read(
+        result: Enrichment | BackendError = read_reply(
             text,
             case.get("lines", (10, 20)),
             done_reason=case.get("done_reason"),
@@ -96,7 +96,7 @@ def test_a_refusal_does_not_hold_on_to_what_was_read() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(BackendError) as caught:
-            read(text, (10, 20))
+            read_reply(text, (10, 20))
         assert tracemalloc.get_traced_memory()[0] < 1_000_000
         assert caught.value.failure_type == "validation"
     finally:
@@ -110,7 +110,7 @@ def test_the_garbage_collector_is_left_as_it_was(text: str, collecting: bool) ->
     (gc.enable if collecting else gc.disable)()
     try:
         with suppress(BackendError):
-            read(text, (10, 20))
+            read_reply(text, (10, 20))
         assert gc.isenabled() == collecting
     finally:
         gc.enable()
@@ -122,7 +122,7 @@ def test_a_reply_of_very_many_values_is_refused_before_they_take_room(value: str
     tracemalloc.start()
     try:
         with pytest.raises(BackendError):
-            read(text, (10, 20))
+            read_reply(text, (10, 20))
         assert tracemalloc.get_traced_memory()[1] < 5 * len(text)
     finally:
         tracemalloc.stop()

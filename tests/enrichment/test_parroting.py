@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmc.enrichment import instructions
-from llmc.enrichment.parroting import without_parroted
+from llmc.enrichment.parroting import drop_parroted
 from llmc.models import Enrichment, Evidence
 from llmc.testing.ollama import Call
 from llmc.testing.openai import FakeOpenAI
@@ -30,7 +30,7 @@ SOURCE = f'def add(a, b):\n    """Add two numbers. {ORDER}"""\n    return a + b\
 
 def left(summary: str, source: str) -> str:
     """Return what is left of a summary."""
-    return without_parroted(Enrichment(summary_120w=summary), source)[0].summary_120w
+    return drop_parroted(Enrichment(summary_120w=summary), source)[0].summary_120w
 
 
 ORDERS = (
@@ -101,9 +101,9 @@ def test_an_instruction_that_is_not_in_the_source_is_the_models_own(order: str) 
 
 @pytest.mark.parametrize("text", [*ORDERS, *DESCRIPTIONS])
 def test_the_first_look_passes_over_nothing_that_a_form_would_find(text):
-    heard = instructions.folded(text)
+    heard = instructions.fold(text)
     found = any(form.search(heard) for form in instructions._INSTRUCTIONS)
-    assert bool(list(instructions.instructions(heard))) is found
+    assert bool(list(instructions.find_instructions(heard))) is found
 
 
 @pytest.mark.parametrize("description", DESCRIPTIONS)
@@ -159,7 +159,7 @@ def test_every_field_is_looked_at() -> None:
         model=ORDER,
         schema_version=ORDER,
     )
-    kept, dropped = without_parroted(parroting, SOURCE)
+    kept, dropped = drop_parroted(parroting, SOURCE)
     assert dropped == 9
     assert kept == Enrichment(
         summary_120w="Adds two numbers.",
@@ -172,7 +172,7 @@ def test_every_field_is_looked_at() -> None:
 def test_a_citation_goes_with_its_field() -> None:
     cited = [Evidence(field=name, lines=[1, 3]) for name in ("summary_120w", "pitfalls")]
     parroting = Enrichment(summary_120w="Adds.", pitfalls=[ORDER], evidence=cited)
-    assert without_parroted(parroting, SOURCE)[0].evidence == cited[:1]
+    assert drop_parroted(parroting, SOURCE)[0].evidence == cited[:1]
 
 
 @given(st.text(max_size=80), st.lists(st.text(max_size=40), max_size=3), st.text(max_size=200))
@@ -180,7 +180,7 @@ def test_what_repeats_no_instruction_is_returned_as_it_is(
     summary: str, items: list[str], source: str
 ) -> None:
     honest = Enrichment(summary_120w=summary, pitfalls=items)
-    assert without_parroted(honest, source) == (honest, 0)
+    assert drop_parroted(honest, source) == (honest, 0)
 
 
 @given(
@@ -222,7 +222,7 @@ HOSTILE = (
 @pytest.mark.parametrize("text", HOSTILE, ids=[text[:12] for text in HOSTILE])
 def test_time_grows_with_the_length_of_hostile_texts_and_no_faster(text: str) -> None:
     """Quadratic ones would take minutes, and run into the suite's own time limit."""
-    _, dropped = without_parroted(Enrichment(summary_120w="x", pitfalls=[text]), text)
+    _, dropped = drop_parroted(Enrichment(summary_120w="x", pitfalls=[text]), text)
     assert dropped >= 0
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmc.enrichment.prompts import CHARS_PER_TOKEN, Prompt, build, chat_messages, fit
+from llmc.enrichment.prompts import CHARS_PER_TOKEN, Prompt, build, fit, make_chat_messages
 from llmc.models import Span
 
 SPAN = Span(
@@ -35,7 +35,7 @@ def long_code(lines: int = 300) -> str:
 
 def block(prompt: str) -> list[str]:
     """Return the lines of the last fenced block, read as CommonMark reads it."""
-    turn = chat_messages(prompt)[-1]["content"].split("\n")
+    turn = make_chat_messages(prompt)[-1]["content"].split("\n")
     for number, line in enumerate(turn):
         if opening := re.match(r"(`{3,})[^`]*$", line):
             rest = turn[number + 1 :]
@@ -64,7 +64,7 @@ def shared(one: str, other: str) -> str:
 def test_the_prefix_is_the_same_for_every_span() -> None:
     one, other = build(SPAN, CODE), build(OTHER, "# Install\n")
     same = shared(one, other)
-    system, example, reply = (message["content"] for message in chat_messages(one)[:3])
+    system, example, reply = (message["content"] for message in make_chat_messages(one)[:3])
     for constant in (system, example, reply):
         assert constant in same
 
@@ -72,7 +72,7 @@ def test_the_prefix_is_the_same_for_every_span() -> None:
 def test_nothing_of_the_span_comes_before_the_end_of_the_prefix() -> None:
     one, other = build(SPAN, CODE), build(OTHER, "# Install\n")
     same = shared(one, other)
-    assert one[len(same) :].strip() == chat_messages(one)[-1]["content"].strip()
+    assert one[len(same) :].strip() == make_chat_messages(one)[-1]["content"].strip()
 
 
 def test_the_span_comes_last() -> None:
@@ -86,7 +86,7 @@ def test_the_code_is_whole() -> None:
 @pytest.mark.parametrize("word", ["python", "method", "Cart.total", "shop/cart.py"])
 def test_the_span_is_introduced(word: str) -> None:
     prompt = build(SPAN, "pass")
-    assert word in chat_messages(prompt)[-1]["content"]
+    assert word in make_chat_messages(prompt)[-1]["content"]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_the_program_knows_is_not_in_the_prompt(change: dict[str, int]) -> 
     ["summary_120w", "inputs", "outputs", "side_effects", "pitfalls", "usage_snippet"],
 )
 def test_every_field_is_asked_for_and_shown(field: str) -> None:
-    system, _, reply = (message["content"] for message in chat_messages(build(SPAN, CODE))[:3])
+    system, _, reply = (message["content"] for message in make_chat_messages(build(SPAN, CODE))[:3])
     assert field in system
     assert f'"{field}"' in reply
 
@@ -134,7 +134,7 @@ NAMED = ("path", "symbol", "kind", "lang")
 
 def head(prompt: str) -> str:
     """Return all that stands before the code of a prompt."""
-    return chat_messages(prompt)[-1]["content"].rpartition("\n\n```")[0]
+    return make_chat_messages(prompt)[-1]["content"].rpartition("\n\n```")[0]
 
 
 @pytest.mark.parametrize("field", NAMED)
@@ -167,30 +167,30 @@ def test_an_ordinary_name_is_given_as_it_is(name: str) -> None:
 
 
 def test_a_prompt_becomes_instruction_example_and_span() -> None:
-    roles = [message["role"] for message in chat_messages(build(SPAN, CODE))]
+    roles = [message["role"] for message in make_chat_messages(build(SPAN, CODE))]
     assert roles == ["system", "user", "assistant", "user"]
 
 
 def test_the_turns_before_the_span_are_the_same_for_every_span() -> None:
-    assert chat_messages(build(SPAN, CODE))[:3] == chat_messages(build(OTHER, "# x"))[:3]
+    assert make_chat_messages(build(SPAN, CODE))[:3] == make_chat_messages(build(OTHER, "# x"))[:3]
 
 
 def test_the_turns_hold_the_text_of_the_prompt() -> None:
     prompt = build(SPAN, CODE)
     at = 0
-    for message in chat_messages(prompt):
+    for message in make_chat_messages(prompt):
         at = prompt.index(message["content"], at) + len(message["content"])
 
 
 def test_a_cut_prompt_is_cut_in_its_last_turn_too() -> None:
     prompt = build(SPAN, long_code()).fit(1500)
-    assert chat_messages(prompt)[-1]["content"] in prompt
-    assert "value_299" not in chat_messages(prompt)[-1]["content"]
+    assert make_chat_messages(prompt)[-1]["content"] in prompt
+    assert "value_299" not in make_chat_messages(prompt)[-1]["content"]
 
 
 @pytest.mark.parametrize("text", ["Explain this.", "", "several\nlines"])
 def test_a_plain_string_is_one_user_turn(text: str) -> None:
-    assert chat_messages(text) == [{"role": "user", "content": text}]
+    assert make_chat_messages(text) == [{"role": "user", "content": text}]
 
 
 # Code fences
@@ -285,7 +285,7 @@ def test_cutting_twice_tells_of_it_once() -> None:
 
 def test_the_constant_part_is_never_cut() -> None:
     prompt = build(SPAN, long_code())
-    assert chat_messages(prompt.fit(0))[:3] == chat_messages(prompt)[:3]
+    assert make_chat_messages(prompt.fit(0))[:3] == make_chat_messages(prompt)[:3]
 
 
 CODES = st.one_of(

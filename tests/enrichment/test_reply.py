@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from llmc.enrichment.reply import read, schema
+from llmc.enrichment.reply import build_schema, read_reply
 from llmc.errors import BackendError
 from llmc.models import Enrichment
 
@@ -34,18 +34,18 @@ BROKEN = '{"a" 1}'
 
 
 def accepted(reply: object, **said: Any) -> Enrichment:
-    return read(json.dumps(reply), LINES, **said)
+    return read_reply(json.dumps(reply), LINES, **said)
 
 
 def refusal(text: str, **said: Any) -> BackendError:
     with pytest.raises(BackendError) as caught:
-        read(text, LINES, **said)
+        read_reply(text, LINES, **said)
     return caught.value
 
 
 def outcome(text: str, **said: Any) -> tuple[Enrichment | None, BackendError | None]:
     try:
-        return read(text, LINES, **said), None
+        return read_reply(text, LINES, **said), None
     except BackendError as error:
         return None, error
 
@@ -79,11 +79,11 @@ def cited(enrichment: Enrichment) -> list[tuple[str, list[int]]]:
     ],
 )
 def test_what_stands_around_the_braces_is_harmless(text: str) -> None:
-    assert read(text, LINES).summary_120w == "It adds."
+    assert read_reply(text, LINES).summary_120w == "It adds."
 
 
 def test_the_json_ends_at_the_last_closing_brace() -> None:
-    assert read('{"inputs": ["{", "}"]} end', LINES).inputs == ["{", "}"]
+    assert read_reply('{"inputs": ["{", "}"]} end', LINES).inputs == ["{", "}"]
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_a_dropped_entry_leaves_its_field_to_the_program() -> None:
 
 
 def test_an_empty_object_is_valid() -> None:
-    assert read("{}", LINES) == Enrichment()
+    assert read_reply("{}", LINES) == Enrichment()
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def test_evidence_lines_lie_inside_the_span_in_any_order(
 @pytest.mark.parametrize("lines", [[True, True], [1, True], [False, 1]], ids=str)
 def test_true_and_false_are_no_lines(lines: list[object]) -> None:
     with pytest.raises(BackendError) as caught:
-        read(json.dumps(citing(lines)), (0, 5))
+        read_reply(json.dumps(citing(lines)), (0, 5))
     assert caught.value.failure_type == "validation"
 
 
@@ -439,7 +439,9 @@ CORPUS = sorted(path for path in REPLIES.glob("*/*") if path.is_file())
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_a_reply_of_the_corpus_comes_to_what_its_folder_says(path: Path) -> None:
     try:
-        read(path.read_text(encoding="utf-8"), (1, 40), require_summary=path.stem != "empty_object")
+        read_reply(
+            path.read_text(encoding="utf-8"), (1, 40), require_summary=path.stem != "empty_object"
+        )
     except BackendError as error:
         found = error.failure_type
     else:
@@ -618,7 +620,7 @@ def test_a_reply_that_fits_the_contract_is_accepted(reply: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("name", CITED)
 def test_lone_surrogates_in_a_text_do_not_cost_the_reply(name: str) -> None:
-    enrichment = read(f'{{"{name}": "ab \\ud800 cd"}}', LINES)
+    enrichment = read_reply(f'{{"{name}": "ab \\ud800 cd"}}', LINES)
     enrichment.model_dump_json().encode("utf-8")
     assert str(getattr(enrichment, name)).strip("[]'").startswith("ab ")
 
@@ -634,11 +636,11 @@ def test_text_beyond_ascii_stays_as_it_is(name: str) -> None:
 def test_a_lone_surrogate_in_a_name_is_replaced_or_refused(name: str) -> None:
     text = f'{{"{name}": "ab \\ud800"}}'
     if kind_of(text) != "validation":
-        read(text, LINES).model_dump_json().encode("utf-8")
+        read_reply(text, LINES).model_dump_json().encode("utf-8")
 
 
 def test_the_last_of_two_equal_keys_counts() -> None:
-    assert read('{"summary_120w": "one", "summary_120w": "two"}', LINES).summary_120w == "two"
+    assert read_reply('{"summary_120w": "one", "summary_120w": "two"}', LINES).summary_120w == "two"
 
 
 # The schema that a model is held to
@@ -684,20 +686,20 @@ def conforming(part: Any, chance: random.Random, size: float) -> Any:
 
 
 def test_the_schema_asks_only_for_what_the_program_cannot_know() -> None:
-    assert sorted(schema()["properties"]) == sorted(CITED)
-    assert sorted(schema()["required"]) == sorted(CITED)
+    assert sorted(build_schema()["properties"]) == sorted(CITED)
+    assert sorted(build_schema()["required"]) == sorted(CITED)
 
 
 def test_every_part_of_the_schema_is_bounded() -> None:
-    assert list(bounds(schema())) == []
+    assert list(bounds(build_schema())) == []
 
 
 @pytest.mark.parametrize("size", [0, 0.01, 0.2, 0.5, 0.8, 0.99, 1])
 @pytest.mark.parametrize("seed", range(5))
 def test_what_conforms_to_the_schema_is_accepted(size: float, seed: int) -> None:
-    reply = conforming(schema(), random.Random(seed), size)
+    reply = conforming(build_schema(), random.Random(seed), size)
     text = json.dumps(reply, indent=4, ensure_ascii=bool(seed % 2))
-    assert read(text, LINES, require_summary=True).summary_120w
+    assert read_reply(text, LINES, require_summary=True).summary_120w
 
 
 def test_the_schema_is_the_same_text_in_every_process() -> None:
@@ -714,4 +716,4 @@ def test_the_schema_is_the_same_text_in_every_process() -> None:
         ).stdout
         for seed in ("1", "2")
     }
-    assert texts == {json.dumps(schema()) + "\n"}
+    assert texts == {json.dumps(build_schema()) + "\n"}

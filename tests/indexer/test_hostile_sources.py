@@ -20,7 +20,7 @@ from tree_sitter import Node, Parser
 from llmc import engine, languages
 from llmc.errors import ConfigError, IndexingError
 from llmc.indexer.definitions import MAX_DEPTH, MAX_SYMBOL_CHARS, is_sound
-from llmc.indexer.files import Ignored, source_files
+from llmc.indexer.files import Ignored, find_source_files
 from llmc.indexer.parsing import MAX_FILE_BYTES, parse_file
 from llmc.models import ParsedFile, ParsedSpan
 from llmc.settings.config import Settings, load_settings
@@ -114,14 +114,14 @@ def test_only_newlines_count_as_lines(tmp_path: Path) -> None:
 
 def test_a_name_that_is_not_utf8_is_listed_with_its_bytes(repo: Path) -> None:
     (repo / LATIN).write_text("x = 1\n")
-    assert source_files(repo) == [LATIN, "small.py"]
+    assert find_source_files(repo) == [LATIN, "small.py"]
 
 
 def test_a_name_that_is_not_utf8_can_be_excluded(repo: Path) -> None:
     (repo / LATIN).write_text("x = 1\n")
-    assert source_files(repo, "caf*") == ["small.py"]
+    assert find_source_files(repo, "caf*") == ["small.py"]
     (repo / ".gitignore").write_text("caf*\n")
-    assert source_files(repo) == ["small.py"]
+    assert find_source_files(repo) == ["small.py"]
     assert Ignored(repo).matching([LATIN, "small.py"]) == {LATIN}
 
 
@@ -157,7 +157,7 @@ def traps(repo: Path) -> Iterator[Path]:
 
 
 def test_what_is_no_plain_file_of_the_repository_is_not_listed(traps: Path) -> None:
-    assert source_files(traps) == ["small.py"]
+    assert find_source_files(traps) == ["small.py"]
 
 
 def test_what_is_no_plain_file_of_the_repository_is_not_indexed(traps: Path) -> None:
@@ -187,7 +187,7 @@ def test_what_is_no_plain_file_is_refused_by_name(traps: Path, name: str, reason
 def test_a_ragignore_may_link_to_another_file_of_the_repository(repo: Path) -> None:
     (repo / "ignored").write_text("small.py\n")
     (repo / ".ragignore").symlink_to("ignored")
-    assert source_files(repo) == []
+    assert find_source_files(repo) == []
 
 
 @pytest.mark.parametrize("target", ["/dev/zero", "../outside", ".ragignore", "pipe"])
@@ -198,19 +198,19 @@ def test_a_ragignore_that_is_no_file_of_the_repository_is_a_config_error(
     os.mkfifo(repo / "pipe")
     (repo / ".ragignore").symlink_to(target)
     with pytest.raises(ConfigError, match=r"\.ragignore"):
-        source_files(repo)
+        find_source_files(repo)
 
 
 def test_a_ragignore_that_is_a_pipe_is_a_config_error(repo: Path) -> None:
     os.mkfifo(repo / ".ragignore")
     with pytest.raises(ConfigError, match="no regular file"):
-        source_files(repo)
+        find_source_files(repo)
 
 
 def test_a_ragignore_of_megabytes_is_a_config_error(repo: Path) -> None:
     (repo / ".ragignore").write_text("a\n" * 600_000)
     with pytest.raises(ConfigError, match="more than 1048576 bytes"):
-        source_files(repo)
+        find_source_files(repo)
 
 
 @pytest.mark.parametrize("pattern", ["a*a*a*a*a*a*a*a*b", "**/a/**/a/**/a/**/b", "x/*y*z*.*"])
@@ -218,13 +218,13 @@ def test_a_pattern_that_takes_for_ever_is_a_config_error(repo: Path, pattern: st
     (repo / ("a" * 200 + ".py")).write_text("x = 1\n")
     (repo / ".ragignore").write_text(f"# **** a title ****\n{pattern}\n")
     with pytest.raises(ConfigError, match=r"more \* than can be matched in time"):
-        source_files(repo)
+        find_source_files(repo)
 
 
 @pytest.mark.parametrize("pattern", ["**/small*", "*s*a*.py", "/**/*.p*", "*/\n*mall*"])
 def test_a_pattern_as_people_write_it_is_matched(repo: Path, pattern: str) -> None:
     (repo / ".ragignore").write_text(f"# **** a title ****\n{pattern}\n")
-    assert source_files(repo) == []
+    assert find_source_files(repo) == []
 
 
 # Sizes that grow with the square
@@ -332,7 +332,7 @@ def plainly_sound(node: Node, tolerance: float) -> bool:
 
 
 CPP = languages.LANGUAGES["cpp"]
-PARSER = Parser(Grammar(languages.grammar(CPP)))
+PARSER = Parser(Grammar(languages.load_grammar(CPP)))
 BROKEN = st.lists(
     st.sampled_from(
         [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmc.errors import IndexingError
-from llmc.indexer.encodings import read
+from llmc.indexer.encodings import make_source
 from llmc.indexer.parsing import parse_file
 from llmc.models import Span
 from llmc.run.worklist import read_source
@@ -116,7 +116,7 @@ def test_what_is_in_no_encoding_is_refused_with_what_to_do(tmp_path, raw, told):
 @given(st.text(st.characters(codec="utf-16-le", exclude_characters="\0")), st.data())
 def test_every_place_of_the_text_is_found_in_the_bytes(text, data):
     raw = ("\ufeff" + text).encode("utf-16-le")
-    source = read(raw)
+    source = make_source(raw)
     cut = data.draw(st.integers(0, len(text)))
     place = len(text[:cut].encode())
     assert raw[source.places([place])[place] :].decode("utf-16-le") == text[cut:]

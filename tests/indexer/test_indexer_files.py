@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmc.errors import ConfigError
-from llmc.indexer.files import Ignored, source_files
+from llmc.indexer.files import Ignored, find_source_files
 
 
 def git(folder: Path, *words: str) -> None:
@@ -41,49 +41,49 @@ def test_code_comes_first_then_tests_then_documents(repo: Path) -> None:
     ]
     documents = ["README.md", "docs/a.md", "tests/README.md"]
     write(repo, *documents, *tests, *code)
-    assert source_files(repo) == code + tests + documents
+    assert find_source_files(repo) == code + tests + documents
 
 
 def test_tracked_and_new_files_are_listed_once(repo: Path) -> None:
     write(repo, "tracked.py", "new.py")
     git(repo, "add", "tracked.py")
-    assert source_files(repo) == ["new.py", "tracked.py"]
+    assert find_source_files(repo) == ["new.py", "tracked.py"]
 
 
 def test_only_files_in_a_known_language_are_listed(repo: Path) -> None:
     write(repo, "a.py", "b.json", "LICENSE")
     write(repo, "run", text="#!/usr/bin/env bash\n:\n")
-    assert source_files(repo) == ["a.py", "run"]
+    assert find_source_files(repo) == ["a.py", "run"]
 
 
 def test_names_with_blanks_and_other_letters_are_listed(repo: Path) -> None:
     write(repo, "a b.py", "é\n.py", ":(x).py")
-    assert source_files(repo) == [":(x).py", "a b.py", "é\n.py"]
+    assert find_source_files(repo) == [":(x).py", "a b.py", "é\n.py"]
 
 
 def test_a_file_deleted_from_the_work_tree_is_left_out(repo: Path) -> None:
     write(repo, "a.py", "gone.py")
     git(repo, "add", "--all")
     (repo / "gone.py").unlink()
-    assert source_files(repo) == ["a.py"]
+    assert find_source_files(repo) == ["a.py"]
 
 
 def test_a_file_that_git_ignores_is_left_out(repo: Path) -> None:
     write(repo, "a.py", "build/b.py")
     write(repo, ".gitignore", text="build/\n")
-    assert source_files(repo) == ["a.py"]
+    assert find_source_files(repo) == ["a.py"]
 
 
 def test_ragignore_is_read_as_a_gitignore(repo: Path) -> None:
     write(repo, "a.py", "gen/b.py", "gen/keep.py", "deep/gen/c.py", "old.py")
     write(repo, ".ragignore", text="# remark\n/gen/*\n!gen/keep.py\nold.py\n")
-    assert source_files(repo) == ["a.py", "deep/gen/c.py", "gen/keep.py"]
+    assert find_source_files(repo) == ["a.py", "deep/gen/c.py", "gen/keep.py"]
 
 
 def test_a_ragignore_that_is_not_text_is_a_config_error(repo: Path) -> None:
     (repo / ".ragignore").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"\.ragignore.*UTF-8"):
-        source_files(repo)
+        find_source_files(repo)
 
 
 @pytest.mark.parametrize(
@@ -99,14 +99,14 @@ def test_a_ragignore_that_is_not_text_is_a_config_error(repo: Path) -> None:
 )
 def test_exclude_takes_prefixes_and_patterns(repo: Path, exclude: str, left: list[str]) -> None:
     write(repo, "a.py", "gen/b.py", "gen/sub/c.py", "genuine.py")
-    assert source_files(repo, exclude) == left
+    assert find_source_files(repo, exclude) == left
 
 
 def test_links_are_left_out(repo: Path) -> None:
     write(repo, "a.py")
     (repo / "link.py").symlink_to("a.py")
     git(repo, "add", "--all")
-    assert source_files(repo) == ["a.py"]
+    assert find_source_files(repo) == ["a.py"]
 
 
 def test_a_folder_replaced_by_a_link_out_of_the_repository_is_left_out(repo: Path) -> None:
@@ -114,29 +114,29 @@ def test_a_folder_replaced_by_a_link_out_of_the_repository_is_left_out(repo: Pat
     git(repo, "add", "--all")
     (repo / "sub").rename(repo.parent / "outside")
     (repo / "sub").symlink_to(repo.parent / "outside")
-    assert source_files(repo) == ["a.py"]
+    assert find_source_files(repo) == ["a.py"]
 
 
 def test_a_repository_inside_is_left_out(repo: Path) -> None:
     write(repo, "a.py", "inner/b.py")
     git(repo / "inner", "init", "--quiet")
-    assert source_files(repo) == ["a.py"]
+    assert find_source_files(repo) == ["a.py"]
 
 
 def test_a_folder_of_a_repository_is_listed_from_there(repo: Path) -> None:
     write(repo, "a.py", "sub/b.py")
-    assert source_files(repo / "sub") == ["b.py"]
+    assert find_source_files(repo / "sub") == ["b.py"]
 
 
 def test_a_folder_without_git_is_a_config_error_that_says_what_to_do(tmp_path: Path) -> None:
     write(tmp_path, "a.py")
     with pytest.raises(ConfigError, match=rf"{tmp_path}.*git init"):
-        source_files(tmp_path)
+        find_source_files(tmp_path)
 
 
 def test_a_machine_without_git_is_told_so(repo: Path) -> None:
     with pytest.raises(ConfigError, match=r"git is needed .*install it"):
-        source_files(repo, environ={"PATH": str(repo)})
+        find_source_files(repo, environ={"PATH": str(repo)})
 
 
 def test_ignored_takes_all_three_rules_together(repo: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import tree_sitter
 
 from llmc.errors import IndexingError
-from llmc.languages import LANGUAGES, Language, grammar, language_of
+from llmc.languages import LANGUAGES, Language, find_language, load_grammar
 
 NAMES = {
     "a.py": "python",
@@ -43,7 +43,7 @@ SHEBANGS = {
 
 
 def name_of(path: str, content: bytes = b"") -> str | None:
-    language = language_of(path, content)
+    language = find_language(path, content)
     return language.name if language else None
 
 
@@ -81,7 +81,7 @@ def test_a_header_that_speaks_of_classes_in_a_comment_is_c() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES.keys())
 def test_every_kind_in_the_table_exists_in_the_grammar(language: Language) -> None:
-    known = tree_sitter.Language(grammar(language))
+    known = tree_sitter.Language(load_grammar(language))
     kinds = {
         *language.spans,
         *language.typed,
@@ -98,4 +98,4 @@ def test_every_kind_in_the_table_exists_in_the_grammar(language: Language) -> No
 def test_a_grammar_that_is_not_installed_is_named_with_its_wheel() -> None:
     absent = replace(LANGUAGES["go"], package="tree_sitter_no_such_thing")
     with pytest.raises(IndexingError, match="pip install tree-sitter-no-such-thing"):
-        grammar(absent)
+        load_grammar(absent)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llmc.errors import ConfigError
-from llmc.indexer.files import Ignored, source_files
+from llmc.indexer.files import Ignored, find_source_files
 from llmc.programs.git import Git
 from llmc.programs.launching import SearchPath
 
@@ -54,7 +54,7 @@ def repo(tmp_path):
 def looked_at(repo):
     """Ask all that is asked of a repository."""
     try:
-        found = source_files(repo, environ=dict(os.environ))
+        found = find_source_files(repo, environ=dict(os.environ))
     except ConfigError:
         found = []
     Ignored(repo, environ=dict(os.environ)).matching(["a.py", "x.log", "out/c.py"])
@@ -138,7 +138,7 @@ def test_the_repositorys_own_git_is_not_run(repo, trap, folder, monkeypatch):
 def test_a_file_of_git_that_never_ends_does_not_eat_all_memory(repo):
     (repo / ".git/commondir").symlink_to("/dev/zero")
     with pytest.raises(ConfigError, match="Out of memory"):
-        source_files(repo, environ=dict(os.environ))
+        find_source_files(repo, environ=dict(os.environ))
 
 
 def test_no_library_of_the_repository_is_loaded(repo, monkeypatch):
@@ -148,7 +148,7 @@ def test_no_library_of_the_repository_is_loaded(repo, monkeypatch):
     monkeypatch.setenv("LD_LIBRARY_PATH", ":/nonexistent")
     with pytest.raises(subprocess.CalledProcessError):
         git(".", "status", LD_LIBRARY_PATH=":/nonexistent")
-    assert source_files(Path(), environ=dict(os.environ)) == ["a.py", "in/b.py", "out/c.py"]
+    assert find_source_files(Path(), environ=dict(os.environ)) == ["a.py", "in/b.py", "out/c.py"]
 
 
 def test_a_work_tree_elsewhere_brings_in_no_file_of_it(repo, tmp_path):
@@ -186,7 +186,7 @@ def test_without_any_git_outside_the_repository_the_error_says_why(repo):
     (repo / "git").chmod(0o755)
     assert SearchPath.of({"PATH": str(repo)}, repo).find("git") is None
     with pytest.raises(ConfigError, match="don't count"):
-        source_files(repo, environ={"PATH": f"{repo}:."})
+        find_source_files(repo, environ={"PATH": f"{repo}:."})
 
 
 def test_git_that_gives_no_answer_is_ended_in_time(repo, tmp_path):

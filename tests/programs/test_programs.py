@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmc.programs.launching import SearchPath, for_git, listed, minimal
+from llmc.programs.launching import SearchPath, make_git_environ, pick_listed, pick_minimal
 
 
 def program(path: Path) -> Path:
@@ -64,15 +64,15 @@ def test_a_program_gets_what_every_program_needs_and_no_key() -> None:
     everyday = {"HOME": "/h", "LANG": "C", "LC_ALL": "C", "XDG_CONFIG_HOME": "/c", "TZ": "UTC"}
     secret = {"AWS_SECRET_ACCESS_KEY": "s", "OPENAI_API_KEY": "o", "LD_PRELOAD": "/x.so"}
     search = SearchPath(("/usr/bin",))
-    assert minimal(everyday | secret, search) == everyday | {"PATH": "/usr/bin"}
+    assert pick_minimal(everyday | secret, search) == everyday | {"PATH": "/usr/bin"}
 
 
 def test_only_listed_variables_that_are_set_are_passed_on() -> None:
-    assert listed({"A": "1", "B": "2"}, ["A", "C"]) == {"A": "1"}
+    assert pick_listed({"A": "1", "B": "2"}, ["A", "C"]) == {"A": "1"}
 
 
 def test_git_keeps_its_users_settings_and_is_told_of_no_other_repository() -> None:
-    told = for_git(
+    told = make_git_environ(
         {
             "HOME": "/h",
             "GIT_CONFIG_GLOBAL": "/h/git",

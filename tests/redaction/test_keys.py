@@ -18,7 +18,7 @@ from llmc.models import Attempt
 from llmc.net.client import Client
 from llmc.run.lanes import Lanes
 from llmc.settings.config import Flags, load_settings
-from llmc.settings.hosts import trouble
+from llmc.settings.hosts import find_trouble
 from llmc.settings.presets import TIERS
 from tests.driving import NO_HOST, drive, make_repo, plain
 
@@ -213,7 +213,7 @@ def test_a_look_whether_a_host_is_back_carries_no_key(repo, clean_environ, serve
     entry = {"provider": "openai", "url": server.url, "api_key_env": "OPENAI_API_KEY"}
     lanes = Lanes.of(settings_of(repo, clean_environ | KEYS, entry))
     [probe] = {lane.probe for lane in lanes.lanes if lane.probe and server.url in lane.probe}
-    assert trouble(Client(), probe, 5.0, any_status=True) is None
+    assert find_trouble(Client(), probe, 5.0, any_status=True) is None
     assert server.seen
     assert server.keys == set()
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from llmc import cli
-from llmc.redaction.keys import Redaction, blot, is_secret, secrets_in, secrets_of
+from llmc.redaction.keys import Redaction, blot, find_secrets, find_url_secrets, is_secret
 
 KEY = "sk-proj-abQ7x0Zp9LmN3vR8tYwe5678wxyz"
 GOOGLE = "AIzaSyD-9tSrke72PouQMnMX-a7eZSW0jkF_Q8c"
@@ -150,7 +150,7 @@ def test_what_nobody_would_write_in_a_sentence_is_a_secret(value):
     "name", ["OPENAI_API_KEY", "openai_apikey", "HF_TOKEN", "PGPASSWORD", "GITHUB_PAT", "DB_PASS"]
 )
 def test_the_name_of_a_variable_tells_a_secret(name):
-    assert secrets_in({name: KEY, "MODEL": "qwen2.5:7b", "KEYBOARD": "de-latin1"}) == (KEY,)
+    assert find_secrets({name: KEY, "MODEL": "qwen2.5:7b", "KEYBOARD": "de-latin1"}) == (KEY,)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_the_name_of_a_variable_tells_a_secret(name):
     ],
 )
 def test_an_address_tells_its_secrets(url, expected):
-    assert set(secrets_of(url)) == expected
+    assert set(find_url_secrets(url)) == expected
 
 
 # -- from the server to the screen -----------------------------------------------------------------

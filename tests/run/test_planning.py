@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from llmc.enrichment.prompts import SYSTEM, Prompt, build, chat_messages
+from llmc.enrichment.prompts import SYSTEM, Prompt, build, make_chat_messages
 from llmc.models import Span
 from llmc.run.routing import code_nesting, driver_nesting, measure
 
@@ -30,7 +30,7 @@ def plain_turn(code: str, cut_lines: int) -> str:
 
 
 def plain_prompt(code: str, cut_lines: int = 0) -> str:
-    _, example_turn, example_reply, _ = (m["content"] for m in chat_messages(build(SPAN, "")))
+    _, example_turn, example_reply, _ = (m["content"] for m in make_chat_messages(build(SPAN, "")))
     turns = [SYSTEM, example_turn, example_reply, plain_turn(code, cut_lines), ""]
     return "\n\n".join(turns)
 
@@ -160,7 +160,7 @@ def test_nesting_and_structure_are_as_plainly_defined(text: str) -> None:
 def test_a_prompt_is_as_plainly_defined(code: str) -> None:
     prompt = build(SPAN, code)
     assert prompt == plain_prompt(code)
-    assert chat_messages(prompt)[-1]["content"] == plain_turn(code, 0)
+    assert make_chat_messages(prompt)[-1]["content"] == plain_turn(code, 0)
 
 
 LONG = st.lists(TEXTS, min_size=4, max_size=60).map("\n".join)
@@ -171,11 +171,11 @@ LONG = st.lists(TEXTS, min_size=4, max_size=60).map("\n".join)
 def test_a_fitted_prompt_is_as_plainly_defined(code: str, tokens: float) -> None:
     fitted = build(SPAN, code).fit(tokens)
     assert (fitted, fitted.cut_lines) == plain_fit(code, tokens)
-    assert chat_messages(fitted)[-1]["content"] in fitted
+    assert make_chat_messages(fitted)[-1]["content"] in fitted
 
 
 def test_the_turns_of_a_prompt_are_plain_strings() -> None:
-    assert {type(m["content"]) for m in chat_messages(build(SPAN, "x"))} == {str}
+    assert {type(m["content"]) for m in make_chat_messages(build(SPAN, "x"))} == {str}
 
 
 # Spans that no person wrote

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llmc.errors import ConfigError, LlmcError
-from llmc.settings.config import Flags, Settings, index_path, load_settings
+from llmc.settings.config import Flags, Settings, find_index_path, load_settings
 
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions"
 AZURE = {
@@ -474,7 +474,7 @@ def test_the_health_timeout(tmp_path: Path, text: str, seconds: float) -> None:
     ],
 )
 def test_the_index_path(tmp_path: Path, environ: dict[str, str], expected: str) -> None:
-    assert index_path(tmp_path, environ) == tmp_path / expected
+    assert find_index_path(tmp_path, environ) == tmp_path / expected
     assert load(tmp_path, **environ).index_path == tmp_path / expected
 
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from llmc.settings.hosts import Host, parse_hosts, reachable
+from llmc.settings.hosts import Host, find_reachable, parse_hosts
 
 PATIENCE = 20.0
 """Seconds after which something that should have ended long ago counts as hung."""
@@ -201,7 +201,9 @@ def refused() -> Host:
 def asked(hosts: list[Host], timeout: float = 5.0) -> list[Host]:
     """Ask the hosts, and fail rather than wait for ever."""
     found: list[list[Host]] = []
-    thread = threading.Thread(target=lambda: found.append(reachable(hosts, timeout)), daemon=True)
+    thread = threading.Thread(
+        target=lambda: found.append(find_reachable(hosts, timeout)), daemon=True
+    )
     thread.start()
     thread.join(PATIENCE)
     assert not thread.is_alive(), "the health check hangs"

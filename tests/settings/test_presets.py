@@ -15,8 +15,8 @@ from llmc.settings.presets import (
     RouterPolicy,
     RouterSettings,
     TierPreset,
-    physical_cores,
-    preset_for,
+    choose_preset,
+    count_cores,
     read_policy,
     read_presets,
 )
@@ -47,7 +47,7 @@ def test_without_a_file_the_small_preset_has_the_defaults(tmp_path: Path) -> Non
         "7b",
         SMALL_MODEL,
         "15m",
-        {"num_ctx": 3072, "num_batch": 48, "num_gpu": 64, "num_thread": physical_cores()},
+        {"num_ctx": 3072, "num_batch": 48, "num_gpu": 64, "num_thread": count_cores()},
     )
 
 
@@ -56,7 +56,7 @@ def test_without_a_file_the_large_preset_is_derived_from_the_defaults(tmp_path: 
         "14b",
         LARGE_MODEL,
         "15m",
-        {"num_ctx": 3072, "num_batch": 24, "num_gpu": 64, "num_thread": physical_cores()},
+        {"num_ctx": 3072, "num_batch": 24, "num_gpu": 64, "num_thread": count_cores()},
     )
 
 
@@ -115,7 +115,7 @@ def test_keep_alive_comes_from_the_file(
     assert type(found) is type(expected)
 
 
-NUMBERS = {"num_ctx": 3072, "num_batch": 48, "num_gpu": 64, "num_thread": physical_cores()}
+NUMBERS = {"num_ctx": 3072, "num_batch": 48, "num_gpu": 64, "num_thread": count_cores()}
 
 
 @pytest.mark.parametrize("key", NUMBERS)
@@ -211,7 +211,7 @@ def test_without_a_top_level_kv_type_none_is_sent(tmp_path: Path, text: str) -> 
     ("tier", "preset"), [("7b", "7b"), ("14b", "14b"), ("nano", "7b"), ("other", "7b"), ("", "7b")]
 )
 def test_only_tier_14b_runs_on_the_14b_preset(tmp_path: Path, tier: str, preset: str) -> None:
-    assert preset_for(read_presets(None), tier).name == preset
+    assert choose_preset(read_presets(None), tier).name == preset
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_preset_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 
 def test_physical_cores_are_at_most_the_logical_ones() -> None:
-    assert 1 <= physical_cores() <= (os.cpu_count() or 1)
+    assert 1 <= count_cores() <= (os.cpu_count() or 1)
 
 
 # Policy

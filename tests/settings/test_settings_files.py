@@ -23,7 +23,7 @@ from llmc.settings.documents import (
     POLICY_FILE,
     PRESET_FILE,
 )
-from llmc.settings.files import MAX_BYTES, MAX_NODES, read_all, read_file, within
+from llmc.settings.files import MAX_BYTES, MAX_NODES, read_all, read_file, run_within
 from tests.running import entry
 
 NAMES = (CONFIG_FILE, PRESET_FILE, POLICY_FILE)
@@ -198,15 +198,15 @@ def test_work_that_takes_too_long_is_left_behind() -> None:
     never = threading.Event()
     try:
         with pytest.raises(ConfigError, match="too slow"):
-            within(0.01, never.wait, "too slow")
+            run_within(0.01, never.wait, "too slow")
     finally:
         never.set()
 
 
 def test_work_in_time_gives_its_result_or_its_error() -> None:
-    assert within(PATIENCE_SEC, lambda: 5, "") == 5
+    assert run_within(PATIENCE_SEC, lambda: 5, "") == 5
     with pytest.raises(ZeroDivisionError):
-        within(PATIENCE_SEC, lambda: 1 // 0, "")
+        run_within(PATIENCE_SEC, lambda: 1 // 0, "")
 
 
 # Numbers and texts have bounds, wherever they come from

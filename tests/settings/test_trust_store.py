@@ -87,14 +87,14 @@ def test_revoked_it_is_gone_with_what_was_kept(trusted: Trusted) -> None:
 
 def test_a_change_is_shown_as_a_diff(trusted: Trusted) -> None:
     (trusted.repo / CONFIG_FILE).write_text(entry("x", url="http://worse.example"))
-    lines = trust.changes(trusted.folder, trusted.repo, read_all(trusted.repo))
+    lines = trust.list_changes(trusted.folder, trusted.repo, read_all(trusted.repo))
     assert lines is not None
     assert f'-url = "{AWAY}"' in lines
     assert '+url = "http://worse.example"' in lines
 
 
 def test_without_a_change_there_is_no_diff(trusted: Trusted) -> None:
-    assert trust.changes(trusted.folder, trusted.repo, read_all(trusted.repo)) == []
+    assert trust.list_changes(trusted.folder, trusted.repo, read_all(trusted.repo)) == []
 
 
 @pytest.mark.parametrize("damage", ["gone", "another text"])
@@ -104,7 +104,7 @@ def test_a_kept_copy_that_is_not_what_was_trusted_is_not_shown(
     [copy] = (trusted.folder / trust.COPIES).iterdir()
     copy.unlink() if damage == "gone" else copy.write_text("harmless = true\n")
     (trusted.repo / CONFIG_FILE).write_text("")
-    lines = trust.changes(trusted.folder, trusted.repo, read_all(trusted.repo))
+    lines = trust.list_changes(trusted.folder, trusted.repo, read_all(trusted.repo))
     assert lines == ["llmc.toml has changed; what it was is not kept any more"]
 
 
@@ -181,7 +181,7 @@ def test_whatever_a_path_or_a_sentence_holds_is_kept(
     repo = Path("/", text.replace("\0", ""), "\"'\\\x7f\U0001f600")
     file = SettingsFile(CONFIG_FILE, repo / CONFIG_FILE, text.encode(), {})
     trust.grant(folder, repo, {CONFIG_FILE: file}, [text])
-    [record] = trust.records(folder).values()
+    [record] = trust.read_records(folder).values()
     assert (record.path, record.granted) == (str(repo), [text])
     assert tomllib.loads((folder / trust.STORE).read_text())
     assert trust.is_trusted(folder, repo, {CONFIG_FILE: file})

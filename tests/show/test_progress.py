@@ -31,7 +31,7 @@ from llmc.events import (
 )
 from llmc.models import Attempt, AttemptOutcome, Enrichment, RunReport, Span, SpanMetrics
 from llmc.models import SpanReport as Settled
-from llmc.redaction.text import duration, one_line, plain
+from llmc.redaction.text import format_duration, make_one_line, make_plain
 from llmc.show.progress.display import RunDisplay, run_summary
 from llmc.show.progress.pace import Pace
 from llmc.show.progress.panel import Canvas, Panel
@@ -572,7 +572,7 @@ def test_whatever_happens_counts_hold_and_every_line_fits(steps, width, height, 
 
 @given(st.text(), st.integers(0, 40), st.integers(0, 20))
 def test_shortened_text_fits_and_keeps_both_ends(text, width, tail):
-    text = one_line(text)
+    text = make_one_line(text)
     short = shorten(text, width, min(tail, max(0, width - 1)))
     assert cell_len(short) <= width
     assert short == text or width == 0 or "…" in short
@@ -796,14 +796,14 @@ def test_a_summary_of_an_interrupted_run_says_how_to_go_on():
     ],
 )
 def test_durations_as_people_write_them(seconds, long, short):
-    assert (duration(seconds), duration(seconds, short=True)) == (long, short)
+    assert (format_duration(seconds), format_duration(seconds, short=True)) == (long, short)
 
 
 @given(st.text())
 def test_plain_text_holds_nothing_that_a_terminal_obeys(text):
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", plain(text))
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", make_plain(text))
 
 
 @given(st.text())
 def test_one_line_is_one_line(text):
-    assert len(one_line(text).splitlines()) <= 1
+    assert len(make_one_line(text).splitlines()) <= 1

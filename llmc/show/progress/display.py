@@ -26,7 +26,7 @@ from llmc.events import (
     Stopping,
     Warned,
 )
-from llmc.redaction.text import unbroken
+from llmc.redaction.text import join_lines
 from llmc.show.progress.lines import pace_line, rest_line, return_line, run_summary, span_line
 from llmc.show.progress.panel import Canvas, Panel
 from llmc.show.progress.rows import ending
@@ -96,7 +96,7 @@ class RunDisplay:
     def _lines(self, event: Event, *, news: bool) -> Iterator[Text]:
         match event:
             case Warned(message=message):
-                yield Text(f"warning: {unbroken(message)}", style="yellow")
+                yield Text(f"warning: {join_lines(message)}", style="yellow")
             case SpanEnriched(report=report) if self._verbose or not self._live:
                 yield span_line(report, self._tally.done, self._tally.target)
             case SpanFailed(report=report):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from llmc.models import RunReport, SpanReport
-from llmc.redaction.text import duration, one_line, place
+from llmc.redaction.text import describe_place, format_duration, make_one_line
 from llmc.run.departures import lines
 from llmc.show.progress.rows import counts
 from llmc.show.progress.tally import RunView
@@ -17,7 +17,8 @@ def span_line(report: SpanReport, number: int, total: int) -> Text:
     if report.success:
         text = Text(f"{number:>{len(str(total))}}/{total} ok    ", style="green")
         text.append(
-            f"{place(report.span)}  {one_line(report.tier)}  {report.wall_sec:.1f} s", "default"
+            f"{describe_place(report.span)}  {make_one_line(report.tier)}  {report.wall_sec:.1f} s",
+            "default",
         )
         if len(report.outcomes) > 1:
             text.append(f"  {len(report.outcomes)} attempts", style="yellow")
@@ -27,8 +28,10 @@ def span_line(report: SpanReport, number: int, total: int) -> Text:
             text.append(f"  {last.parroted} parroted instructions dropped", style="yellow")
         return text
     text = Text("failed  ", style="red")
-    text.append(f"{place(report.span)}  after {len(report.outcomes)} attempts: ", style="default")
-    text.append(one_line((last.detail or last.failure_type or "")[:400]))
+    text.append(
+        f"{describe_place(report.span)}  after {len(report.outcomes)} attempts: ", style="default"
+    )
+    text.append(make_one_line((last.detail or last.failure_type or "")[:400]))
     return text
 
 
@@ -37,19 +40,21 @@ def pace_line(view: RunView) -> Text:
     rate = "--" if view.rate is None else f"{60 * view.rate:.1f}"
     text = f"{counts(view)}, {rate} spans/min"
     if view.seconds_left is not None:
-        text += f", {duration(view.seconds_left)} left"
+        text += f", {format_duration(view.seconds_left)} left"
     return Text(text)
 
 
 def rest_line(host: str, seconds: float, reason: str) -> Text:
     """Return that a host rests, and why."""
-    text = f"{one_line(host)} rests for {duration(seconds)}: {one_line(reason)[:400]}"
+    text = (
+        f"{make_one_line(host)} rests for {format_duration(seconds)}: {make_one_line(reason)[:400]}"
+    )
     return Text(text, style="yellow")
 
 
 def return_line(host: str) -> Text:
     """Return that a host is back."""
-    return Text(f"{one_line(host)} answers again")
+    return Text(f"{make_one_line(host)} answers again")
 
 
 def run_summary(report: RunReport) -> Text:
@@ -62,7 +67,7 @@ def run_summary(report: RunReport) -> Text:
     text.append(f", {report.left} left")
     if report.unfinished:
         text.append(f" ({report.unfinished} unfinished)")
-    text.append(f", {duration(report.wall_sec)}")
+    text.append(f", {format_duration(report.wall_sec)}")
     if report.enriched and report.wall_sec > 0:
         text.append(f", {report.enriched / report.wall_sec * 60:.1f} spans/min")
     if report.resting:
@@ -72,7 +77,7 @@ def run_summary(report: RunReport) -> Text:
     for line in lines(report):
         text.append(f"\n{line}")
     if report.stopped:
-        text.append(f"\nstopped: {one_line(report.stopped)}", style="yellow")
+        text.append(f"\nstopped: {make_one_line(report.stopped)}", style="yellow")
     if report.interrupted:
         text.append("\ninterrupted: run it again to go on from here", style="yellow")
     return text

@@ -8,7 +8,7 @@ from functools import lru_cache
 from rich.cells import cell_len
 from rich.text import Text
 
-from llmc.redaction.text import one_line
+from llmc.redaction.text import make_one_line
 from llmc.show.progress.rows import (
     ASCII,
     bar_row,
@@ -92,5 +92,5 @@ def _shown(host: HostView, canvas: Canvas) -> HostView:
 
 @lru_cache(maxsize=1024)
 def _text(text: str, only_ascii: bool) -> str:
-    text = one_line(text)
+    text = make_one_line(text)
     return text.encode("ascii", "replace").decode() if only_ascii else text

@@ -12,7 +12,7 @@ from functools import lru_cache
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from llmc.redaction.text import duration
+from llmc.redaction.text import format_duration
 from llmc.show.progress.tally import HostView, RunView
 
 FULL, HALF, REST, CUT = "━", "╸", "─", "…"
@@ -69,7 +69,9 @@ def host_row(host: HostView, columns: Columns, width: int) -> Text:
 
 
 def _resting(seconds: float, reason: str) -> str:
-    pause = f"resting {duration(seconds)}" if round(seconds) else "resting, to be tried again"
+    pause = (
+        f"resting {format_duration(seconds)}" if round(seconds) else "resting, to be tried again"
+    )
     return f"{pause}: {reason}" if reason else pause
 
 
@@ -98,7 +100,7 @@ def count_row(view: RunView, columns: Columns) -> Text:
     pace = _per_minute(view.rate, long=columns.long)
     text = counts(view)
     if view.seconds_left is not None:
-        text += f", {duration(view.seconds_left, short=not columns.long)} to go"
+        text += f", {format_duration(view.seconds_left, short=not columns.long)} to go"
     room = columns.total - len(text) - _GAP
     row = Text(f"{text}  {pace:>{room}}" if len(pace) <= room else text)
     if view.failed:
