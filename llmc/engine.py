@@ -222,7 +222,7 @@ def enrich(
     settings = settings or load_settings(repo)
     settings.require_trust()
     if builder is None:
-        _tell(hooks, destinations.of(settings))
+        _tell(hooks, destinations.find_destinations(settings))
     builder = builder or CascadeBuilder(settings, CallPolicy(retry_wait=settings.retry_wait))
     builder.check()
     make_folder(settings.logs, ignored_by_git=True)

@@ -30,7 +30,7 @@ from llmc.driver.calling import (
     surrounded,
 )
 from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT, flags_of, parser
-from llmc.driver.places import destinations_of
+from llmc.driver.places import find_destinations
 from llmc.enrichment.reply import read_reply
 from llmc.errors import ConfigError, Failure, LlmcError, classify_failure
 from llmc.events import (
@@ -51,12 +51,12 @@ from llmc.redaction.text import describe_place, join_lines, make_plain
 from llmc.run import departures, destinations, measures
 from llmc.run.gpu import GpuSampler, is_local
 from llmc.run.worklist import EXCERPT_CHARS, Rules
-from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings, load_settings
 from llmc.settings.documents import POLICY_FILE
 from llmc.settings.files import read_file
 from llmc.settings.hosts import DEFAULT_URL, Host, find_reachable, make_host, normalise_url
 from llmc.settings.presets import TierPreset, make_preset, name_preset, read_policy
+from llmc.settings.targets import Target, take_first
 from tools.rag.enrichment_backends import (
     AttemptRecord,
     BackendAdapter,
@@ -267,18 +267,15 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
     name = name_preset(tier_for_attempt)
     in_force = _presets(settings)[name]
     preset = PRESET_CACHE[name]
-    entry = next(iter(settings.entries(tier_for_attempt)), None)
-    if backend == "gateway" or (backend == "auto" and tier_for_attempt == "nano"):
-        config = _config(entry, BackendConfig("gateway", "gateway", tier=tier_for_attempt))
-        gateway = _GatewayBackendAdapter(config=config, repo_root=repo_root, args=args)
-        return AttemptCascade(BackendCascade([gateway]), name, preset, None, None, "gateway")
     host = Host("localhost", DEFAULT_URL)
     if backend in ("auto", "ollama"):
         host = _host_at(min(current_host_idx, host_chain_count - 1), ollama_host_chain)
-    label, url = host.label or None, host.url or None
-    config = BackendConfig(f"ollama-{host.label}", "ollama", tier=tier_for_attempt, url=url)
-    config = _config(entry, config)
-    config = replace(config, model=_model_sent(config.model, in_force, settings))
+    target = take_first(settings, tier_for_attempt, host, in_force, backend)
+    config = _config(target, tier_for_attempt)
+    if target.provider == "gateway":
+        gateway = _GatewayBackendAdapter(config=config, repo_root=repo_root, args=args)
+        return AttemptCascade(BackendCascade([gateway]), name, preset, None, None, "gateway")
+    label = target.label or None
     ollama = _OllamaBackendAdapter(
         config=config,
         repo_root=repo_root,
@@ -296,18 +293,17 @@ def _host_at(index: int, chain: Sequence[Host | Mapping[str, str | None]]) -> Ho
     return make_host(chain[index]) if index < len(chain) else Host("", "")
 
 
-def _config(entry: ChainEntry | None, config: BackendConfig) -> BackendConfig:
-    """Return an adapter's config with what the chain entry says, if there is one."""
-    if entry is None:
-        return config
-    return replace(
-        config,
-        name=entry.name,
-        model=entry.model,
-        url=entry.url.rstrip("/") if entry.url else config.url,
-        options=entry.options or None,
-        keep_alive=entry.keep_alive,
-        api_key_env=entry.api_key_env,
+def _config(target: Target, tier: str) -> BackendConfig:
+    """Return an adapter's config, by the target that it stands for."""
+    return BackendConfig(
+        target.name,
+        target.provider,
+        target.model or None,
+        tier,
+        target.place or None,
+        target.options or None,
+        target.keep_alive,
+        target.key.name if target.key else None,
     )
 
 
@@ -394,7 +390,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
             _say(f"--- {describe_place(span)} [{tier}]")
             print(make_plain(prompt.replace("\r\n", "\n")))
         return 0
-    hooks = (_Announcement(destinations_of(settings, _presets(settings))), _print_event)
+    hooks = (_Announcement(find_destinations(settings, _presets(settings))), _print_event)
     builder = _DriverBuilder(settings, args)
     report = engine.enrich(repo, settings, hooks=hooks, builder=builder, rules=rules)
     if report.stopped:
@@ -411,7 +407,7 @@ class _Announcement:
 
     def __call__(self, event: Event) -> None:
         if self._where and isinstance(event, SpanStarted):
-            for line in destinations.lines(self._where):
+            for line in destinations.describe(self._where):
                 _complain(line)
             self._where = None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmc.backends.cascade import BackendCascade
@@ -13,7 +14,9 @@ from llmc.enrichment.prompts import EXAMPLE_SUMMARY, find_source
 from llmc.enrichment.reply import read_reply
 from llmc.errors import BackendError, Failure, RateLimitedError, Usage, make_refusal
 from llmc.models import Enrichment
-from llmc.net.client import Cancellation
+from llmc.net.client import Cancellation, Client
+from llmc.programs.launching import STANDARD, SearchPath
+from llmc.settings.gateways import GatewaySettings
 from llmc.settings.presets import TierPreset
 
 MAX_REPLY_TOKENS = 1024
@@ -37,7 +40,7 @@ class BackendConfig:
     tier: str | None = None
     url: str | None = None
     options: Mapping[str, Any] | None = None
-    keep_alive: str | int | None = None
+    keep_alive: str | float | None = None
     api_key_env: str | None = None
 
     @classmethod
@@ -71,6 +74,21 @@ class CallPolicy:
     def with_timeout(self, timeout: float | None) -> CallPolicy:
         """Return a copy with another timeout, itself if there is none."""
         return self if timeout is None else replace(self, timeout=timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the backends of a run share: connections, how calls are made, where programs are found.
+
+    `policy` has the timeout of the target that a backend is made for. `gateway` says how a gateway
+    program is run.
+    """
+
+    repo: Path
+    client: Client
+    policy: CallPolicy
+    search: SearchPath = STANDARD
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
 
 
 class AttemptCascade(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from llmc.backends.cascade import BackendAdapter
 from llmc.enrichment.prompts import blot_prompt
@@ -11,13 +11,6 @@ from llmc.errors import BackendError
 from llmc.records.egress import Destination, Egress
 
 Answer = tuple[Any, dict[str, Any]]
-
-
-class Sender(BackendAdapter, Protocol):
-    """A backend that says where it sends prompts."""
-
-    @property
-    def destination(self) -> Destination: ...
 
 
 def let_out(
@@ -44,12 +37,11 @@ def let_out(
     return result, meta
 
 
-class Guarded:
-    """A backend behind the border."""
+class Wrapped:
+    """A backend as it is; those that stand before one change `generate` alone."""
 
-    def __init__(self, backend: Sender, egress: Egress) -> None:
+    def __init__(self, backend: BackendAdapter) -> None:
         self._backend = backend
-        self._egress = egress
 
     @property
     def config(self) -> Any:
@@ -60,20 +52,32 @@ class Guarded:
         return getattr(self._backend, "options", None)
 
     def describe_host(self) -> str | None:
-        return self._backend.describe_host()
+        describe = getattr(self._backend, "describe_host", None)
+        return describe() if describe else None
 
     def prepare(self) -> None:
-        """Let the backend find out what is wrong. Raises ConfigError."""
+        """Let the backend find out what is wrong, if it can. Raises ConfigError."""
         prepare = getattr(self._backend, "prepare", None)
         if prepare:
             prepare()
 
     def generate(self, prompt: str, *, item: Mapping[str, Any]) -> Answer:
         """Make one attempt."""
-        to = self._backend.destination
-        return let_out(self._backend.generate, to, self._egress, prompt, item)
+        return self._backend.generate(prompt, item=item)
 
 
-def guard(backend: Sender, egress: Egress) -> BackendAdapter:
+class _Guarded(Wrapped):
+    """A backend behind the border."""
+
+    def __init__(self, backend: BackendAdapter, to: Destination, egress: Egress) -> None:
+        super().__init__(backend)
+        self._to = to
+        self._egress = egress
+
+    def generate(self, prompt: str, *, item: Mapping[str, Any]) -> Answer:
+        return let_out(self._backend.generate, self._to, self._egress, prompt, item)
+
+
+def guard(backend: BackendAdapter, to: Destination, egress: Egress) -> BackendAdapter:
     """Return a backend behind the border if it leads away, else as it is."""
-    return Guarded(backend, egress) if egress.leads_away(backend.destination) else backend
+    return _Guarded(backend, to, egress) if egress.leads_away(to) else backend

@@ -18,6 +18,7 @@ from llmc.backends._base import (
     BackendConfig,
     Backpressure,
     CallPolicy,
+    Surroundings,
     accept,
 )
 from llmc.backends._failures import declined, quoted, unanswered
@@ -35,6 +36,7 @@ from llmc.models import Enrichment
 from llmc.net.client import Client, Exchange, address
 from llmc.records.egress import Destination
 from llmc.settings.presets import TierPreset
+from llmc.settings.targets import Target
 
 PLAIN_REPLY_TOKENS = 512
 """Left for a reply to the plain prompt, which has no bound of its own."""
@@ -283,3 +285,15 @@ def _reply_text(part: Mapping[str, Any]) -> str:
 
 def _transient(text: str) -> _TransientError:
     return _TransientError(BackendError(text, failure_type="runtime"))
+
+
+def make(target: Target, around: Surroundings) -> OllamaBackend:
+    """Return the backend of a target."""
+    return OllamaBackend(
+        BackendConfig(target.name, "ollama", model=target.model, url=target.place or None),
+        TierPreset("", target.model, target.keep_alive, target.options),
+        label=target.label or None,
+        default_model=None,
+        policy=around.policy,
+        client=around.client,
+    )

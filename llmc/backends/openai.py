@@ -21,6 +21,7 @@ from llmc.backends._base import (
     BackendConfig,
     Backpressure,
     CallPolicy,
+    Surroundings,
     accept_from_gateway,
 )
 from llmc.backends._failures import declined, quoted, unanswered
@@ -32,6 +33,7 @@ from llmc.models import Enrichment
 from llmc.net.client import Client, Exchange, address
 from llmc.records.egress import Destination
 from llmc.settings.gateways import Endpoint
+from llmc.settings.targets import Key, Target
 
 Reply = tuple[str, dict[str, Any]]
 """The reply's text, and the server's usage counts."""
@@ -279,3 +281,14 @@ def _piece(chunk: dict[str, Any]) -> tuple[str, bool]:
     """Return (text, whether it is the last) of a streamed chunk."""
     choice = _first(chunk.get("choices"))
     return _content(_mapping(choice.get("delta"))), bool(choice.get("finish_reason"))
+
+
+def make(target: Target, around: Surroundings) -> OpenAIBackend:
+    """Return the backend of a target."""
+    key = target.key or Key()
+    return OpenAIBackend(
+        BackendConfig(target.name, "openai", model=target.model, options=target.options),
+        Endpoint(target.place, target.model, target.model, key.secret, key.header, key.name),
+        policy=around.policy,
+        client=around.client,
+    )

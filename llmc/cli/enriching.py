@@ -121,7 +121,7 @@ def _enrich(args: argparse.Namespace) -> int:
     if not indexed.spans:
         screen.print("nothing to enrich: no file here holds a span of a language llmc knows")
         if args.json:
-            nowhere = destinations.record(Destinations())
+            nowhere = destinations.as_record(Destinations())
             print_json(_run_record(RunReport(0, {}, 0, 0.0), [], nowhere, indexed.elsewhere))
         return 0
     selection = select(settings)
@@ -142,7 +142,7 @@ def _enrich(args: argparse.Namespace) -> int:
             hooks = (_in_words, display)
         report = engine.enrich(settings.repo, selection.settings, hooks=hooks, stop=stop)
     if args.json:
-        where = destinations.record(selection.destinations)
+        where = destinations.as_record(selection.destinations)
         print_json(_run_record(report, failures, where, indexed.elsewhere))
     else:
         console(stderr=False).print(run_summary(report), soft_wrap=True)
@@ -193,20 +193,20 @@ def _in_words(event: Event) -> None:
     """Say where code goes, for people who want to hear nothing else."""
     from llmc.events import Destinations
     from llmc.redaction.text import join_lines
-    from llmc.run.destinations import lines
+    from llmc.run.destinations import describe
 
     if isinstance(event, Destinations):
-        for line in lines(event):
+        for line in describe(event):
             print(join_lines(line), file=sys.stderr, flush=True)
 
 
 def _as_json(event: Event) -> None:
     """Say where code goes, for programs, on a line of its own."""
     from llmc.events import Destinations
-    from llmc.run.destinations import record
+    from llmc.run.destinations import as_record
 
     if isinstance(event, Destinations):
-        print(json.dumps(record(event)), file=sys.stderr, flush=True)
+        print(json.dumps(as_record(event)), file=sys.stderr, flush=True)
 
 
 def _dry_run(settings: Settings, *, as_json: bool) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from llmc.doctor.findings import Finding
-from llmc.doctor.targets import Target
+from llmc.doctor.targets import Asked
 from llmc.net.client import address
 from llmc.settings.chains import EnrichmentTable, UserEntry, read_table
 from llmc.settings.config import Flags, Settings
@@ -61,7 +61,7 @@ _NUMBER = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*")
 
 
 def examine_configuration(
-    settings: Settings, flags: Flags, targets: Sequence[Target]
+    settings: Settings, flags: Flags, targets: Sequence[Asked]
 ) -> list[Finding]:
     """Return a finding per setting, then what is wrong with the settings."""
     found = [
@@ -76,10 +76,10 @@ _Row = tuple[str, str, str]
 """A setting's name, its value, and where that came from."""
 
 
-def _rows(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterator[_Row]:
+def _rows(settings: Settings, flags: Flags, targets: Sequence[Asked]) -> Iterator[_Row]:
     env = settings.environ
     table = read_table(settings.files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
-    ollama = [target for target in targets if target.provider == "ollama"]
+    ollama = [asked.target for asked in targets if asked.target.provider == "ollama"]
     yield "backend", settings.backend, _origin((flags.backend, "--backend"))
     if settings.chain:
         yield _chain(settings, flags, table)
@@ -207,23 +207,24 @@ def _policy(settings: Settings) -> Iterator[_Row]:
     yield "policy", value, _origin((POLICY_FILE in settings.files, POLICY_FILE))
 
 
-def _gateway(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterator[_Row]:
+def _gateway(settings: Settings, flags: Flags, targets: Sequence[Asked]) -> Iterator[_Row]:
     gateway, env = settings.gateway, settings.environ
     if gateway.program:
         yield "gateway", f"program {gateway.program}", "--gateway-path"
         return
-    asked = [target for target in targets if target.provider == "openai"]
-    if gateway.endpoint is None or all(t.endpoint != gateway.endpoint for t in asked):
+    asked = {(asked.target.place, asked.target.model) for asked in targets}
+    server = gateway.endpoint
+    if server is None or (server.url, server.model) not in asked:
         return
     chosen = _origin((flags.gateway, ", --gateway"), (env.get(CHOICE), f", ${CHOICE}"))
-    named, models = _CLOUDS[gateway.endpoint.key_name]
+    named, models = _CLOUDS[server.key_name]
     origin = _origin(*_variables(env, *named)) + ("" if chosen == DEFAULT else chosen)
-    yield "gateway", address(gateway.endpoint.url), origin
-    yield "gateway model", gateway.endpoint.model, _origin(*_variables(env, *models))
+    yield "gateway", address(server.url), origin
+    yield "gateway model", server.model, _origin(*_variables(env, *models))
 
 
-def _keys(settings: Settings, targets: Sequence[Target]) -> Iterator[_Row]:
-    used = [target.key_name for target in targets if target.key_name]
+def _keys(settings: Settings, targets: Sequence[Asked]) -> Iterator[_Row]:
+    used = [asked.key_name for asked in targets if asked.key_name]
     used += [entry.api_key_env for entry in settings.chain if entry.api_key_env]
     named = [name for name in _CLOUDS if settings.environ.get(name)]
     for name in dict.fromkeys((*used, *named)):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from llmc.doctor.findings import Finding, one_line, shown_seconds
-from llmc.doctor.targets import Target
+from llmc.doctor.targets import Asked
 from llmc.enrichment.prompts import build
-from llmc.models import AttemptOutcome, Span
-from llmc.run.attempts import make
+from llmc.models import Attempt, AttemptOutcome, Span
+from llmc.run.attempts import make_attempt
 
 _CODE = '''\
 def with_tax(price, rate=0.2):
@@ -30,13 +30,13 @@ _SPAN = Span(
 _REFUSED = re.compile(r"HTTP 40[13]\b")
 
 
-def tried(target: Target, section: str) -> tuple[Finding, bool]:
+def try_reply(asked: Asked, section: str) -> tuple[Finding, bool]:
     """Ask for one reply; return what came of it, and whether the model can be used at all.
 
     Raises ConfigError for what a run would stop at.
     """
-    outcome = make(target.builder, _SPAN, build(_SPAN, _CODE), target.attempt)
-    name = target.model or outcome.model or target.name
+    outcome = make_attempt(asked.builder, _SPAN, build(_SPAN, _CODE), Attempt(1, asked.tiers[0], 0))
+    name = asked.target.model or outcome.model or asked.target.name
     if outcome.success:
         return Finding(section, "trial", "ok", f"{name}: {_pace(outcome)}"), True
     detail = one_line(outcome.detail or "no reply")
@@ -49,7 +49,7 @@ def tried(target: Target, section: str) -> tuple[Finding, bool]:
     return Finding(section, "trial", "warn", f"{name}: {detail}", advice), True
 
 
-def not_tried(section: str) -> Finding:
+def tell_untried(section: str) -> Finding:
     """Say why a gateway was not asked for a reply."""
     detail = "not tried: a reply may cost money, and sends a small example"
     return Finding(section, "trial", "info", detail, "llmc doctor --trial-cloud")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, Protocol
 
-from llmc.backends.builder import AttemptCascade, count
+from llmc.backends.builder import AttemptCascade, Wrapped, count
 from llmc.backends.cascade import BackendAdapter, BackendCascade
 from llmc.errors import BackendError, classify_failure
 from llmc.models import (
@@ -49,28 +49,16 @@ class Gate(Protocol):
         """Return the error that counts when all backends failed."""
 
 
-class _Gated:
+class _Gated(Wrapped):
     """A backend behind the gate of its host; `departures` gets what it lets out."""
 
     def __init__(
         self, backend: BackendAdapter, gate: Gate, step: int, departures: list[Departure]
     ) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self._gate = gate
         self._step = step
         self._departures = departures
-
-    @property
-    def config(self) -> Any:
-        return self._backend.config
-
-    @property
-    def options(self) -> Any:
-        return getattr(self._backend, "options", None)
-
-    def describe_host(self) -> str | None:
-        describe = getattr(self._backend, "describe_host", None)
-        return describe() if describe else None
 
     def generate(self, prompt: str, *, item: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         self._gate.enter(self._step)
@@ -89,7 +77,7 @@ class _Gated:
             self._gate.leave(error)
 
 
-def make(
+def make_attempt(
     builder: Builder,
     span: Span,
     prompt: str,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from llmc.errors import BackendError, HostUnreachableError
 from llmc.models import Attempt, AttemptOutcome
 from llmc.programs.launching import SearchPath
-from llmc.run.attempts import Builder, make
+from llmc.run.attempts import Builder, make_attempt
 from llmc.run.health import Verdict
 from llmc.run.job import Job
 from llmc.run.lanes import Choice, Step
@@ -165,10 +165,10 @@ def fly(
     search: SearchPath,
     post: Callable[[Message], None],
 ) -> None:
-    """Make one attempt, on a worker thread, and post what came of it; `search` is for `make`."""
+    """Make one attempt, on a worker thread, and post what came of it; `search` finds programs."""
     gate = CallGate(flight, post)
     try:
-        outcome = make(builder, flight.job.span, prompt, flight.attempt, gate, search)
+        outcome = make_attempt(builder, flight.job.span, prompt, flight.attempt, gate, search)
     except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
         post(Crashed(flight, error))
     else:

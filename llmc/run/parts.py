@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from llmc.events import EventHook
 from llmc.records.ledger import Ledger
 from llmc.run.attempts import Builder
-from llmc.run.lanes import CALL_TIMEOUT_SEC, Lanes
+from llmc.run.lanes import Lanes
 from llmc.run.stopping import Stop
 from llmc.run.worklist import Rules
 from llmc.settings.config import Settings
+from llmc.settings.targets import CALL_TIMEOUT_SEC
 from llmc.store.store import Store
 
 

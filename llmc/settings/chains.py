@@ -38,9 +38,9 @@ from llmc.settings.documents import (
     SettingsFile,
     quote,
 )
+from llmc.settings.providers import PROVIDERS
 
 DEFAULT_CHAIN = "default"
-PROVIDERS = ("ollama", "openai", "command", "llamacpp")
 _SYNONYMS = {"gateway": "openai", "gemini": "openai"}
 
 _OURS = ("model", "messages", "prompt", "stream", "format")
@@ -49,10 +49,15 @@ _OURS = ("model", "messages", "prompt", "stream", "format")
 _MAX_UNKNOWN = 20
 """Keys that are told as unknown."""
 
-Provider = Annotated[
-    Literal["ollama", "openai", "command", "llamacpp"],
-    BeforeValidator(lambda word: _SYNONYMS.get(word, word) if isinstance(word, str) else word),
-]
+
+def _known(word: object) -> str:
+    name = _SYNONYMS.get(word, word) if isinstance(word, str) else ""
+    if name not in PROVIDERS:
+        raise ValueError("no such provider")
+    return name
+
+
+Provider = Annotated[str, BeforeValidator(_known)]
 
 
 _BEFORE_HOST = re.compile(r"[^/]*@")
@@ -114,22 +119,6 @@ class UserEntry(ChainEntry):
     """An entry of $ENRICH_CHAIN_JSON: the user's own word, where a file's is the repository's."""
 
 
-def count_peers(entries: Sequence[ChainEntry]) -> int:
-    """Count the entries at the head of a cascade that may stand in for the first one.
-
-    Those are further Ollama hosts, or places of the same provider and model. Work is spread over
-    them; what stands behind is asked only when they fail, however busy they are: it may cost money,
-    or be a worse model.
-    """
-    first = entries[0]
-    for count, entry in enumerate(entries):
-        if entry.provider != first.provider:
-            return count
-        if entry.provider != "ollama" and entry.model != first.model:
-            return count
-    return len(entries)
-
-
 def count_in_flight(entries: Sequence[ChainEntry], default: int) -> int:
     """Return how many requests a chain's places take at once; `default` is for an entry's slots."""
     places: dict[tuple[str, str | None], int] = {}
@@ -137,17 +126,6 @@ def count_in_flight(entries: Sequence[ChainEntry], default: int) -> int:
         place = entry.provider, entry.url or entry.command
         places[place] = max(places.get(place, 0), entry.slots or default)
     return sum(places.values())
-
-
-def begin_at(entries: tuple[ChainEntry, ...], first: int) -> tuple[ChainEntry, ...]:
-    """Return a cascade's entries in the order in which they are asked when it begins at `first`.
-
-    Peers go round; the others follow in file order.
-    """
-    count = count_peers(entries)
-    if first < count:
-        return entries[first:count] + entries[:first] + entries[count:]
-    return entries[first:] + entries[:first]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from llmc.net.places import is_cloud_model, is_this_machine
 from llmc.settings.chains import DEFAULT_CHAIN, ChainEntry, Provider, UserEntry, read_table
 from llmc.settings.documents import CONFIG_FILE, OPTIONS, PRESET_FILE, SettingsFile
 from llmc.settings.presets import TIERS, TierPreset, choose_preset, read_presets
+from llmc.settings.providers import PROVIDERS
 
 Kind = Literal[
     "program", "host", "here", "gateway", "chain", "cloud model", "key", "model file", "option"
@@ -140,6 +141,9 @@ def find_in_entry(entry: ChainEntry, provider: Provider) -> Iterator[Need]:
     if isinstance(entry, UserEntry):
         return
     where = partial(_where, entry)
+    if not PROVIDERS[provider].unasked:
+        text = f"ask a model through the provider {provider!a}, which is not one of llmc's own"
+        yield Need("program", provider, where("provider"), text)
     if entry.command and provider == "command":
         yield from _program(entry, entry.command)
     if entry.url:

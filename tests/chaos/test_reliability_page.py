@@ -10,8 +10,8 @@ from llmc.backends import _base, openai
 from llmc.backends.builder import CONNECT_TIMEOUT_SEC
 from llmc.programs import git
 from llmc.records import jsonl
-from llmc.run import flights, gpu, health, lanes, lease, loop, writer
-from llmc.settings import config, files
+from llmc.run import flights, gpu, health, lease, loop, writer
+from llmc.settings import config, files, targets
 from llmc.store import retries
 from llmc.store.database import custody, look, opening
 from llmc.store.database.writing import BUSY_TIMEOUT_SEC
@@ -35,7 +35,7 @@ def bound(start):
     ("row", "constants"),
     [
         ("a connection to a host", [CONNECT_TIMEOUT_SEC]),
-        ("a reply", [lanes.CALL_TIMEOUT_SEC, config.Flags().gateway_timeout]),
+        ("a reply", [targets.CALL_TIMEOUT_SEC, config.Flags().gateway_timeout]),
         ("the counts after the end of a reply", [openai.LINGER_SEC]),
         ("the next attempt of a span", [config.Flags().retry_wait]),
         ("a host that rests", [health.FIRST_REST_SEC, health.LONGEST_REST_SEC]),

@@ -2,13 +2,12 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llmc.doctor.configuration import KNOWN, examine_configuration
-from llmc.doctor.targets import targets_of, tiers_of
+from llmc.doctor.targets import list_asked, list_tiers
 from llmc.settings.config import Flags, load_settings
 from llmc.testing.gateway import write_gateway
 
@@ -18,13 +17,13 @@ PACKAGE = Path(__file__).resolve().parents[2] / "llmc"
 def told(repo, environ, **flags):
     """Return what is told of each setting, by its name."""
     settings = load_settings(repo, Flags(**flags), environ)
-    found = examine_configuration(settings, Flags(**flags), targets_of(settings))
+    found = examine_configuration(settings, Flags(**flags), list_asked(settings))
     return {finding.name: finding.detail for finding in found if finding.state == "info"}
 
 
 def warnings(repo, environ):
     settings = load_settings(repo, Flags(), environ)
-    found = examine_configuration(settings, Flags(), targets_of(settings))
+    found = examine_configuration(settings, Flags(), list_asked(settings))
     return [(f.detail, f.advice) for f in found if f.state == "warn"]
 
 
@@ -216,8 +215,9 @@ def test_each_host_and_model_is_one_target_with_all_its_tiers(repo, clean_enviro
         {"name": t, "url": "http://h", "model": "m", "routing_tier": t} for t in ("7b", "14b")
     ]
     clean_environ["ENRICH_CHAIN_JSON"] = json.dumps(entries)
-    [target] = targets_of(load_settings(repo, Flags(), clean_environ))
-    assert (target.place, target.model, target.tiers) == ("http://h", "m", ("7b", "14b"))
+    [asked] = list_asked(load_settings(repo, Flags(), clean_environ))
+    found = (asked.target.place, asked.target.model, asked.tiers)
+    assert found == ("http://h", "m", ("7b", "14b"))
 
 
 def test_an_entry_without_a_url_is_asked_at_every_host(repo, clean_environ):
@@ -226,22 +226,23 @@ def test_an_entry_without_a_url_is_asked_at_every_host(repo, clean_environ):
         "ENRICH_CHAIN_JSON": json.dumps(entries),
         "ENRICH_OLLAMA_HOSTS": "a=http://a,b=http://b",
     }
-    targets = targets_of(load_settings(repo, Flags(), clean_environ))
-    assert [target.place for target in targets] == ["http://a", "http://b"]
+    found = list_asked(load_settings(repo, Flags(), clean_environ))
+    assert [asked.target.place for asked in found] == ["http://a", "http://b"]
 
 
 def test_a_key_in_the_environment_is_not_asking_for_the_cloud(repo, clean_environ):
     clean_environ["GEMINI_API_KEY"] = "k"
     settings = load_settings(repo, Flags(), clean_environ)
-    assert tiers_of(settings) == ("7b", "14b")
-    assert {target.provider for target in targets_of(settings)} == {"ollama"}
+    assert list_tiers(settings) == ("7b", "14b")
+    assert {asked.target.provider for asked in list_asked(settings)} == {"ollama"}
 
 
 def test_no_trial_is_allowed_more_than_two_minutes(repo, clean_environ):
     entry = {"name": "x", "provider": "openai", "url": "http://h", "timeout_seconds": 900}
     clean_environ["ENRICH_CHAIN_JSON"] = json.dumps([entry])
-    settings = replace(load_settings(repo, Flags(), clean_environ), hosts=())
-    [target] = targets_of(settings)
-    [held] = target.builder.settings.chain
-    assert held.timeout_seconds == 120
-    assert target.builder.settings.gateway.timeout == 120
+    clean_environ |= {"OPENAI_BASE_URL": "http://g", "OLLAMA_URL": ""}
+    for backend in ("auto", "gateway"):  # an entry's own bound, and that of the gateway
+        settings = load_settings(repo, Flags(backend=backend, trust=True), clean_environ)
+        [asked] = list_asked(settings)
+        assert asked.target.timeout == 120
+        assert asked.builder.target == asked.target
