@@ -13,7 +13,7 @@ from llmc.enrichment.prompts import EXAMPLE_SUMMARY, find_source
 from llmc.enrichment.reply import read_reply
 from llmc.errors import BackendError, Failure, RateLimitedError, Usage, make_refusal
 from llmc.models import Enrichment
-from llmc.net.client import Cancellation
+from llmc.net.deadlines import Cancellation
 from llmc.settings.presets import TierPreset
 
 MAX_REPLY_TOKENS = 1024

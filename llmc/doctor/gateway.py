@@ -8,7 +8,8 @@ from llmc.doctor.findings import Examined, Finding, Note, shown_seconds
 from llmc.doctor.lookup import Answer, ask
 from llmc.doctor.targets import Target
 from llmc.doctor.trial import not_tried, tried
-from llmc.net.client import Client, address
+from llmc.net.client import Client
+from llmc.net.places import address
 from llmc.settings.gateways import Endpoint
 
 

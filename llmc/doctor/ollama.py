@@ -11,8 +11,8 @@ from llmc.doctor.findings import Examined, Finding, Note, State, shown_seconds
 from llmc.doctor.lookup import Answer, ask
 from llmc.doctor.targets import Target
 from llmc.doctor.trial import tried
-from llmc.net.client import Client, address
-from llmc.net.places import is_this_machine
+from llmc.net.client import Client
+from llmc.net.places import address, is_this_machine
 
 FIRST_WITH_SCHEMA = (0, 5, 0)
 """The first version that takes a JSON schema in `format`."""

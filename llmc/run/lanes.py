@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from llmc.net.client import MAX_TIMEOUT_SEC, address
+from llmc.net.deadlines import MAX_TIMEOUT_SEC
+from llmc.net.places import address
 from llmc.run.routing import route
 from llmc.settings.chains import ChainEntry, begin_at, count_peers
 from llmc.settings.config import Settings
