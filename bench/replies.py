@@ -32,7 +32,7 @@ from llmc.enrichment import prompts
 from llmc.enrichment.reply import read_reply
 from llmc.errors import BackendError
 from llmc.models import Span
-from llmc.net.client import Cancellation
+from llmc.net.deadlines import Cancellation
 from llmc.run.worklist import read_source
 from llmc.settings.config import load_settings
 from llmc.store.store import Store

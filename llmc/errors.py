@@ -10,12 +10,13 @@
     │  └─ FullDiskError       no room is left for it on the disk
     ├─ RequestError           one HTTP request came to no response
     │  ├─ ConnectError            no connection was made
+    │  │  └─ CertificateError     who answers shows no certificate that is believed
     │  ├─ DeadlineError           it was not over by its deadline
     │  └─ CancelledError          somebody cancelled it
     └─ BackendError           one attempt at a model gave nothing usable
        ├─ HostUnreachableError    nobody answers at that address
        ├─ RateLimitedError        the server asks to come back later
-       └─ CredentialsError        the server refuses the key
+       └─ CredentialsError        the server refuses the key, or cannot prove who it is
 
 Each is made whole by its constructor and not changed afterwards. A bug is none of these: it stays a
 traceback.
@@ -80,6 +81,10 @@ class ConnectError(RequestError):
     def __init__(self, message: str, why: str = "") -> None:
         super().__init__(message)
         self.why: Final = why or message
+
+
+class CertificateError(ConnectError):
+    """Who answers shows no certificate that is believed: no wait and no second try mends that."""
 
 
 class DeadlineError(RequestError):
@@ -185,7 +190,7 @@ class RateLimitedError(BackendError):
 
 
 class CredentialsError(BackendError):
-    """The server refuses the key (HTTP 401 or 403)."""
+    """The server refuses the key (HTTP 401 or 403), or shows no certificate that is believed."""
 
     def __init__(self, message: str, *, failure_type: str | None = "runtime") -> None:
         super().__init__(message, failure_type=failure_type)

@@ -44,7 +44,8 @@ from llmc.events import (
     Warned,
 )
 from llmc.models import Attempt, Enrichment
-from llmc.net.client import Client, address
+from llmc.net.client import Client
+from llmc.net.places import address
 from llmc.records.egress import Destination
 from llmc.records.ledger import save_refused_reply
 from llmc.redaction.text import describe_place, join_lines, make_plain

@@ -14,7 +14,8 @@ from llmc.enrichment.prompts import EXAMPLE_SUMMARY, find_source
 from llmc.enrichment.reply import read_reply
 from llmc.errors import BackendError, Failure, RateLimitedError, Usage, make_refusal
 from llmc.models import Enrichment
-from llmc.net.client import Cancellation, Client
+from llmc.net.client import Client
+from llmc.net.deadlines import Cancellation
 from llmc.programs.launching import STANDARD, SearchPath
 from llmc.settings.gateways import GatewaySettings
 from llmc.settings.presets import TierPreset

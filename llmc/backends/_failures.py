@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 import time
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 from llmc.errors import (
     BackendError,
+    CertificateError,
     ConnectError,
     CredentialsError,
     DeadlineError,
@@ -15,10 +18,29 @@ from llmc.errors import (
     RateLimitedError,
     RequestError,
 )
-from llmc.net.client import Client, Exchange
+from llmc.net.client import Client
+from llmc.net.exchange import Exchange
 
 QUOTED_CHARS = 300
 """What a failure quotes of a server's own words."""
+
+_REFUSED = frozenset({"401", "403", "invalid_api_key", "authentication_error", "permission_error"})
+_SPENT = frozenset({"insufficient_quota", "billing_error", "402"})
+_BUSY = frozenset(
+    {"429", "503", "529", "rate_limit_exceeded", "rate_limit_error", "rate_limited", "rate_limit"}
+    | {"too_many_requests", "resource_exhausted", "overloaded_error", "overloaded", "slow_down"}
+    | {"unavailable", "service_unavailable", "engine_overloaded"}
+)
+_OF_THE_REQUEST = frozenset(
+    {"400", "404", "413", "422", "invalid_request_error", "context_length_exceeded"}
+    | {"exceed_context_size_error", "unsupported_parameter", "bad_request", "badrequesterror"}
+)
+_FINAL = _OF_THE_REQUEST | _REFUSED
+_IS_BUSY = re.compile(
+    r"rate.?limit|too many requests|server (is )?busy|overloaded|try again (later|in)|\b429\b",
+    re.IGNORECASE,
+)
+"""How servers say, in error objects and in words, what an error is of."""
 
 
 def unanswered(
@@ -29,6 +51,8 @@ def unanswered(
     `host` is named where the error's own address is not what people know it by. `silent_is_gone`
     takes a host that takes requests and never begins to answer for one that is not there.
     """
+    if isinstance(error, CertificateError):
+        return CredentialsError(str(error))
     if isinstance(error, ConnectError):
         why = error.why
     elif silent_is_gone and isinstance(error, DeadlineError) and error.silent:
@@ -53,6 +77,50 @@ def declined(exchange: Exchange, host: str | None, *, if_not_found: str = "") ->
     if status in (429, 503):
         return RateLimitedError(text, retry_after=retry_after(exchange.header("retry-after")))
     return BackendError(text, failure_type="runtime")
+
+
+def reported(error: object, host: str | None, said: str, *, header: str | None) -> BackendError:
+    """Return what an error object inside an answer of status 200 means, `said` being its text.
+
+    Proxies answer so when the server behind them is busy: that is to be waited for as a 429 is.
+    `header` is the answer's Retry-After.
+    """
+    text = f"{host} broke off: {said}"
+    codes = _codes(error)
+    if codes & _REFUSED:
+        return CredentialsError(text)
+    if not codes & _SPENT and (codes & _BUSY or (not codes & _FINAL and _IS_BUSY.search(text))):
+        return RateLimitedError(text, retry_after=retry_after(header))
+    return BackendError(text, failure_type="runtime")
+
+
+def error_of(answer: Mapping[str, object]) -> object:
+    """Return the error in an answer, None if there is none; servers have several forms for one."""
+    found = answer.get("error")
+    if found:
+        return found
+    choices = answer.get("choices")
+    if isinstance(choices, list) and choices:
+        first = choices[0]
+        return (first.get("error") or None) if isinstance(first, dict) else None
+    if answer.get("object") == "error" or answer.get("type") == "error":
+        return answer
+    if "choices" not in answer and ("detail" in answer or _codes(answer) & (_BUSY | _REFUSED)):
+        return answer
+    return None
+
+
+def is_about_the_request(error: object) -> bool:
+    """Tell whether an error object inside an answer says that the request was not to be taken."""
+    return bool(_codes(error) & _OF_THE_REQUEST)
+
+
+def _codes(error: object) -> set[str]:
+    """Return what an error object goes by: its numbers and its kinds, in lower case."""
+    if not isinstance(error, Mapping):
+        return set()
+    values = (error.get(name) for name in ("code", "status", "status_code", "type"))
+    return {str(value).lower() for value in values if isinstance(value, str | int)}
 
 
 def quoted(client: Client, said: object) -> str:

@@ -7,14 +7,20 @@ the text as it comes and says when to stop.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
-from llmc.enrichment.reply import PROMPTED_FIELDS
+from llmc.enrichment.reply import is_answer
+from llmc.errors import RequestError
 
-PROMPTED = frozenset(PROMPTED_FIELDS)
+MAX_LINE_BYTES = 1024 * 1024
+"""A line of a stream is one token and what belongs to it: hundreds of bytes."""
+
+MAX_PLACES = 300
+"""Braces at which an answer is looked for in a text that is not one."""
 
 MAX_BLANKS = 120
 """White space in a row outside a string; indented JSON of our schema has at most about 20."""
@@ -165,22 +171,20 @@ class Guard:
             self._end(reason)
 
 
-def is_answer(text: str) -> bool:
-    """Tell whether a text in braces is the reply, not braces in prose or in a model's thoughts."""
-    if '"' not in text:
-        return False
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and not PROMPTED.isdisjoint(found)
-
-
-def without_thoughts(text: str) -> str:
-    """Return a reply without what a model thought aloud before it."""
-    head, mark, answer = text.partition("</think>")
-    thought = head.lstrip().startswith("<think>") or "{" not in head
-    return answer if mark and thought else text
+def find_answer(text: str) -> str:
+    """Return the last answer in a text that is about other things too, empty if there is none."""
+    decoder, at, answer = json.JSONDecoder(), text.find("{"), ""
+    for _ in range(MAX_PLACES):
+        if at < 0:
+            break
+        end = at + 1
+        try:
+            _, end = decoder.raw_decode(text, at)
+            answer = text[at:end] if is_answer(text[at:end]) else answer
+        except (ValueError, RecursionError):
+            end = at + 1
+        at = text.find("{", end)
+    return answer
 
 
 def repeats(tail: str) -> bool:
@@ -198,7 +202,10 @@ def repeats(tail: str) -> bool:
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a body as they come in, without line ends; blank ones are left out."""
+    """Yield the lines of a body as they come in, without line ends; blank ones are left out.
+
+    Raises RequestError for a line that is too long.
+    """
     return (line for line in _all_lines(chunks) if line)
 
 
@@ -206,11 +213,14 @@ def events(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the data of server-sent events as they come in; comments and other fields are left out.
 
     The lines of an event's data are joined; one that the end of the body cuts off counts too.
+    Raises RequestError for an event that is too long.
     """
     data: list[bytes] = []
     for line in _all_lines(chunks):
         if line.startswith(b"data:"):
             data.append(line[5:].strip())
+            if len(data) > 1 and sum(map(len, data)) > MAX_LINE_BYTES:
+                raise _too_long()
         elif not line and data:
             yield b"\n".join(data)
             data = []
@@ -220,14 +230,41 @@ def events(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _all_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     begun: list[bytes] = []  # joined once, as a long line may come in very many chunks
-    for chunk in chunks:
+    size = 0
+    for chunk in _without_mark(chunks):
         first, *others = chunk.split(b"\n")
         begun.append(first)
+        size += len(first)
+        if size > MAX_LINE_BYTES:
+            raise _too_long()
         if others:
-            yield b"".join(begun).strip()
+            yield from _stripped(b"".join(begun))
             *complete, rest = others
-            begun = [rest]
+            begun, size = [rest], len(rest)
             for line in complete:
-                yield line.strip()
+                yield from _stripped(line)
     if rest := b"".join(begun).strip():
-        yield rest
+        yield from _stripped(rest)
+
+
+def _stripped(line: bytes) -> Iterable[bytes]:
+    """Return a line without blanks around it; those of old Macs come all in one."""
+    line = line.strip()
+    return [part.strip() for part in line.split(b"\r")] if b"\r" in line else (line,)
+
+
+def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a body without the mark that may say it is UTF-8."""
+    rest = iter(chunks)
+    first = b""
+    for chunk in rest:
+        first += chunk
+        if not codecs.BOM_UTF8.startswith(first[:3]) or len(first) >= 3:
+            break
+    if first:
+        yield first.removeprefix(codecs.BOM_UTF8)
+    yield from rest
+
+
+def _too_long() -> RequestError:
+    return RequestError(f"a line of the answer exceeds {MAX_LINE_BYTES} bytes")

@@ -17,7 +17,8 @@ from typing import IO, Any, Self
 from llmc.backends._base import BackendConfig, CallPolicy, Surroundings, accept_from_gateway
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
-from llmc.net.client import MAX_BODY_BYTES, Cancellation
+from llmc.net.deadlines import Cancellation
+from llmc.net.exchange import MAX_BODY_BYTES
 from llmc.programs.launching import SearchPath
 from llmc.records.egress import Destination
 from llmc.redaction.keys import blot, find_secrets

@@ -20,7 +20,7 @@ from llmc.enrichment.prompts import fit, make_chat_messages
 from llmc.enrichment.reply import build_schema
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
-from llmc.net.client import Cancellation
+from llmc.net.deadlines import Cancellation
 from llmc.records.egress import Destination
 from llmc.settings.presets import count_cores
 from llmc.settings.targets import Target

@@ -22,9 +22,9 @@ from llmc.backends._base import (
     accept,
 )
 from llmc.backends._failures import declined, quoted, unanswered
-from llmc.backends._stream import Guard, lines, without_thoughts
+from llmc.backends._stream import Guard, lines
 from llmc.enrichment.prompts import ROUTING_CHARS_PER_TOKEN, fit, make_chat_messages
-from llmc.enrichment.reply import build_schema
+from llmc.enrichment.reply import build_schema, drop_thoughts
 from llmc.errors import (
     BackendError,
     CancelledError,
@@ -33,7 +33,9 @@ from llmc.errors import (
     RequestError,
 )
 from llmc.models import Enrichment
-from llmc.net.client import Client, Exchange, address
+from llmc.net.client import Client
+from llmc.net.exchange import Exchange
+from llmc.net.places import address
 from llmc.records.egress import Destination
 from llmc.settings.presets import TierPreset
 from llmc.settings.targets import Target
@@ -186,7 +188,7 @@ class OllamaBackend:
         if guard.stop and not guard.complete:
             detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
             raise self._truncated(detail, guard.text)
-        text = without_thoughts(guard.text)
+        text = drop_thoughts(guard.text)
         if not text.strip():
             raise _transient(f"{self.describe_host()} sent no reply text")
         return text, _meta(last)

@@ -75,7 +75,7 @@ def _trusted(repo: Path, text: str) -> tuple[str, ...]:
 
 
 def _tell(path: Path, answers: list[Answer], left: tuple[str, ...]) -> None:
-    from llmc.net.client import address
+    from llmc.net.places import address
     from llmc.redaction.text import join_lines
 
     lines = [f"wrote     {path}"]

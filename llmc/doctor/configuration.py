@@ -13,7 +13,7 @@ from typing import Any
 
 from llmc.doctor.findings import Finding
 from llmc.doctor.targets import Asked
-from llmc.net.client import address
+from llmc.net.places import address
 from llmc.settings.chains import EnrichmentTable, UserEntry, read_table
 from llmc.settings.config import Flags, Settings
 from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE

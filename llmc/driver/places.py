@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmc.events import Destinations
-from llmc.net.client import address
+from llmc.net.places import address
 from llmc.run import destinations
 from llmc.settings.config import Settings
 from llmc.settings.hosts import Host

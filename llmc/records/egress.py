@@ -15,7 +15,7 @@ from typing import Any
 
 from llmc.errors import BackendError
 from llmc.models import Departure
-from llmc.net.client import address
+from llmc.net.places import address
 from llmc.records import jsonl
 from llmc.settings.privacy import KeptPaths, Privacy
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from llmc.events import Destinations
-from llmc.net.client import address
-from llmc.net.places import is_cloud_model, is_this_machine
+from llmc.net.places import address, is_cloud_model, is_this_machine
 from llmc.settings.config import Settings
 from llmc.settings.providers import Kind
 from llmc.settings.targets import Target, list_reached_tiers, list_targets

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from llmc.net.client import address
+from llmc.net.places import address
 from llmc.run.routing import route
 from llmc.settings.config import Settings
 from llmc.settings.providers import Kind

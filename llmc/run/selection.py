@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from llmc.backends.llamacpp import THREE_WAYS, packaged_model
 from llmc.errors import ConfigError
 from llmc.events import Destinations
-from llmc.net.client import address
+from llmc.net.places import address
 from llmc.run import destinations
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings

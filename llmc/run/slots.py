@@ -13,13 +13,13 @@ from functools import partial
 
 from llmc.events import CallFinished, CallStarted, Event, HostRests, HostReturned, HostSlots
 from llmc.net.client import Client
+from llmc.net.probe import find_trouble
 from llmc.run.flights import Flight, Message, Probed, Ticket
 from llmc.run.health import Verdict
 from llmc.run.job import Job
 from llmc.run.lanes import Step
 from llmc.run.scheduler import Scheduler
 from llmc.run.workers import Workers
-from llmc.settings.hosts import find_trouble
 
 
 class Slots:

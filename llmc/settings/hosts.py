@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from llmc.errors import ConnectError, RequestError
 from llmc.net.client import Client
+from llmc.net.places import bracket
+from llmc.net.probe import find_trouble
 
 DEFAULT_URL = "http://localhost:11434"
 """Where Ollama listens by default."""
@@ -50,39 +51,16 @@ def make_host(given: Host | Mapping[str, str | None]) -> Host:
 
 
 def normalise_url(url: str) -> str:
-    """Return a URL with its scheme, without blanks around it and slashes at its end."""
-    url = url.strip()
+    """Return a URL with scheme and brackets, without blanks around it and slashes at its end."""
+    url = bracket(url.strip())
     if url and "://" not in url:
         url = f"http://{url}"
     return url.rstrip("/")
-
-
-def answers(client: Client, url: str, timeout: float) -> bool:
-    """Tell whether an Ollama server at `url` gives any 2xx within `timeout` seconds."""
-    return find_trouble(client, f"{url}/api/tags", timeout) is None
-
-
-def find_trouble(
-    client: Client, address: str, timeout: float, *, any_status: bool = False
-) -> str | None:
-    """Ask for an address once and say what is wrong, None if nothing is.
-
-    `any_status` takes every HTTP status for an answer, else it must be a 2xx.
-    """
-    try:
-        with client.request("GET", address, timeout=timeout) as exchange:
-            if any_status or 200 <= exchange.status < 300:
-                return None
-            return f"HTTP status {exchange.status}"
-    except ConnectError as error:
-        return error.why
-    except RequestError as error:
-        return str(error)
 
 
 def find_reachable(hosts: Iterable[Host], timeout: float) -> list[Host]:
     """Return the hosts that answer, asking all of them at once."""
     chain, client = list(hosts), Client()
     with ThreadPoolExecutor(max(1, len(chain))) as pool:
-        found = pool.map(lambda host: answers(client, host.url, timeout), chain)
-        return [host for host, there in zip(chain, found, strict=True) if there]
+        found = pool.map(lambda host: find_trouble(client, f"{host.url}/api/tags", timeout), chain)
+        return [host for host, trouble in zip(chain, found, strict=True) if trouble is None]

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from llmc.net.client import address
-from llmc.net.places import is_cloud_model, is_this_machine
+from llmc.net.places import address, is_cloud_model, is_this_machine
 from llmc.settings.chains import DEFAULT_CHAIN, ChainEntry, Provider, UserEntry, read_table
 from llmc.settings.documents import CONFIG_FILE, OPTIONS, PRESET_FILE, SettingsFile
 from llmc.settings.presets import TIERS, TierPreset, choose_preset, read_presets

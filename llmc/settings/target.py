@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from llmc.net.client import address
+from llmc.net.places import address
 from llmc.settings.providers import PROVIDERS, Provider
 
 CALL_TIMEOUT_SEC = 180.0

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmc.errors import ConfigError
-from llmc.net.client import MAX_TIMEOUT_SEC, address
+from llmc.net.deadlines import MAX_TIMEOUT_SEC
+from llmc.net.places import address
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings
 from llmc.settings.documents import MAX_SLOTS

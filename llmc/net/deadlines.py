@@ -1,0 +1,101 @@
+"""What ends a request in time: a switch that cancels it, and a thread that watches deadlines.
+
+Both abort from outside, as a blocked reader can't look at a clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from typing import Protocol
+
+from llmc.errors import CancelledError
+
+MAX_TIMEOUT_SEC = 7 * 86400.0
+"""What stands for "no timeout": the system's timers take no infinity."""
+
+
+class Abortable(Protocol):
+    """What can be ended from any thread."""
+
+    def abort(self) -> None: ...
+
+
+class Cancellation:
+    """A switch that ends every request made under it, from any thread, for good."""
+
+    def __init__(self) -> None:
+        self._switch = threading.Event()
+        self._lock = threading.Lock()
+        self._open: set[Abortable] = set()
+
+    @property
+    def is_set(self) -> bool:
+        return self._switch.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Pause for some time; return at once, and True, when cancelled."""
+        return self._switch.wait(max(0.0, min(seconds, MAX_TIMEOUT_SEC)))
+
+    def cancel(self) -> None:
+        """Close the sockets of all requests under way, and refuse later ones."""
+        with self._lock:
+            self._switch.set()
+            for exchange in self._open:
+                exchange.abort()
+
+    def enter(self, exchange: Abortable) -> None:
+        with self._lock:
+            if self.is_set:
+                raise CancelledError("cancelled")
+            self._open.add(exchange)
+
+    def leave(self, exchange: Abortable) -> None:
+        with self._lock:
+            self._open.discard(exchange)
+
+
+class Watchdog:
+    """One thread that aborts exchanges whose deadline has passed."""
+
+    def __init__(self) -> None:
+        self._wake = threading.Condition()
+        self._deadlines: list[tuple[float, int, Abortable]] = []
+        self._watched: set[Abortable] = set()
+        self._order = itertools.count()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, exchange: Abortable, deadline: float) -> None:
+        with self._wake:
+            self._watched.add(exchange)
+            entry = (deadline, next(self._order), exchange)
+            heapq.heappush(self._deadlines, entry)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="llmc-watchdog", daemon=True)
+                self._thread.start()
+            elif self._deadlines[0] is entry:
+                self._wake.notify()
+
+    def forget(self, exchange: Abortable) -> None:
+        with self._wake:
+            self._watched.discard(exchange)
+            if len(self._deadlines) > 64 and len(self._deadlines) > 4 * len(self._watched):
+                self._deadlines = [e for e in self._deadlines if e[2] in self._watched]
+                heapq.heapify(self._deadlines)
+
+    def _run(self) -> None:
+        with self._wake:
+            while True:
+                now = time.monotonic()
+                while self._deadlines and self._deadlines[0][0] <= now:
+                    _, _, exchange = heapq.heappop(self._deadlines)
+                    if exchange in self._watched:
+                        self._watched.discard(exchange)
+                        exchange.abort()
+                self._wake.wait(self._deadlines[0][0] - now if self._deadlines else None)
+
+
+WATCHDOG = Watchdog()
+"""The one of the process."""
