@@ -22,6 +22,7 @@ from llmc.settings.config import Settings
 from llmc.settings.documents import MAX_SLOTS
 from llmc.settings.gateways import Endpoint
 from llmc.settings.hosts import Host
+from llmc.settings.loading import agree_on_loading
 from llmc.settings.presets import TIERS, TierPreset, choose_preset
 from llmc.settings.providers import PROVIDERS
 from llmc.settings.target import CALL_TIMEOUT_SEC, Key, Target, arrange
@@ -50,7 +51,8 @@ def list_targets(
 
     What is wrong with a target is told by its `problem`.
     """
-    return {tier: tuple(_Tier(settings, tier, timeout).targets()) for tier in settings.tiers}
+    found = {tier: tuple(_Tier(settings, tier, timeout).targets()) for tier in settings.tiers}
+    return agree_on_loading(settings, found)
 
 
 def asks_cloud(settings: Settings) -> bool:
