@@ -13,10 +13,12 @@ from llmc.backends._base import (
     BackendConfig,
     CallPolicy,
     Surroundings,
+    accept,
     count,
     refused,
 )
 from llmc.backends._border import Wrapped, guard, let_out
+from llmc.backends._failures import declined, unanswered
 from llmc.backends.cascade import BackendAdapter, BackendCascade
 from llmc.errors import ConfigError
 from llmc.models import Attempt
@@ -34,9 +36,12 @@ __all__ = [
     "Surroundings",
     "TargetBuilder",
     "Wrapped",
+    "accept",
     "count",
+    "declined",
     "let_out",
     "refused",
+    "unanswered",
 ]
 
 CONNECT_TIMEOUT_SEC = 10.0
