@@ -15,7 +15,7 @@ from typing import Any
 from llmc.net.places import is_this_machine
 from llmc.settings.config import Settings
 from llmc.settings.documents import PRESET_FILE
-from llmc.settings.presets import preset_words
+from llmc.settings.presets import read_preset_words
 from llmc.settings.target import Target
 
 LOAD_OPTIONS = (
@@ -75,7 +75,7 @@ def _without_our_cores(
     settings: Settings, target: Target, words: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Return a target's options; the number of this machine's cores says nothing about another."""
-    said = preset_words(settings.files.get(PRESET_FILE)).get("num_thread")
+    said = read_preset_words(settings.files.get(PRESET_FILE)).get("num_thread")
     is_said = isinstance(said, int) and not isinstance(said, bool)
     if "num_thread" in words or is_said or is_this_machine(target.place):
         return target.options

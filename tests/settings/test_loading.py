@@ -4,7 +4,7 @@ import pytest
 
 from llmc.run.selection import select
 from llmc.settings.config import Flags, load_settings
-from llmc.settings.presets import physical_cores
+from llmc.settings.presets import count_cores
 from llmc.settings.targets import list_targets
 from llmc.testing.ollama import FakeOllama, Reply
 from tests import driving, running
@@ -78,7 +78,7 @@ def test_what_an_entry_says_holds_for_both_tiers_and_of_contexts_the_largest(rep
 @pytest.mark.parametrize(
     ("url", "preset", "expected"),
     [
-        ("http://localhost:1", "", physical_cores()),
+        ("http://localhost:1", "", count_cores()),
         ("http://gpu:1", "", None),
         ("http://gpu:1", "num_thread: 3", 3),
     ],
