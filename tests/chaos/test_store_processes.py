@@ -21,8 +21,8 @@ PROGRAM = """
 import json, sys, time
 from pathlib import Path
 from llmc.models import Enrichment
-from llmc.reader import Outcome
-from llmc.store import Store
+from llmc.store.reader import Outcome
+from llmc.store.store import Store
 
 path, start, role = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 print("ready", flush=True)

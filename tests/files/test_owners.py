@@ -13,7 +13,7 @@ from llmc.files.owners import Owner, alone, folder_of, locked, survey, sweep
 HOLD = """
 import sys, time
 from pathlib import Path
-from llmc.owners import Owner
+from llmc.files.owners import Owner
 print(Owner.register(Path(sys.argv[1])).name, flush=True)
 time.sleep(600)
 """

@@ -204,7 +204,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_disk import MIB, Reserve, file, save_until_full
 from llmc.errors import FullDiskError
-from llmc.store import Store
+from llmc.store.store import Store
 
 path = Path(sys.argv[1])
 with Store.open(path, create=True) as store:

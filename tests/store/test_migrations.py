@@ -391,8 +391,8 @@ def test_an_index_of_a_later_release_is_not_taken_for_a_damaged_one(index):
 DIE_AT_EACH = """
 import os, shutil, signal, sqlite3, sys
 from pathlib import Path
-from llmc.database.shape import known_tables
-from llmc.store import Store
+from llmc.store.database.shape import known_tables
+from llmc.store.store import Store
 
 source, folder = map(Path, sys.argv[1:])
 READS = ("SELECT", "PRAGMA", "--")  # a kill there is one after the write before
@@ -473,7 +473,7 @@ def state(path):
 OPEN = """
 import sys, time
 from pathlib import Path
-from llmc.store import Store
+from llmc.store.store import Store
 
 print("ready", flush=True)
 while not Path(sys.argv[2]).exists():

@@ -404,7 +404,7 @@ def damaged(path):
 
 
 def leave_as_killed(path):
-    register = f"from llmc.owners import Owner; Owner.register({str(path)!r}); os._exit(1)"
+    register = f"from llmc.files.owners import Owner; Owner.register({str(path)!r}); os._exit(1)"
     subprocess.run([sys.executable, "-c", f"import os; {register}"], check=False)
 
 
@@ -431,7 +431,7 @@ def test_who_was_killed_is_forgotten_once_all_was_looked_through(path, store):
 def test_a_run_that_meets_the_claims_of_a_dead_one_leaves_its_mark(path, store):
     store.put_file(file("a.py", span("one")))
     claim = f"Store.open(Path({str(path)!r})).claim(0, 1, lease_sec=600); os._exit(1)"
-    command = f"import os; from pathlib import Path; from llmc.store import Store; {claim}"
+    command = f"import os; from pathlib import Path; from llmc.store.store import Store; {claim}"
     subprocess.run([sys.executable, "-c", command], check=False)
     assert len(store.claim(0, 1, lease_sec=60)) == 1
     assert len(list(folder_of(path).iterdir())) == 2
