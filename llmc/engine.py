@@ -17,6 +17,7 @@ from llmc.enrichment import prompts
 from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.files import folders
+from llmc.files.advice import describe
 from llmc.indexer.files import find_source_files
 from llmc.indexer.parsing import parse_file
 from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
@@ -70,7 +71,7 @@ def make_folder(path: Path, *, ignored_by_git: bool = False) -> None:
         if ignored_by_git:
             folders.hide_from_git(path)
     except OSError as error:
-        raise StoreError(f"cannot create {path}: {error.strerror}") from error
+        raise StoreError(f"cannot create {path}: {describe(error, 'see what it is')}") from error
 
 
 def index(

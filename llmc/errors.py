@@ -57,7 +57,9 @@ class StoreError(LlmcError):
 class CorruptIndexError(StoreError):
     """The index file is not a usable SQLite database; `inode` is that file's number, if known."""
 
-    inode: int | None = None
+    def __init__(self, message: str, *, inode: int | None = None) -> None:
+        super().__init__(message)
+        self.inode: Final = inode
 
 
 class LockedIndexError(StoreError):

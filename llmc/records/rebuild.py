@@ -5,7 +5,6 @@ A rebuilt line says so, bears the time of its outcome, and has null for what the
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmc.errors import StoreError
-from llmc.files.owners import locked
+from llmc.files.locks import lock
 from llmc.models import Span
 from llmc.records import jsonl
 from llmc.records.audit import PATIENCE_SEC, Audit, Gap, examine
@@ -138,7 +137,7 @@ def _alone(folder: Path) -> Iterator[None]:
     with jsonl.mapped(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        if locked(descriptor, fcntl.LOCK_EX) is False:
+        if lock(descriptor) is False:
             raise StoreError(f"another program rebuilds the logs in {folder}; wait for it to end")
         yield
     finally:

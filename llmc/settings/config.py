@@ -383,7 +383,7 @@ def _warnings(settings: Settings, chain: str | None, unknown: tuple[str, ...]) -
 
 def find_user_folder(environ: Mapping[str, str] | None = None) -> Path:
     """Return where llmc keeps what it knows of its user. Raises ConfigError."""
-    return home.folder_of(os.environ if environ is None else environ)
+    return home.find_folder(os.environ if environ is None else environ)
 
 
 def _privacy(repo: Path, file: SettingsFile | None, env: Mapping[str, str]) -> Privacy:
@@ -398,7 +398,7 @@ def _privacy(repo: Path, file: SettingsFile | None, env: Mapping[str, str]) -> P
 def _users_words(env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (own_network, local_only) of the user's own settings file; it need not be there."""
     try:
-        folder = home.folder_of(env)
+        folder = home.find_folder(env)
     except ConfigError:
         return (), ()  # nobody's environment, such as that of a service
     path = folder / USER_FILE

@@ -78,7 +78,7 @@ def check_standing(
 ) -> tuple[bool, str]:
     """Tell whether a repository's files are trusted; if that can't be told, no, and why not."""
     try:
-        return bool(files) and is_trusted(home.folder_of(environ), repo, files), ""
+        return bool(files) and is_trusted(home.find_folder(environ), repo, files), ""
     except ConfigError as error:
         return False, str(error)
 
@@ -107,7 +107,7 @@ def grant(
         files=_hashes(files),
         granted=list(granted)[:_MOST_GRANTED],
     )
-    with home.alone(folder):
+    with home.exclude_others(folder):
         for file in files.values():
             home.write(folder / COPIES / file.sha256, file.raw)
         _write(folder, read_records(folder) | {record.path: record})
@@ -115,7 +115,7 @@ def grant(
 
 def revoke(folder: Path, repo: Path) -> bool:
     """Take a repository's trust away; tell whether there was any. Raises ConfigError."""
-    with home.alone(folder):
+    with home.exclude_others(folder):
         known = read_records(folder)
         if known.pop(str(repo), None) is None:
             return False

@@ -1,5 +1,5 @@
 """The index: what is kept of a repository, who works on it, and where it came from.
 
-Modules, each built on those before it: provenance, retries, rows, seal, tables, database,
+Modules, each built on those before it: provenance, retries, rows, seal, tables, owners, database,
 installation, origins, adoption, claims, reader, salvage, store.
 """

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from llmc.errors import StoreError
-from llmc.files.owners import survey
 from llmc.models import Span
 from llmc.store.database.trouble import mapped
 from llmc.store.database.writing import BUSY_TIMEOUT_SEC, writing
+from llmc.store.owners import survey
 from llmc.store.rows import spans_of
 from llmc.store.tables import RESTS, SPAN_COLUMNS
 

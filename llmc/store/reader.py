@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from llmc.files.owners import survey
 from llmc.models import IndexPlace, Span
 from llmc.store.database.custody import located, placed
 from llmc.store.database.opening import connect_readonly
 from llmc.store.database.shape import incomplete
 from llmc.store.database.trouble import mapped
 from llmc.store.origins import JOINED, MARK, NO_MARK, Origin, Origins, Result, What
+from llmc.store.owners import survey
 from llmc.store.rows import (
     MAX_TOKENS,
     Failure,

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from llmc.errors import CorruptIndexError
-from llmc.files.owners import Owner
 from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan, Span
 from llmc.store.adoption import Adoption
 from llmc.store.claims import Claims, Wanted
@@ -28,6 +27,7 @@ from llmc.store.database.displaced import fate, save_beside
 from llmc.store.database.opening import connect, replaced
 from llmc.store.database.writing import BUSY_TIMEOUT_SEC, writing
 from llmc.store.origins import What
+from llmc.store.owners import Owner
 from llmc.store.reader import Reader
 from llmc.store.retries import retry_pause
 from llmc.store.rows import (

@@ -7,10 +7,10 @@ from contextlib import closing
 import pytest
 
 from llmc.errors import CorruptIndexError, StoreError
-from llmc.files.owners import folder_of, survey
 from llmc.models import Enrichment, ParsedFile, ParsedSpan
 from llmc.store.claims import Claims, Wanted
 from llmc.store.database.opening import connect
+from llmc.store.owners import name_folder, survey
 from llmc.store.reader import Outcome
 from llmc.store.store import Store
 
@@ -341,17 +341,17 @@ def test_claimed_spans_are_counted_while_their_owner_lives(path, store, other, d
 
 def test_a_run_has_a_name_and_a_file_while_it_is_open(path):
     store = Store.open(path)
-    assert (folder_of(path) / store.owner).exists()
+    assert (name_folder(path) / store.owner).exists()
     store.close()
     store.close()
-    assert not folder_of(path).exists()
+    assert not name_folder(path).exists()
 
 
 def test_an_index_that_can_not_be_opened_has_no_owner(path):
     path.write_bytes(b"no database" * 1000)
     with pytest.raises(StoreError):
         Store.open(path)
-    assert not folder_of(path).exists()
+    assert not name_folder(path).exists()
 
 
 # Far ahead: behind thousands of spans that are not free
@@ -437,7 +437,7 @@ def test_who_opens_the_index_through_a_link_meets_the_claims_of_the_others(store
     store.claim(0, 3, **LEASE)
     with Store.open(link) as other:
         assert ids(other.claim(0, 2, **LEASE)) == [4, 5]
-        assert folder_of(store.path) == folder_of(other.path)
+        assert name_folder(store.path) == name_folder(other.path)
     assert store.renew(600) == 3
 
 

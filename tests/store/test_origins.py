@@ -14,7 +14,7 @@ import pytest
 from llmc import cli, engine
 from llmc.errors import ConfigError, CorruptIndexError
 from llmc.events import Warned
-from llmc.files.home import folder_of
+from llmc.files.home import find_folder
 from llmc.models import Enrichment
 from llmc.settings.config import Flags, load_settings
 from llmc.store import installation
@@ -134,7 +134,7 @@ def test_an_installation_is_made_once_and_only_its_user_may_read_it(tmp_path):
     assert installation.seal(environ, pytest.fail) is None
     first = installation.seal(environ, pytest.fail, make=True)
     assert installation.seal(environ, pytest.fail, make=True) == first
-    assert (folder_of(environ) / "installation").stat().st_mode & 0o777 == 0o600
+    assert (find_folder(environ) / "installation").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_seal_shows_its_key_to_nobody():
@@ -150,7 +150,7 @@ def test_a_seal_shows_its_key_to_nobody():
 def test_a_damaged_installation_says_what_to_do_and_not_what_it_holds(tmp_path, change):
     environ = {"XDG_CONFIG_HOME": str(tmp_path)}
     seal = installation.seal(environ, pytest.fail, make=True)
-    path = folder_of(environ) / "installation"
+    path = find_folder(environ) / "installation"
     path.write_text(change(path.read_text()))
     with pytest.raises(ConfigError, match="is damaged; put a copy") as found:
         installation.seal(environ, pytest.fail)
@@ -160,7 +160,7 @@ def test_a_damaged_installation_says_what_to_do_and_not_what_it_holds(tmp_path, 
 def test_a_key_that_others_may_read_is_not_used(tmp_path):
     environ, said = {"XDG_CONFIG_HOME": str(tmp_path)}, []
     installation.seal(environ, pytest.fail, make=True)
-    (folder_of(environ) / "installation").chmod(0o644)
+    (find_folder(environ) / "installation").chmod(0o644)
     assert installation.seal(environ, said.append) is None
     assert "chmod 600" in said[0]
 

@@ -15,8 +15,8 @@ import pytest
 
 from llmc.engine import open_store
 from llmc.errors import CorruptIndexError, StoreError
-from llmc.files.owners import folder_of
 from llmc.models import Enrichment, Evidence, ParsedFile, ParsedSpan
+from llmc.store.owners import name_folder
 from llmc.store.reader import Outcome
 from llmc.store.store import Store
 
@@ -404,7 +404,7 @@ def damaged(path):
 
 
 def leave_as_killed(path):
-    register = f"from llmc.files.owners import Owner; Owner.register({str(path)!r}); os._exit(1)"
+    register = f"from llmc.store.owners import Owner; Owner.register({str(path)!r}); os._exit(1)"
     subprocess.run([sys.executable, "-c", f"import os; {register}"], check=False)
 
 
@@ -425,7 +425,7 @@ def test_who_was_killed_is_forgotten_once_all_was_looked_through(path, store):
     store.close()
     leave_as_killed(path)
     Store.open(path).close()
-    assert not folder_of(path).exists()
+    assert not name_folder(path).exists()
 
 
 def test_a_run_that_meets_the_claims_of_a_dead_one_leaves_its_mark(path, store):
@@ -434,7 +434,7 @@ def test_a_run_that_meets_the_claims_of_a_dead_one_leaves_its_mark(path, store):
     command = f"import os; from pathlib import Path; from llmc.store.store import Store; {claim}"
     subprocess.run([sys.executable, "-c", command], check=False)
     assert len(store.claim(0, 1, lease_sec=60)) == 1
-    assert len(list(folder_of(path).iterdir())) == 2
+    assert len(list(name_folder(path).iterdir())) == 2
 
 
 def test_an_index_that_was_only_read_is_not_looked_through(damaged):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.files.folders import hide_from_git, make_folder
-from llmc.files.owners import Owner, alone, survey, sweep
 from llmc.models import IndexPlace
 from llmc.store.database.arrival import inspect, receive
 from llmc.store.database.custody import examine, located, placed, standing
@@ -19,8 +18,9 @@ from llmc.store.database.migrations import LATEST, build, migrate
 from llmc.store.database.repair import mend
 from llmc.store.database.replacing import Fill, exchange, go_on, is_pending, make_ready
 from llmc.store.database.shape import known_tables
-from llmc.store.database.trouble import corrupt, files_of, inode_of, mapped, without_files
+from llmc.store.database.trouble import files_of, inode_of, mapped, without_files
 from llmc.store.database.writing import BUSY_TIMEOUT_SEC, patiently, transaction
+from llmc.store.owners import Owner, exclude_others, survey, sweep
 
 _Tell = Callable[[str], object]
 
@@ -41,7 +41,7 @@ def connect(index: IndexPlace | Path, *, create: bool = False) -> tuple[sqlite3.
         if not create and not path.exists():
             raise StoreError(f"there is no index at {path}; make one with: llmc index")
         _make_folder(path.parent, hidden=place.repo is not None)
-        with alone(path, OPENING_PATIENCE_SEC):
+        with exclude_others(path, OPENING_PATIENCE_SEC):
             go_on(path, place)
             owner, unclean = Owner.register(path), False
             try:
@@ -191,7 +191,7 @@ def replaced(
             "the link, or move that file away yourself"
         )
     path = located(place)
-    with files_of(path, f"cannot rescue {path}"), alone(path, OPENING_PATIENCE_SEC):
+    with files_of(path, f"cannot rescue {path}"), exclude_others(path, OPENING_PATIENCE_SEC):
         if found is not None and found.inode not in (None, inode_of(path)):
             raise StoreError(f"{path} has just been replaced by another process; start again")
         others, dead = survey(path)
@@ -237,4 +237,4 @@ def _refuse_damage(connection: sqlite3.Connection, path: Path, tables: frozenset
     for only in ["(1)"] if tables <= known else [f"({name})" for name in sorted(tables & known)]:
         problem = connection.execute(f"PRAGMA quick_check{only}").fetchone()[0]
         if problem != "ok":
-            raise corrupt(path, f"{path} is damaged: {problem}")
+            raise CorruptIndexError(f"{path} is damaged: {problem}", inode=inode_of(path))

@@ -18,7 +18,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from llmc.errors import StoreError
-from llmc.files.owners import survey
 from llmc.models import IndexPlace
 from llmc.store.database.arrival import JOURNALS, follow, move_along, unused_name
 from llmc.store.database.custody import standing
@@ -26,6 +25,7 @@ from llmc.store.database.known import Known
 from llmc.store.database.look import opened
 from llmc.store.database.migrations import build
 from llmc.store.database.trouble import mapped
+from llmc.store.owners import survey
 
 Fill = Callable[[sqlite3.Connection], object]
 """Writes what can be read of a damaged index to a new one. Raises StoreError, sqlite3.Error."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import re
@@ -12,9 +11,10 @@ from io import FileIO
 from pathlib import Path
 
 from llmc.errors import FullDiskError
-from llmc.files.owners import is_at, locked
+from llmc.files.advice import NO_ROOM
+from llmc.files.locks import is_at, lock
 from llmc.store.database.look import opened
-from llmc.store.database.trouble import NO_ROOM, files_of
+from llmc.store.database.trouble import files_of
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -80,7 +80,7 @@ def _taken(path: Path, *, make: bool = False) -> FileIO | None:
         file = FileIO(os.open(path, flags, 0o644), "r+")
     except FileNotFoundError:
         return None
-    if locked(file.fileno(), fcntl.LOCK_EX) is False or not is_at(file.fileno(), path):
+    if lock(file.fileno()) is False or not is_at(file.fileno(), path):
         file.close()
         return None
     return file
