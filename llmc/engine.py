@@ -30,7 +30,7 @@ from llmc.run.stopping import Stop
 from llmc.run.worklist import Rules, WorkList, pages
 from llmc.settings.config import Settings, load_settings
 from llmc.store import installation
-from llmc.store.database.custody import placed
+from llmc.store.database.custody import make_place
 from llmc.store.seal import Seal
 from llmc.store.store import FileState, Store
 
@@ -47,7 +47,7 @@ def open_store(
     What is stored is marked by the `seal`. Raises StoreError, also for files that aren't the user's
     own: see `database.custody`.
     """
-    place = _telling(placed(index), hooks)
+    place = _telling(make_place(index), hooks)
     try:
         return Store.open(place, create=True, seal=seal)
     except CorruptIndexError as error:
@@ -90,8 +90,9 @@ def index(
     Raises ConfigError if `repo` is not a git repository, StoreError.
     """
     settings = settings or load_settings(repo)
-    seal = installation.seal(settings.environ, lambda _: None)  # nothing is made here to be marked
-    paths = list(find_source_files(settings.repo, settings.exclude, settings.environ))
+    # Nothing is made here to be marked.
+    seal = installation.load_seal(settings.environ, lambda _: None)
+    paths = list(source_files(settings.repo, settings.exclude, settings.environ))
     try:
         return _index_into(settings, paths, hooks, seal, mend=mend, force=force)
     except CorruptIndexError as error:
@@ -233,7 +234,8 @@ def enrich(
         est_tokens_per_span=settings.est_tokens_per_span,
         log_fields=settings.router.policy.log_fields,
     )
-    seal = installation.seal(
+    # Nothing is made here to be marked.
+    seal = installation.load_seal(
         settings.environ, lambda message: _tell(hooks, Warned(message)), make=True
     )
     with open_store(settings.index, hooks, seal=seal) as store:

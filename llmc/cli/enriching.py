@@ -211,8 +211,8 @@ def _as_json(event: Event) -> None:
 
 def _dry_run(settings: Settings, *, as_json: bool) -> int:
     from llmc import engine
-    from llmc.redaction.text import join_lines, make_plain
-    from llmc.store.provenance import Source, marked
+    from llmc.redaction.text import plain, unbroken
+    from llmc.store.provenance import Source, mark_sources
 
     planned = engine.plan(settings.repo, settings)
     if as_json:
@@ -223,7 +223,7 @@ def _dry_run(settings: Settings, *, as_json: bool) -> int:
         }
         print_json(
             [
-                marked(
+                mark_sources(
                     {"path": span.path, "symbol": span.symbol, "tier": tier, "prompt": prompt},
                     words,
                 )
@@ -243,7 +243,7 @@ def _run_record(
     where: dict[str, object],
     elsewhere: int,
 ) -> dict[str, object]:
-    from llmc.store.provenance import marked
+    from llmc.store.provenance import mark_sources
 
     record = {
         "destinations": where,
@@ -262,7 +262,7 @@ def _run_record(
         "made_elsewhere": elsewhere,
         "failures": failures,
     }
-    return marked(
+    return mark_sources(
         record,
         {
             "stopped": "host",

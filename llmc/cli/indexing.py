@@ -33,13 +33,13 @@ def add(commands: Commands) -> None:
 def _index(args: argparse.Namespace) -> int:
     from llmc import engine
     from llmc.settings.config import load_settings
-    from llmc.store.provenance import marked
+    from llmc.store.provenance import mark_sources
 
     settings = load_settings(repository(args.repo))
     report = engine.index(settings.repo, settings, hooks=(warn,), force=args.force)
     if args.json:
         print_json(
-            marked(
+            mark_sources(
                 {
                     "files": report.files,
                     "changed": report.changed,

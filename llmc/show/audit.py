@@ -9,8 +9,8 @@ from typing import Any
 
 from llmc.models import Span
 from llmc.records.audit import Audit, Damage, Gap
-from llmc.redaction.text import make_one_line
-from llmc.store.provenance import marked
+from llmc.redaction.text import one_line
+from llmc.store.provenance import mark_sources
 
 SHOWN = 20
 """Of a long list, so many entries are shown; the JSON object has all."""
@@ -64,7 +64,7 @@ def audit_record(audit: Audit) -> dict[str, Any]:
             for damage in audit.damaged
         ],
     }
-    return marked(
+    return mark_sources(
         record,
         {
             "missing": "repository",

@@ -19,7 +19,7 @@ from rich.text import Text
 from llmc.doctor.examination import Finding, Report
 from llmc.redaction.text import describe_place, make_one_line, make_plain
 from llmc.store.origins import Made, Origin
-from llmc.store.provenance import Source, marked
+from llmc.store.provenance import Source, mark_sources
 from llmc.store.reader import StoredResult, Totals
 
 SNIPPET_STYLE = "cyan"
@@ -153,7 +153,7 @@ def result_record(result: StoredResult, *, withhold: bool = True) -> dict[str, A
         "enrichment": result.enrichment,
         "failure": _failure_record(result),
     }
-    return marked(record | ({"note": _WITHHELD} if hidden else {}), _sources(origin))
+    return mark_sources(record | ({"note": _WITHHELD} if hidden else {}), _sources(origin))
 
 
 def _sources(origin: Origin | None) -> dict[str, Source]:
@@ -209,7 +209,7 @@ def status_record(totals: Totals) -> dict[str, Any]:
         "completion_tokens": totals.completion_tokens,
     }
     # The index says so, and an index may be the repository's.
-    return marked(
+    return mark_sources(
         record,
         {
             "failed_by_kind": "repository",
@@ -257,7 +257,7 @@ def _finding(finding: Finding) -> RenderableType:
 
 def doctor_record(report: Report) -> dict[str, Any]:
     """Return an examination as a JSON object."""
-    return marked(
+    return mark_sources(
         {
             "works": report.works,
             "findings": [asdict(finding) for finding in report.findings],

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmc.store.database.trouble import mapped
-from llmc.store.database.writing import writing
+from llmc.store.database.trouble import explain
+from llmc.store.database.writing import change
 from llmc.store.origins import FIRST, Origins, Result, Table
 from llmc.store.rows import is_whole, shifted, shown
 from llmc.store.tables import RESULT_COLUMNS
@@ -52,7 +52,7 @@ class Adoption:
         """Count what was made elsewhere. Raises StoreError."""
         makers: Counter[tuple[str, str | None]] = Counter()
         archived = 0
-        with mapped(self._path):
+        with explain(self._path):
             for table in _TABLES:
                 for result in self._origins.results(table):
                     if result.made != "elsewhere":
@@ -70,17 +70,17 @@ class Adoption:
         """Move what was made elsewhere out of the way; return how many. Raises StoreError."""
         return self._each(lambda table, result: self._set_aside(table, result, now))
 
-    def _each(self, change: Callable[[Table, Result], None]) -> int:
+    def _each(self, settle: Callable[[Table, Result], None]) -> int:
         """Change what was made elsewhere, a page at a time: read and changed in one transaction."""
         count = 0
         for table in _TABLES:
             after: int | None = FIRST
             while after is not None:
-                with writing(self._db, self._path):
+                with change(self._db, self._path):
                     page = self._origins.page(table, after)
                     strangers = [found for found in page if found.made == "elsewhere"]
                     for result in strangers:
-                        change(table, result)
+                        settle(table, result)
                 count += len(strangers)
                 after = page[-1].rowid if page else None
         return count

@@ -20,8 +20,8 @@ from typing import Any
 
 from llmc.errors import StoreError
 from llmc.models import Span
-from llmc.store.database.trouble import mapped
-from llmc.store.database.writing import BUSY_TIMEOUT_SEC, writing
+from llmc.store.database.trouble import explain
+from llmc.store.database.writing import BUSY_TIMEOUT_SEC, change
 from llmc.store.owners import survey
 from llmc.store.rows import spans_of
 from llmc.store.tables import RESTS, SPAN_COLUMNS
@@ -100,7 +100,7 @@ class Claims:
 
         Looking takes no lock; what was found is looked at again once the lock is there.
         """
-        with mapped(self._path):
+        with explain(self._path):
             spread = _SPREAD if self._end_others(lease_sec) else 1
             taken: list[Span] = []
             while len(taken) < limit:
@@ -129,7 +129,7 @@ class Claims:
 
         Claims on what isn't wanted now are ended as well.
         """
-        with mapped(self._path):
+        with explain(self._path):
             self._end_others(lease_sec)
             ended, values = "owner <> ? AND expires <= 0", (self._owner,)
             if not self._db.execute(
@@ -153,7 +153,7 @@ class Claims:
 
     def owns(self, span_hash: str) -> bool:
         """Tell whether a claim on a span still is ours and counts."""
-        with mapped(self._path):
+        with explain(self._path):
             found = self._db.execute(
                 "SELECT 1 FROM llmc_claims WHERE span_hash = ? AND owner = ? AND expires > 0",
                 (span_hash, self._owner),
@@ -178,7 +178,7 @@ class Claims:
 
     def give_up(self) -> None:
         """End all claims if that can be done at once; otherwise they end with their owner."""
-        with suppress(StoreError), mapped(self._path):
+        with suppress(StoreError), explain(self._path):
             mine = (self._owner,)
             if self._db.execute(
                 "SELECT 1 FROM llmc_claims WHERE owner = ? LIMIT 1", mine
@@ -188,7 +188,7 @@ class Claims:
 
     def _writing(self, patience_sec: float = BUSY_TIMEOUT_SEC) -> AbstractContextManager[None]:
         # After a power failure no owner lives, so no claim need be on the disk before it counts.
-        return writing(self._db, self._path, lasting=False, patience_sec=patience_sec)
+        return change(self._db, self._path, lasting=False, patience_sec=patience_sec)
 
     def _end_others(self, lease_sec: float) -> bool:
         """End the claims of owners that are dead or stalled; tell whether others have claims.

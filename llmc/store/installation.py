@@ -25,7 +25,7 @@ key = "{key}"
 """
 
 
-def seal(
+def load_seal(
     environ: Mapping[str, str], warn: Callable[[str], object], *, make: bool = False
 ) -> Seal | None:
     """Return the seal of this installation; None if there is none yet, or no use can be made of it.

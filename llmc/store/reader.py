@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from llmc.models import IndexPlace, Span
-from llmc.store.database.custody import located, placed
+from llmc.store.database.custody import locate, make_place
 from llmc.store.database.opening import connect_readonly
-from llmc.store.database.shape import incomplete
-from llmc.store.database.trouble import mapped
+from llmc.store.database.shape import find_incomplete
+from llmc.store.database.trouble import explain
 from llmc.store.origins import JOINED, MARK, NO_MARK, Origin, Origins, Result, What
 from llmc.store.owners import survey
 from llmc.store.rows import (
@@ -139,8 +139,8 @@ class Reader:
         self._db = connection
         self._origins = Origins(connection, seal)
         self._version = self._data_version()
-        with mapped(path):
-            self._unread = incomplete(connection)
+        with explain(path):
+            self._unread = find_incomplete(connection)
 
     @classmethod
     def open_readonly(cls, index: IndexPlace | Path, *, seal: Seal | None = None) -> Self:
@@ -148,9 +148,9 @@ class Reader:
 
         Nothing is changed, not even what `Store.open` would bring up to date.
         """
-        reader = cls(located(index), connect_readonly(index), seal=seal)
+        reader = cls(locate(index), connect_readonly(index), seal=seal)
         if reader._unread:
-            placed(index).tell(
+            make_place(index).tell(
                 f"{reader.path}: what {', '.join(sorted(reader._unread))} holds is left out, since "
                 "a column is missing; llmc index mends that"
             )
@@ -172,13 +172,13 @@ class Reader:
         self.close()
 
     def _rows(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
-        with mapped(self.path):
+        with explain(self.path):
             return self._db.execute(query, values).fetchall()
 
     @contextmanager
     def _one_moment(self) -> Iterator[None]:
         """Run several questions that see the index as it is at one moment."""
-        with mapped(self.path):
+        with explain(self.path):
             if self._db.in_transaction:
                 yield
                 return

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llmc.store.database.look import is_plain, opened
-from llmc.store.database.trouble import code_of, mapped
-from llmc.store.database.writing import transaction
+from llmc.store.database.look import is_plain, open_hardened
+from llmc.store.database.trouble import explain, find_code
+from llmc.store.database.writing import transact
 from llmc.store.rows import is_hash, is_whole
 from llmc.store.tables import (
     FAILURE_COLUMNS,
@@ -52,13 +52,13 @@ class Found:
     rows: list[tuple[Any, ...]]
 
 
-def salvage(damaged: Path, new: sqlite3.Connection) -> None:
+def copy_readable(damaged: Path, new: sqlite3.Connection) -> None:
     """Store the enrichments, failures and marks that can be read of a damaged index in a new one.
 
     Raises StoreError if it can't be read just now, sqlite3.Error if they can't be written.
     """
     for found in read_rows(damaged):
-        with transaction(new):
+        with transact(new):
             rows = [row for row in found.rows if is_hash(row[0])]
             new.executemany(_PUT[found.table], rows)
 
@@ -71,7 +71,7 @@ def read_rows(damaged: Path) -> Iterator[Found]:
     # What is no journal of ours was set aside before.
     journal = Path(f"{damaged}-wal")
     options = "mode=ro" if journal.exists() else "mode=ro&immutable=1"
-    with mapped(damaged), closing(opened(damaged, options)) as database:
+    with explain(damaged), closing(open_hardened(damaged, options)) as database:
         for table in _plain(database, "llmc_archive", "enrichments"):
             start = "start_line" if table == "llmc_archive" else "NULL"
             for page in _pages(database, table, f"span_hash, {start}, {RESULT_COLUMNS}"):
@@ -106,7 +106,7 @@ def _damage_passed_over() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if code_of(error).startswith(_PASSING):
+        if find_code(error).startswith(_PASSING):
             raise
 
 
@@ -137,9 +137,9 @@ def _pages(
             if not page:
                 return
         except sqlite3.DatabaseError as error:
-            if code_of(error).startswith(_PASSING):
+            if find_code(error).startswith(_PASSING):
                 raise
-            if not code_of(error).startswith(("SQLITE_CORRUPT", "SQLITE_IOERR")):
+            if not find_code(error).startswith(("SQLITE_CORRUPT", "SQLITE_IOERR")):
                 return  # there is no such table, or no database at all
             misses += 1
             after = min(max(after, 0) + _step(misses), _LAST)

@@ -22,14 +22,14 @@ from llmc.errors import CorruptIndexError
 from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan, Span
 from llmc.store.adoption import Adoption
 from llmc.store.claims import Claims, Wanted
-from llmc.store.database.custody import located, placed, standing
-from llmc.store.database.displaced import fate, save_beside
+from llmc.store.database.custody import locate, make_place, stat_at
+from llmc.store.database.displaced import save_beside, tell_fate
 from llmc.store.database.opening import connect, replaced
-from llmc.store.database.writing import BUSY_TIMEOUT_SEC, writing
+from llmc.store.database.writing import BUSY_TIMEOUT_SEC, change
 from llmc.store.origins import What
 from llmc.store.owners import Owner
 from llmc.store.reader import Reader
-from llmc.store.retries import retry_pause
+from llmc.store.retries import compute_pause
 from llmc.store.rows import (
     BAD_SPAN,
     MAX_TOKENS,
@@ -43,7 +43,7 @@ from llmc.store.rows import (
     shifted,
     spans_of,
 )
-from llmc.store.salvage import salvage
+from llmc.store.salvage import copy_readable
 from llmc.store.seal import Seal
 from llmc.store.tables import FAILURE_COLUMNS, RESULT_COLUMNS, SPAN_COLUMNS, insertion
 
@@ -127,7 +127,7 @@ class Store(Reader):
     ) -> None:
         super().__init__(path, connection, seal=seal)
         self._place = place or IndexPlace(path)
-        self._file = standing(path)
+        self._file = stat_at(path)
         self._saved: Path | None = None
         self.patience_sec = BUSY_TIMEOUT_SEC
         self._registered = owner
@@ -144,7 +144,7 @@ class Store(Reader):
         Raises StoreError.
         """
         connected = connect(index, create=create)
-        return cls(located(index), *connected, seal=seal, place=placed(index))
+        return cls(locate(index), *connected, seal=seal, place=make_place(index))
 
     @classmethod
     def rescue(cls, index: IndexPlace | Path, found: CorruptIndexError) -> tuple[Path, int]:
@@ -154,8 +154,8 @@ class Store(Reader):
         breaks off leaves the index as it was, or is ended by the next open. Raises StoreError, also
         where another process has done this already.
         """
-        path = located(index)
-        return replaced(index, found, lambda new: salvage(path, new))
+        path = locate(index)
+        return replaced(index, found, lambda new: copy_readable(path, new))
 
     def close(self) -> None:
         """End the claims and close the index; what was committed is on disk."""
@@ -170,7 +170,7 @@ class Store(Reader):
 
     def displaced(self) -> str | None:
         """Say what others did to the index since it was opened: removed it, or replaced it."""
-        return self._file and fate(self.path, self._file)
+        return self._file and tell_fate(self.path, self._file)
 
     def save_beside(self) -> tuple[Path, int]:
         """Copy a displaced index, which ends with this process, to a file beside its place.
@@ -183,7 +183,7 @@ class Store(Reader):
 
     def transaction(self) -> AbstractContextManager[None]:
         """Run a block as one write: all of it is stored, or none. Raises StoreError."""
-        return writing(self._db, self.path, patience_sec=self.patience_sec)
+        return change(self._db, self.path, patience_sec=self.patience_sec)
 
     _writing = transaction
 
@@ -517,7 +517,7 @@ class Store(Reader):
                 _storable(outcome.detail),
                 _storable(excerpt and excerpt[:EXCERPT_CHARS]),
                 failed_at,
-                failed_at + retry_pause(outcome.reason, count),
+                failed_at + compute_pause(outcome.reason, count),
                 signature,
             ),
         )

@@ -432,7 +432,7 @@ def test_a_damaged_index_that_is_moved_aside_is_not_put_back(place):
     [said] = told(place)
     assert "is kept as" in said
     assert told(place) == []
-    assert custody.kept(place.path).samefile(place.path)
+    assert custody.name_kept(place.path).samefile(place.path)
 
 
 def test_doctor_says_the_same(pulled):

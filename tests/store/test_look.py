@@ -170,7 +170,7 @@ def test_a_look_without_end_is_broken_off(tmp_path):
         begun = time.monotonic()
         with (
             pytest.raises(StoreError, match=r"can't be looked at within 0\.1 s"),
-            look.deadline(raw, tmp_path / "x.db", 0.1),
+            look.end_in_time(raw, tmp_path / "x.db", 0.1),
         ):
             raw.execute(f"{ENDLESS} SELECT count(*) FROM n").fetchone()
         assert time.monotonic() - begun < driving.SECONDS

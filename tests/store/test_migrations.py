@@ -38,7 +38,7 @@ def columns_of(raw):
     }
 
 
-with migrations.built(migrations.LATEST) as _newest:
+with migrations.build_in_memory(migrations.LATEST) as _newest:
     OURS = {name: made for name, made in columns_of(_newest).items() if name.startswith("llmc_")}
 COLUMNS = [(table, column) for table, columns in OURS.items() for column in columns]
 
@@ -206,7 +206,7 @@ def test_an_index_that_is_up_to_date_is_left_as_it_is(release):
 
 
 def test_a_step_that_finds_its_work_done_changes_nothing():
-    with migrations.built(migrations.LATEST) as raw:
+    with migrations.build_in_memory(migrations.LATEST) as raw:
         before = raw.execute("SELECT * FROM sqlite_master").fetchall()
         migrations.migrate(raw, anew=True)
         assert raw.execute("SELECT * FROM sqlite_master").fetchall() == before
@@ -391,12 +391,12 @@ def test_an_index_of_a_later_release_is_not_taken_for_a_damaged_one(index):
 DIE_AT_EACH = """
 import os, shutil, signal, sqlite3, sys
 from pathlib import Path
-from llmc.store.database.shape import known_tables
+from llmc.store.database.shape import name_tables
 from llmc.store.store import Store
 
 source, folder = map(Path, sys.argv[1:])
 READS = ("SELECT", "PRAGMA", "--")  # a kill there is one after the write before
-known_tables()
+name_tables()
 
 
 def open_and_die(path, at):
@@ -463,7 +463,7 @@ def state(path):
         [twins] = raw.execute("SELECT sql FROM sqlite_master WHERE name = 'llmc_twins'").fetchone()
         assert ("PRIMARY KEY" in twins) == mended
     number = len(numbers(path)) if "llmc_migrations" in tables else 0
-    with migrations.built(number) as made:
+    with migrations.build_in_memory(number) as made:
         ours = {name for name in columns_of(made) if name.startswith("llmc_")}
     there = {name for name in tables if name.startswith("llmc_")}
     assert there == ours | {"llmc_twins", "llmc_outcomes", "llmc_archive"}

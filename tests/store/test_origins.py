@@ -79,7 +79,7 @@ class Project:
 
     @contextmanager
     def reading(self):
-        seal = installation.seal(self.environ, pytest.fail)
+        seal = installation.load_seal(self.environ, pytest.fail)
         with Reader.open_readonly(self.index, seal=seal) as reader:
             yield reader
 
@@ -131,9 +131,9 @@ def everywhere(project, made):
 
 def test_an_installation_is_made_once_and_only_its_user_may_read_it(tmp_path):
     environ = {"XDG_CONFIG_HOME": str(tmp_path)}
-    assert installation.seal(environ, pytest.fail) is None
-    first = installation.seal(environ, pytest.fail, make=True)
-    assert installation.seal(environ, pytest.fail, make=True) == first
+    assert installation.load_seal(environ, pytest.fail) is None
+    first = installation.load_seal(environ, pytest.fail, make=True)
+    assert installation.load_seal(environ, pytest.fail, make=True) == first
     assert (find_folder(environ) / "installation").stat().st_mode & 0o777 == 0o600
 
 
@@ -149,19 +149,19 @@ def test_a_seal_shows_its_key_to_nobody():
 )
 def test_a_damaged_installation_says_what_to_do_and_not_what_it_holds(tmp_path, change):
     environ = {"XDG_CONFIG_HOME": str(tmp_path)}
-    seal = installation.seal(environ, pytest.fail, make=True)
+    seal = installation.load_seal(environ, pytest.fail, make=True)
     path = find_folder(environ) / "installation"
     path.write_text(change(path.read_text()))
     with pytest.raises(ConfigError, match="is damaged; put a copy") as found:
-        installation.seal(environ, pytest.fail)
+        installation.load_seal(environ, pytest.fail)
     assert seal.key.hex()[:20] not in str(found.value).lower()
 
 
 def test_a_key_that_others_may_read_is_not_used(tmp_path):
     environ, said = {"XDG_CONFIG_HOME": str(tmp_path)}, []
-    installation.seal(environ, pytest.fail, make=True)
+    installation.load_seal(environ, pytest.fail, make=True)
     (find_folder(environ) / "installation").chmod(0o644)
-    assert installation.seal(environ, said.append) is None
+    assert installation.load_seal(environ, said.append) is None
     assert "chmod 600" in said[0]
 
 
@@ -184,7 +184,7 @@ def test_what_a_run_stores_was_made_here(enriched):
 def test_what_the_batch_driver_stores_was_made_here(tmp_path, host):
     repo = driving.make_repo(tmp_path / "driven", driving.plain("G_1"))
     assert driving.drive(repo, hosts={"attic": host}).status == 0
-    seal = installation.seal(driving.environment(), pytest.fail)
+    seal = installation.load_seal(driving.environment(), pytest.fail)
     with Reader.open_readonly(repo.index, seal=seal) as reader:
         assert [result.origin.made for result in reader.latest(9)] == ["here"]
 
@@ -238,7 +238,7 @@ def test_it_stays_so_when_it_is_rescued_from_a_damaged_index(enriched):
 def test_a_result_of_a_span_that_moved_meanwhile_is_stored_with_its_lines(enriched):
     enriched.sql("DELETE FROM enrichments")
     source = enriched.root / "small.py"
-    seal = installation.seal(enriched.environ, pytest.fail)
+    seal = installation.load_seal(enriched.environ, pytest.fail)
     with Store.open(enriched.index, seal=seal) as store:
         span = store.pending(0, 1)[0]
         source.write_text(f"\n\n\n{source.read_text()}")
@@ -550,7 +550,7 @@ def test_a_lost_key_loses_nothing_and_adopting_gives_it_back(enriched):
 
 
 def test_the_key_is_in_nothing_that_a_run_writes(enriched, capsys):
-    seal = installation.seal(enriched.environ, pytest.fail)
+    seal = installation.load_seal(enriched.environ, pytest.fail)
     for words in (["show", "--repo"], ["status"], ["adopt"], ["enrich", "--verbose"]):
         cli.main([*words, str(enriched.root)])
     written = "".join(capsys.readouterr())

@@ -15,7 +15,7 @@ from llmc.errors import CorruptIndexError, FullDiskError, StoreError
 from llmc.events import Event, Warned
 from llmc.models import IndexPlace
 from llmc.store.database.migrations import build
-from llmc.store.salvage import salvage
+from llmc.store.salvage import copy_readable
 from llmc.store.store import Store
 from tests.store.test_disk import file, fill, leaves, save_all
 
@@ -184,10 +184,10 @@ def test_a_full_disk_is_no_damage_where_the_last_run_left_a_journal(small_disk: 
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
         build(new)
         with pytest.raises(StoreError):
-            salvage(path, new)
+            copy_readable(path, new)
         assert new.execute("SELECT count(*) FROM llmc_archive").fetchone() == (0,)
         ballast.unlink()
-        salvage(path, new)
+        copy_readable(path, new)
         assert new.execute("SELECT count(*) FROM llmc_archive").fetchone() == (STORED,)
 
 

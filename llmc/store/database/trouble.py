@@ -29,7 +29,7 @@ _SAFE = "what was stored so far is safe"
 
 
 @contextmanager
-def mapped(path: Path) -> Iterator[None]:
+def explain(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into StoreError with what to do about them."""
     try:
         yield
@@ -38,15 +38,15 @@ def mapped(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def files_of(path: Path, failing: str = "") -> Iterator[None]:
+def explain_files(path: Path, failing: str = "") -> Iterator[None]:
     """Turn errors about the files beside an index into StoreError with what to do about them."""
     try:
         yield
     except OSError as error:
-        raise without_files(path, error, failing or f"cannot open {path}") from error
+        raise translate(path, error, failing or f"cannot open {path}") from error
 
 
-def without_files(path: Path, error: OSError, failing: str) -> StoreError:
+def translate(path: Path, error: OSError, failing: str) -> StoreError:
     named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     place = named if named.startswith("/") else str(path)
     text = failing if place in failing else f"{failing}: {place}"
@@ -57,12 +57,12 @@ def without_files(path: Path, error: OSError, failing: str) -> StoreError:
 
 
 def _translated(path: Path, error: sqlite3.DatabaseError) -> StoreError:
-    text, code = str(error), code_of(error)
+    text, code = str(error), find_code(error)
     if code.startswith(_DAMAGED):
         return CorruptIndexError(
             f"{path} is not a usable SQLite database: {text}; "
             "llmc index moves it aside and makes a new one",
-            inode=inode_of(path),
+            inode=find_inode(path),
         )
     if code.startswith(BUSY):
         advice = "another program holds it for writing; wait for it to end, or stop it"
@@ -75,7 +75,7 @@ def _translated(path: Path, error: sqlite3.DatabaseError) -> StoreError:
     return StoreError(f"{path}: {text}; {_advice(code)}")
 
 
-def inode_of(path: Path) -> int | None:
+def find_inode(path: Path) -> int | None:
     try:
         return path.stat().st_ino
     except OSError:
@@ -109,6 +109,6 @@ def _refusal(path: Path) -> int | None:
         return error.errno
 
 
-def code_of(error: sqlite3.Error) -> str:
+def find_code(error: sqlite3.Error) -> str:
     """Return SQLite's name of an error; empty for one of Python's own."""
     return getattr(error, "sqlite_errorname", "")
