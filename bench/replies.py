@@ -143,7 +143,7 @@ def library_spans(repo: Path) -> list[tuple[Span, str]]:
     settings = load_settings(repo, environ={})
     engine.index(repo, settings)
     with Store.open(settings.index_path) as store:
-        spans = store.pending(0, SPANS)
+        spans = store.spans.list_pending(0, SPANS)
     return [(span, code) for span in spans if (code := read_source(repo, span))]
 
 

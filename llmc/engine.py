@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.enrichment import prompts
-from llmc.errors import CorruptIndexError, IndexingError, StoreError
+from llmc.errors import IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.files import folders
 from llmc.files.advice import describe
@@ -31,8 +31,10 @@ from llmc.run.worklist import Rules, WorkList, pages
 from llmc.settings.config import Settings, load_settings
 from llmc.store import installation
 from llmc.store.database.custody import make_place
+from llmc.store.rescue import rescue_if_damaged
 from llmc.store.seal import Seal
-from llmc.store.store import FileState, Store
+from llmc.store.store import Store
+from llmc.store.tables.files import FileState
 
 FILES_PER_WRITE = 200
 SPANS_PER_WRITE = 2_000
@@ -48,11 +50,7 @@ def open_store(
     own: see `database.custody`.
     """
     place = _telling(make_place(index), hooks)
-    try:
-        return Store.open(place, create=True, seal=seal)
-    except CorruptIndexError as error:
-        Store.rescue(place, error)
-        return Store.open(place, create=True, seal=seal)
+    return rescue_if_damaged(place, lambda: Store.open(place, create=True, seal=seal))
 
 
 def _telling(index: IndexPlace, hooks: Sequence[EventHook]) -> IndexPlace:
@@ -93,11 +91,10 @@ def index(
     # Nothing is made here to be marked.
     seal = installation.load_seal(settings.environ, lambda _: None)
     paths = list(source_files(settings.repo, settings.exclude, settings.environ))
-    try:
-        return _index_into(settings, paths, hooks, seal, mend=mend, force=force)
-    except CorruptIndexError as error:
-        Store.rescue(_telling(settings.index, hooks), error)
-        return _index_into(settings, paths, hooks, seal, mend=mend, force=force)
+    return rescue_if_damaged(
+        _telling(settings.index, hooks),
+        lambda: _index_into(settings, paths, hooks, seal, mend=mend, force=force),
+    )
 
 
 def _index_into(
@@ -110,10 +107,10 @@ def _index_into(
     force: bool,
 ) -> IndexReport:
     with open_store(settings.index, hooks, seal=seal) as store:
-        if mend and (mended := store.mend()):
+        if mend and (mended := store.spans.mend()):
             message = f"{settings.index_path}: {mended} rows could not be used and were removed"
             _tell(hooks, Warned(f"{message}; their files are read anew"))
-        known = store.files()
+        known = store.spans.list_files()
         skipped: list[tuple[str, str]] = []
         changed = 0
         unchanged = {} if force else known
@@ -130,8 +127,8 @@ def _index_into(
         for start in range(0, len(gone), FILES_PER_WRITE):
             with store.transaction():
                 for path in gone[start : start + FILES_PER_WRITE]:
-                    store.remove_file(path)
-        spans, elsewhere = store.span_count(), store.unmarked()
+                    store.spans.remove_file(path)
+        spans, elsewhere = store.counts.count_spans(), store.counts.count_unmarked()
         if what := store.displaced():
             raise StoreError(f"{store.path} {what} while it was written to; start again")
     read = len(paths) - len(skipped)
@@ -181,9 +178,9 @@ def _write(parsed: ParsedFile, store: Store, *, force: bool) -> bool:
 
     What counts is what the index has of it by now: another pass may have been faster.
     """
-    if not force and store.touch_file(parsed):
+    if not force and store.spans.touch_file(parsed):
         return False
-    store.put_file(parsed)
+    store.spans.put_file(parsed)
     return True
 
 

@@ -125,9 +125,9 @@ def test_a_slow_pass_puts_no_new_time_on_what_a_faster_one_has_stored(settings):
     (settings.repo / "small.py").write_text("def newer():\n    return 1\n")
     engine.index(settings.repo, settings)
     with Store.open(settings.index_path) as store:
-        assert not store.touch_file(slow)
+        assert not store.spans.touch_file(slow)
         newer = (settings.repo / "small.py").stat()
-        assert store.files()["small.py"].mtime == newer.st_mtime != slow.mtime
+        assert store.spans.list_files()["small.py"].mtime == newer.st_mtime != slow.mtime
 
 
 def test_only_the_changed_span_loses_its_enrichment(settings):
@@ -136,8 +136,8 @@ def test_only_the_changed_span_loses_its_enrichment(settings):
     path.write_text("# a new first line\n" + path.read_text().replace("Hello", "Hi"))
     engine.index(settings.repo, settings)
     with Store.open(settings.index_path) as store:
-        assert store.counts() == (5, 4)
-        assert [span.symbol for span in store.pending(0, 9)] == ["greet"]
+        assert store.counts.count_results() == (5, 4)
+        assert [span.symbol for span in store.spans.list_pending(0, 9)] == ["greet"]
 
 
 def test_a_deleted_file_leaves_the_index(settings):
@@ -160,7 +160,7 @@ def test_a_file_that_cannot_be_parsed_is_named_and_keeps_its_spans(settings, dam
     assert path == "small.py"
     assert "small.py" in reason
     with Store.open(settings.index_path) as store:
-        assert store.counts() == (5, 5)
+        assert store.counts.count_results() == (5, 5)
 
 
 def test_an_empty_repository_has_no_spans(settings):
@@ -279,7 +279,7 @@ def test_a_refused_reply_is_saved_and_the_failure_remembered(settings):
     assert len(saved) == len(failed) == 5
     assert {path.read_text() for path in saved} == {"{oops"}
     with Store.open(settings.index_path) as store:
-        assert store.totals().failed == {"parse": 5}
+        assert store.counts.count_all().failed == {"parse": 5}
 
 
 @pytest.mark.parametrize("kind", ["validation", "runtime"])
@@ -326,7 +326,7 @@ def test_an_interrupt_ends_the_run_with_what_is_stored(settings):
     assert report.enriched in (2, 3)  # the third may have come in meanwhile: then it is stored too
     assert report.left == 5 - report.enriched
     with Store.open(settings.index_path) as store:
-        assert store.counts() == (5, report.enriched)
+        assert store.counts.count_results() == (5, report.enriched)
 
 
 def test_a_span_changed_since_indexing_is_left_for_later(settings):
@@ -379,7 +379,7 @@ def test_a_run_on_a_fake_ollama_stores_what_it_said(settings, clean_environ):
         assert len(fake.calls) == 5
     assert report.enriched == 5
     with Store.open(configured.index_path) as store:
-        [shown] = store.spans_of("small.py", 5)
+        [shown] = store.results.find("small.py", 5)
     assert shown.enrichment["inputs"] == ["a: b"]
     assert shown.enrichment["evidence"][0]["lines"] == [4, 6]
     assert shown.outcome.completion_tokens > 0
@@ -392,7 +392,7 @@ def test_the_small_model_enriches_a_repository(settings):
     report = engine.enrich(embedded.repo, embedded)
     assert report.enriched == 2
     with Store.open(embedded.index_path) as store:
-        for shown in store.latest(2):
+        for shown in store.results.list_latest(2):
             assert shown.summary
             whole = [shown.span.start_line, shown.span.end_line]
             assert {"field": "summary_120w", "lines": whole} in shown.enrichment["evidence"]

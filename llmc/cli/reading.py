@@ -49,7 +49,7 @@ def _status(args: argparse.Namespace) -> int:
     from llmc.store.store import Store
 
     with Store.open_readonly(index_place(args.repo), seal=own_seal()) as store:
-        totals = store.totals()
+        totals = store.counts.count_all()
     if args.json:
         print_json(status_record(totals))
     else:
@@ -65,11 +65,11 @@ def _show(args: argparse.Namespace) -> int:
     with Store.open_readonly(index_place(args.repo), seal=own_seal()) as store:
         if args.path:
             path, line = _place(args.path, repo)
-            if path not in store.files():
+            if path not in store.spans.list_files():
                 raise StoreError(f"{path!r} is not in the index; llmc index brings it up to date")
-            results = store.spans_of(path, line)
+            results = store.results.find(path, line)
         else:
-            results = store.latest(args.last or 5)
+            results = store.results.list_latest(args.last or 5)
     if args.json:
         print_json([result_record(result, withhold=not args.all_origins) for result in results])
     elif results:

@@ -89,7 +89,7 @@ def _contents(place: IndexPlace) -> Finding:
             if broken:
                 advice = f"make a copy, then: sqlite3 {path} .recover; or move it away"
                 return Finding("index", "index", "fail", f"{path} is damaged: {broken}", advice)
-            totals = store.totals()
+            totals = store.counts.count_all()
     except CorruptIndexError as error:
         advice = "a run moves it aside, makes a new one and carries over what can still be read"
         return Finding("index", "index", "warn", str(error), advice)

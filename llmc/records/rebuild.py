@@ -20,7 +20,8 @@ from llmc.records import jsonl
 from llmc.records.audit import PATIENCE_SEC, Audit, Gap, examine
 from llmc.records.fields import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
 from llmc.records.ledger import guarded, ledger_path
-from llmc.store.reader import Outcome, Reader
+from llmc.store.reader import Reader
+from llmc.store.tables.outcomes import Outcome
 
 PAGE = 500
 """Lines that are written at a time."""
@@ -117,7 +118,7 @@ def _iso(seconds: float) -> str:
 def _pages(reader: Reader, gaps: dict[str, Gap]) -> Iterator[list[tuple[Span, Outcome]]]:
     """Yield the outcomes to write, leaving out those that have changed since they were examined."""
     page: list[tuple[Span, Outcome]] = []
-    for span, outcome, _ in reader.recorded():
+    for span, outcome, _ in reader.results.read_recorded():
         gap = gaps.get(span.span_hash)
         if gap and gap.updated_at == outcome.updated_at:
             page.append((span, outcome))

@@ -63,7 +63,7 @@ def pages(settings: Settings, store: Store, rules: Rules) -> Source:
     """Return the pending spans of an index, page by page, without claiming them."""
     newest = newest_mtime(settings)
     size = PAGE if rules.batch is None else rules.batch
-    return lambda after: store.pending(after, size, newest)
+    return lambda after: store.spans.list_pending(after, size, newest)
 
 
 def once(spans: Sequence[Span]) -> Source:
@@ -269,12 +269,12 @@ class _IgnoredPaths:
 
 def _indexed(store: Store, span: Span) -> tuple[str, int] | None:
     """Return hash and size of a span's file as the index has them."""
-    state = store.file_of(span)
+    state = store.spans.find_file(span)
     return (state.file_hash, state.size) if state else None
 
 
 def _drop(store: Store, path: str) -> FileGone:
-    return FileGone(path, *store.remove_file(path))
+    return FileGone(path, *store.spans.remove_file(path))
 
 
 def _tell(hooks: Sequence[EventHook], event: Event) -> None:

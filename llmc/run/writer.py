@@ -27,8 +27,8 @@ from llmc.models import SpanReport
 from llmc.records.ledger import Ledger, Recorded
 from llmc.run.stopping import Stop
 from llmc.store.database.reserve import Reserve
-from llmc.store.reader import Outcome
 from llmc.store.store import Store
+from llmc.store.tables.outcomes import Outcome
 
 LOCK_PATIENCE_SEC = 900.0
 HURRY_SEC = 0.2
@@ -57,7 +57,7 @@ class Writer:
         self._stop = stop
         self.error: StoreError | None = None
         self._displaced = False
-        self.spans, self.enrichments = store.counts()
+        self.spans, self.enrichments = store.counts.count_results()
         self._store = store
         self._ledger = ledger
         self._hooks = (self._count_gone, *hooks)
@@ -80,7 +80,7 @@ class Writer:
 
     def hurry(self) -> None:
         """Wait for a locked index no longer than a moment: somebody wants the run to end now."""
-        self._store.patience_sec = HURRY_SEC
+        self._store.set_patience(HURRY_SEC)
 
     @property
     def unsaved(self) -> int:
@@ -184,7 +184,7 @@ class Writer:
     def recount(self, *, always: bool = False) -> None:
         """Bring the totals up to date, unless no other process has changed the index."""
         if self._store.changed_elsewhere() or always:
-            self.spans, self.enrichments = self._store.counts()
+            self.spans, self.enrichments = self._store.counts.count_results()
 
     def tell(self, event: Event) -> None:
         for hook in self._hooks:

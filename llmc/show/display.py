@@ -20,7 +20,8 @@ from llmc.doctor.examination import Finding, Report
 from llmc.redaction.text import describe_place, make_one_line, make_plain
 from llmc.store.origins import Made, Origin
 from llmc.store.provenance import Source, mark_sources
-from llmc.store.reader import StoredResult, Totals
+from llmc.store.results import StoredResult
+from llmc.store.totals import Totals
 
 SNIPPET_STYLE = "cyan"
 NOT_SERVED = "people are shown them, agents aren't"

@@ -31,8 +31,9 @@ from llmc.records.fields import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
 from llmc.records.ledger import Ledger
 from llmc.records.rebuild import rebuild
 from llmc.show.audit import audit_lines, audit_record
-from llmc.store.reader import Outcome, Reader
+from llmc.store.reader import Reader
 from llmc.store.store import Store
+from llmc.store.tables.outcomes import Outcome
 
 
 def digest(name):
@@ -56,7 +57,7 @@ class Project:
             for n, name in enumerate(names)
         )
         with Store.open(self.index, create=True) as store:
-            store.put_file(ParsedFile(path, "python", repr(names), 1, 1.0, spans))
+            store.spans.put_file(ParsedFile(path, "python", repr(names), 1, 1.0, spans))
 
     def settle(self, name, kind=None, *, lines=("metrics", "ledger"), at=None):
         """Store an enrichment or, with a `kind`, a failure; then write its lines."""
@@ -64,7 +65,7 @@ class Project:
         result, reason = ("fail", kind) if kind else ("pass", "success")
         outcome = Outcome(result, reason, None, "7b", "ollama", "m:7b", 1, 10, 20, 1500, at)
         with Store.open(self.index) as store:
-            [span] = [found for found in store.pending(0, 1000) if found.symbol == name]
+            [span] = [found for found in store.spans.list_pending(0, 1000) if found.symbol == name]
             if kind:
                 store.save_failure(span, outcome)
             else:
@@ -321,7 +322,7 @@ def test_lines_that_a_run_writes_a_moment_later_are_no_gap(project):
 
 def project_span(project, name):
     with Reader.open_readonly(project.index) as reader:
-        [found] = [r.span for r in reader.spans_of("a.py") if r.span.symbol == name]
+        [found] = [r.span for r in reader.results.find("a.py") if r.span.symbol == name]
     return found
 
 

@@ -88,7 +88,7 @@ def test_a_fault_ends_as_a_failed_span_that_says_why(failing):
     assert {detail["host"] for detail in details} == {"attic"}
 
     with Store.open(settings.index_path) as store:
-        [shown] = store.spans_of("small.py")
+        [shown] = store.results.find("small.py")
     assert (shown.outcome.result, shown.outcome.reason) == ("fail", case.kind)
     assert case.says in shown.outcome.detail
 

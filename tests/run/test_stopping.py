@@ -547,7 +547,7 @@ def test_who_stops_reading_loses_no_reply_and_ends_the_run_with_141(command):
         assert process.wait(PATIENCE_SEC) == 141
         made = len(calls(hosts))
     with Store.open_readonly(Path(process.args[4]) / ".rag/index_v2.db") as store:
-        assert store.counts() == (20, made)
+        assert store.counts.count_results() == (20, made)
     assert made < 20
 
 

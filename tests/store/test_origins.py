@@ -18,10 +18,12 @@ from llmc.files.home import find_folder
 from llmc.models import Enrichment
 from llmc.settings.config import Flags, load_settings
 from llmc.store import installation
-from llmc.store.reader import Outcome, Reader
+from llmc.store.reader import Reader
+from llmc.store.rescue import rescue
 from llmc.store.seal import Seal
 from llmc.store.store import Store
-from llmc.store.tables import RESULT_COLUMNS
+from llmc.store.tables.outcomes import Outcome
+from llmc.store.tables.results import RESULT_COLUMNS
 from llmc.testing.ollama import FakeOllama, Reply
 from tests import driving
 
@@ -86,7 +88,7 @@ class Project:
     def made(self, path="small.py"):
         """Return where each span's enrichment was made, by symbol."""
         with self.reading() as reader:
-            found = reader.spans_of(path)
+            found = reader.results.find(path)
         return {one.span.symbol: one.origin and one.origin.made for one in found}
 
     def shown(self, capsys, *words):
@@ -168,7 +170,7 @@ def test_a_key_that_others_may_read_is_not_used(tmp_path):
 def test_values_that_look_alike_have_seals_of_their_own():
     seal = Seal("0" * 16, b"k" * 32)
     rows = [("ab", "c"), ("a", "bc"), ("abc",), ("1",), (1,), (1.0,), (b"1",), (None,), ("",), ()]
-    assert len({seal.mac(*row) for row in rows}) == len(rows)
+    assert len({seal.sign(*row) for row in rows}) == len(rows)
 
 
 # -- what was made here stays so -----------------------------------------------------------------
@@ -177,8 +179,8 @@ def test_values_that_look_alike_have_seals_of_their_own():
 def test_what_a_run_stores_was_made_here(enriched):
     assert enriched.made() == everywhere(enriched, "here")
     with enriched.reading() as reader:
-        assert len(list(reader.servable())) == 5
-        assert reader.unmarked() == 0
+        assert len(list(reader.results.read_servable())) == 5
+        assert reader.counts.count_unmarked() == 0
 
 
 def test_what_the_batch_driver_stores_was_made_here(tmp_path, host):
@@ -186,7 +188,7 @@ def test_what_the_batch_driver_stores_was_made_here(tmp_path, host):
     assert driving.drive(repo, hosts={"attic": host}).status == 0
     seal = installation.load_seal(driving.environment(), pytest.fail)
     with Reader.open_readonly(repo.index, seal=seal) as reader:
-        assert [result.origin.made for result in reader.latest(9)] == ["here"]
+        assert [result.origin.made for result in reader.results.list_latest(9)] == ["here"]
 
 
 def test_it_stays_so_when_lines_move_whoever_moves_them(enriched, tmp_path):
@@ -198,7 +200,7 @@ def test_it_stays_so_when_lines_move_whoever_moves_them(enriched, tmp_path):
     enriched.move_to(mine)
     assert enriched.made() == everywhere(enriched, "here")
     with enriched.reading() as reader:
-        assert reader.spans_of("small.py", 7)[0].enrichment["evidence"][0]["lines"] == [6, 8]
+        assert reader.results.find("small.py", 7)[0].enrichment["evidence"][0]["lines"] == [6, 8]
 
 
 def test_it_stays_so_when_a_file_is_renamed_or_goes_and_comes_back_elsewhere(enriched):
@@ -228,7 +230,7 @@ def test_a_twin_shows_where_its_original_was_made(enriched):
 def test_it_stays_so_when_it_is_rescued_from_a_damaged_index(enriched):
     enriched.sql("UPDATE enrichments SET summary = 'x' WHERE rowid = 1")
     before = enriched.made()
-    _, saved = Store.rescue(enriched.index, CorruptIndexError("as if"))
+    _, saved = rescue(enriched.index, CorruptIndexError("as if"))
     enriched.reindex()
     assert saved == 5
     assert sorted(before.values()) == ["elsewhere", "here", "here", "here", "here"]
@@ -240,13 +242,13 @@ def test_a_result_of_a_span_that_moved_meanwhile_is_stored_with_its_lines(enrich
     source = enriched.root / "small.py"
     seal = installation.load_seal(enriched.environ, pytest.fail)
     with Store.open(enriched.index, seal=seal) as store:
-        span = store.pending(0, 1)[0]
+        span = store.spans.list_pending(0, 1)[0]
         source.write_text(f"\n\n\n{source.read_text()}")
         enriched.reindex()
         cited = [{"field": "summary_120w", "lines": [span.start_line, span.end_line]}]
         result = Enrichment.model_validate({"summary_120w": "s", "evidence": cited})
         store.save_enrichment(span, result, schema_version="v", outcome=passed())
-        [shown] = store.spans_of("small.py", span.start_line + 3)
+        [shown] = store.results.find("small.py", span.start_line + 3)
     assert shown.origin.made == "here"
     assert shown.enrichment["evidence"][0]["lines"] == [span.start_line + 3, span.end_line + 3]
 
@@ -343,8 +345,8 @@ def test_a_shipped_index_serves_nothing_to_agents(shipped, capsys):
     assert add["origin"]["made"] == "elsewhere"
     assert "llmc adopt" in add["note"]
     with shipped.reading() as reader:
-        assert list(reader.servable()) == []
-        assert reader.unmarked() == 5
+        assert list(reader.results.read_servable()) == []
+        assert reader.counts.count_unmarked() == 5
 
 
 def test_who_claims_to_have_made_it_is_named_if_it_is_a_name(shipped, capsys):
@@ -410,7 +412,7 @@ def test_how_spans_failed_elsewhere_is_not_served(project, capsys):
     project.reindex()
     failed = Outcome("fail", "parse", INSTRUCTION, "7b", "ollama", "m", 1, 9, 9, 9, time.time())
     with Store.open(project.index) as store:
-        store.save_failure(store.pending(0, 1)[0], failed, excerpt=INSTRUCTION)
+        store.save_failure(store.spans.list_pending(0, 1)[0], failed, excerpt=INSTRUCTION)
     shown = project.shown(capsys, "--json")
     assert json.loads(shown)[0]["failure"]["reason"] == "parse"
     assert "AGENTS" not in shown
@@ -439,7 +441,7 @@ def test_adopting_serves_it(shipped, capsys):
     assert (add["origin"]["made"], add["enrichment"]["summary"]) == ("adopted", INSTRUCTION)
     assert shipped.reindex().elsewhere == 0
     with shipped.reading() as reader:
-        totals = reader.totals()
+        totals = reader.counts.count_all()
     assert (totals.adopted, totals.elsewhere) == (5, {})
 
 
@@ -525,7 +527,7 @@ def test_dropping_leaves_alone_what_was_made_here(enriched):
 
 def test_what_was_set_aside_survives_a_rescue(shipped):
     assert cli.main(["adopt", str(shipped.root), "--drop", "--yes"]) == 0
-    Store.rescue(shipped.index, CorruptIndexError("as if"))
+    rescue(shipped.index, CorruptIndexError("as if"))
     assert shipped.sql("SELECT count(*) FROM llmc_set_aside") == [(5,)]
 
 

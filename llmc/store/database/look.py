@@ -29,8 +29,8 @@ from llmc.store.database.shape import (
     find_surprise,
 )
 from llmc.store.database.trouble import explain, find_code
-from llmc.store.rows import as_text
-from llmc.store.tables import COLUMNS
+from llmc.store.tables.established import COLUMNS
+from llmc.store.tables.values import as_text
 
 LOOK_SEC = 5.0
 """How long a look may take; that of an index takes a millisecond."""
@@ -53,6 +53,7 @@ _KINDS = {"table": ("CREATE TABLE ",), "index": ("CREATE INDEX ", "CREATE UNIQUE
 def harden(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Set what keeps a hostile file from doing more than hold rows; return the connection."""
     connection.text_factory = as_text
+    connection.row_factory = sqlite3.Row
     for limit, most in _LIMITS.items():
         connection.setlimit(limit, most)
     if sys.version_info >= (3, 12):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from llmc.store.database.writing import transact
-from llmc.store.tables import ESTABLISHED
+from llmc.store.tables.established import ESTABLISHED
 
 _RECORD = """
 CREATE TABLE IF NOT EXISTS llmc_migrations (

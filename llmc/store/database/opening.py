@@ -12,11 +12,11 @@ from llmc.errors import CorruptIndexError, StoreError
 from llmc.files.folders import hide_from_git, make_folder
 from llmc.models import IndexPlace
 from llmc.store.database.arrival import inspect, receive
-from llmc.store.database.custody import examine, locate, make_place, stat_at
+from llmc.store.database.custody import examine, make_place, stat_at
 from llmc.store.database.look import look_over, open_hardened
 from llmc.store.database.migrations import LATEST, build, migrate
 from llmc.store.database.repair import mend
-from llmc.store.database.replacing import Fill, exchange, go_on, is_pending, make_ready
+from llmc.store.database.replacing import go_on, is_pending
 from llmc.store.database.shape import name_tables
 from llmc.store.database.trouble import explain, explain_files, find_inode, translate
 from llmc.store.database.writing import BUSY_TIMEOUT_SEC, retry_while_busy, transact
@@ -172,39 +172,6 @@ def find_damage(connection: sqlite3.Connection, path: Path, seconds: float) -> s
     finally:
         connection.set_progress_handler(None, 0)
     return None if problem == "ok" else problem
-
-
-def replaced(
-    index: IndexPlace | Path, found: CorruptIndexError | None, fill: Fill
-) -> tuple[Path, int]:
-    """Put a new index, filled with what is readable of it, in place of an unusable one.
-
-    Returns where that one is now, with its journals, and how many enrichments were saved. Given the
-    error that told of the damage, only the file that it was about is replaced. Raises StoreError,
-    also while other processes are at work on the index, and for a link: whose file it leads to
-    isn't known here. Then the index is as it was.
-    """
-    place = make_place(index)
-    if place.path.is_symlink():
-        raise StoreError(
-            f"{place.path} is a link to {locate(place.path)}, which is no usable index; remove "
-            "the link, or move that file away yourself"
-        )
-    path = locate(place)
-    with explain_files(path, f"cannot rescue {path}"), exclude_others(path, OPENING_PATIENCE_SEC):
-        if found is not None and found.inode not in (None, find_inode(path)):
-            raise StoreError(f"{path} has just been replaced by another process; start again")
-        others, dead = survey(path)
-        if others:
-            raise StoreError(
-                f"{path} is damaged, and others are at work on it (process "
-                f"{', '.join(sorted(name.split('-')[0] for name in others))}); "
-                "stop them, then run: llmc index"
-            )
-        make_ready(path, place, fill)
-        done = exchange(path, place, str(found or f"{path} is damaged"))
-        sweep(path, dead)
-    return done
 
 
 def _prepare(
