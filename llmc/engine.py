@@ -90,7 +90,7 @@ def index(
     settings = settings or load_settings(repo)
     # Nothing is made here to be marked.
     seal = installation.load_seal(settings.environ, lambda _: None)
-    paths = list(source_files(settings.repo, settings.exclude, settings.environ))
+    paths = list(find_source_files(settings.repo, settings.exclude, settings.environ))
     return rescue_if_damaged(
         _telling(settings.index, hooks),
         lambda: _index_into(settings, paths, hooks, seal, mend=mend, force=force),

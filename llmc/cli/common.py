@@ -109,7 +109,7 @@ def own_seal(*, make: bool = False) -> Seal | None:
     from llmc.settings.config import copy_environment
     from llmc.store import installation
 
-    return installation.load_seal(environment(), complain, make=make)
+    return installation.load_seal(copy_environment(), complain, make=make)
 
 
 def elsewhere_line(count: int) -> str:

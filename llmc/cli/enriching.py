@@ -211,7 +211,7 @@ def _as_json(event: Event) -> None:
 
 def _dry_run(settings: Settings, *, as_json: bool) -> int:
     from llmc import engine
-    from llmc.redaction.text import plain, unbroken
+    from llmc.redaction.text import join_lines, make_plain
     from llmc.store.provenance import Source, mark_sources
 
     planned = engine.plan(settings.repo, settings)

@@ -93,7 +93,7 @@ class Intake:
         self._lease.release(spans)
         if self._rules.verify:  # they aren't what was indexed: so their files aren't either
             paths = {span.path for span in spans}
-            self._writer.patiently(lambda: self._store.read_anew(paths))
+            self._writer.patiently(lambda: self._store.spans.read_anew(paths))
 
 
 def sign(settings: Settings, lanes: Lanes) -> str:

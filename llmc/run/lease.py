@@ -37,7 +37,7 @@ class Lease:
 
     def count_resting(self) -> int:
         """Count the spans that are left alone since they failed in earlier runs."""
-        return 0 if self._left_alone is None else self._store.resting(self._left_alone)
+        return 0 if self._left_alone is None else self._store.counts.count_resting(self._left_alone)
 
     def count_rest(self, failed: int) -> tuple[int, int]:
         """Count the spans that are left to a next run, and those of earlier runs that rest.
@@ -48,13 +48,13 @@ class Lease:
         left = self._writer.spans - self._writer.enrichments
         if not self._side_by_side:
             return max(0, left - failed), 0
-        resting = self._store.resting(self._signature)
+        resting = self._store.counts.count_resting(self._signature)
         return max(0, left - resting), max(0, resting - failed)
 
     def claim(self, after: int, size: int) -> Sequence[Span]:
         """Claim the next pending spans, `size` at most, whose id is above `after`."""
         return self._writer.patiently(
-            lambda: self._store.claim(
+            lambda: self._store.claims.take(
                 after,
                 size,
                 lease_sec=LEASE_SEC,
@@ -66,7 +66,7 @@ class Lease:
     def take_over(self) -> Sequence[Span]:
         """Claim what dead runs have left."""
         return self._writer.patiently(
-            lambda: self._store.take_over(
+            lambda: self._store.claims.take_over(
                 lease_sec=LEASE_SEC, newest_mtime=self._newest, signature=self._left_alone
             )
         )
@@ -74,11 +74,11 @@ class Lease:
     def release(self, spans: Sequence[Span]) -> None:
         """End the claims on some spans, so that other runs may have them."""
         hashes = [span.span_hash for span in spans]
-        self._writer.patiently(lambda: self._store.release(hashes))
+        self._writer.patiently(lambda: self._store.claims.release(hashes))
 
     def holds(self, span: Span) -> bool:
         """Tell whether a span still is ours, which a run that overslept can't be sure of."""
-        return not self._overslept or self._store.owns(span.span_hash)
+        return not self._overslept or self._store.claims.owns(span.span_hash)
 
     @property
     def due(self) -> float:
@@ -95,7 +95,7 @@ class Lease:
         # Stopped or asleep beyond the lease: what was claimed may be another run's by now.
         self._overslept = self._overslept or slept > LEASE_SEC
         self._clock = _boot_time()
-        self._writer.patiently(lambda: self._store.renew(LEASE_SEC))
+        self._writer.patiently(lambda: self._store.claims.renew(LEASE_SEC))
         return True
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmc.models import Span
 from llmc.records.audit import Audit, Damage, Gap
-from llmc.redaction.text import one_line
+from llmc.redaction.text import make_one_line
 from llmc.store.provenance import mark_sources
 
 SHOWN = 20
