@@ -22,7 +22,7 @@ from llmc.settings.config import Settings
 from llmc.settings.documents import MAX_SLOTS
 from llmc.settings.gateways import Endpoint
 from llmc.settings.hosts import Host
-from llmc.settings.loading import agree_on_loading
+from llmc.settings.load_options import agree_on_loading
 from llmc.settings.presets import TIERS, TierPreset, choose_preset
 from llmc.settings.providers import PROVIDERS
 from llmc.settings.target import CALL_TIMEOUT_SEC, Key, Target, arrange
