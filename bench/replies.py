@@ -34,7 +34,7 @@ from llmc.errors import BackendError
 from llmc.models import Span
 from llmc.net.deadlines import Cancellation
 from llmc.run.worklist import read_source
-from llmc.settings.config import load_settings
+from llmc.settings.loading import load_settings
 from llmc.store.store import Store
 
 SPANS = int(os.environ.get("SPANS", "100"))

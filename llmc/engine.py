@@ -28,7 +28,8 @@ from llmc.run.loop import Run
 from llmc.run.parts import Parts
 from llmc.run.stopping import Stop
 from llmc.run.worklist import Rules, WorkList, pages
-from llmc.settings.config import Settings, load_settings
+from llmc.settings.config import Settings
+from llmc.settings.loading import load_settings
 from llmc.store import installation
 from llmc.store.database.custody import make_place
 from llmc.store.rescue import rescue_if_damaged
@@ -228,7 +229,7 @@ def enrich(
     ledger = Ledger(
         settings.repo,
         settings.metrics_log,
-        est_tokens_per_span=settings.est_tokens_per_span,
+        est_tokens_per_span=settings.labels.est_tokens_per_span,
         log_fields=settings.router.policy.log_fields,
     )
     # Nothing is made here to be marked.
@@ -256,7 +257,7 @@ def plan(
     opened = Store.open if rules.maintain else Store.open_readonly
     with opened(_telling(settings.index, hooks)) as store:
         planned = WorkList(settings, store, rules).jobs(pages(settings, store, rules))
-        for job in itertools.islice(planned, max(0, settings.limit) or None):
+        for job in itertools.islice(planned, max(0, settings.pace.limit) or None):
             assert job.prompt is not None, "a job is made with its prompt"
             yield job.span, job.state.tier, job.prompt
 

@@ -52,10 +52,11 @@ from llmc.redaction.text import describe_place, join_lines, make_plain
 from llmc.run import departures, destinations, measures
 from llmc.run.gpu import GpuSampler, is_local
 from llmc.run.worklist import EXCERPT_CHARS, Rules
-from llmc.settings.config import Settings, load_settings
+from llmc.settings.config import Settings
 from llmc.settings.documents import POLICY_FILE
 from llmc.settings.files import read_file
 from llmc.settings.hosts import DEFAULT_URL, Host, find_reachable, make_host, normalise_url
+from llmc.settings.loading import load_settings
 from llmc.settings.presets import TierPreset, make_preset, name_preset, read_policy
 from llmc.settings.targets import Target, take_first
 from tools.rag.enrichment_backends import (
@@ -365,14 +366,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(repo: Path, args: argparse.Namespace) -> int:
-    settings = replace(load_settings(repo, flags_of(args)), concurrency=1)
+    settings = load_settings(repo, flags_of(args)).change(concurrency=1)
     if not args.dry_run:
         settings.require_trust(driver=True)
-        settings = replace(settings, trusted=True)  # the engine would ask for what llmc would use
-    for sentence in settings.passed_over:
+        settings = settings.change(trusted=True)  # the engine would ask for what llmc would use
+    for sentence in settings.sources.passed_over:
         _complain(sentence)
     args.settings, args.client = settings, Client(secrets=settings.secrets)
-    if settings.health_check and not find_reachable(settings.hosts, settings.health_timeout):
+    if settings.health.enabled and not find_reachable(settings.hosts, settings.health.timeout):
         tried = ", ".join(f"{host.label} ({address(host.url)})" for host in settings.hosts)
         _complain(f"no Ollama host answers; tried: {tried or 'none is configured'}")
         return 2

@@ -22,7 +22,9 @@ from llmc.backends.cascade import BackendCascade
 from llmc.events import AttemptFinished, Event, EventHook
 from llmc.models import Attempt, RunReport
 from llmc.run.stopping import Stop
-from llmc.settings.config import Flags, Settings, load_settings
+from llmc.settings.config import Settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.settings.presets import TierPreset
 from llmc.store.owners import name_folder
 from llmc.testing import FakeBackend

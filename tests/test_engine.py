@@ -30,7 +30,8 @@ from llmc.events import (
 from llmc.indexer.parsing import parse_file
 from llmc.models import Enrichment
 from llmc.run.worklist import Rules
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.settings.presets import TierPreset
 from llmc.store.store import Store
 from llmc.testing import FakeBackend, refused, unusable
@@ -66,7 +67,7 @@ def answer(call):
 
 def run(settings, script=answer, *, hooks=(), **changes):
     """Index and enrich with a fake backend; return (report, builder)."""
-    settings = replace(settings, **changes)
+    settings = settings.change(**changes)
     engine.index(settings.repo, settings)
     backend = FakeBackend(script, meta={"backend": "ollama", "model": "fake:7b"})
     builder = FakeBuilder(settings, backend)
@@ -362,11 +363,11 @@ def test_a_link_that_leads_out_of_the_repository_is_never_read(settings, tmp_pat
 
 def test_a_plan_sends_nothing_and_shows_the_prompts(settings):
     engine.index(settings.repo, settings)
-    planned = list(engine.plan(settings.repo, replace(settings, limit=2)))
+    planned = list(engine.plan(settings.repo, settings.change(limit=2)))
     assert [(span.symbol, tier) for span, tier, _ in planned] == [("add", "7b"), ("greet", "7b")]
     assert all(isinstance(prompt, prompts.Prompt) for _, _, prompt in planned)
     with pytest.raises(StopIteration):
-        next(iter(engine.plan(settings.repo, replace(settings, cooldown=10**9))))
+        next(iter(engine.plan(settings.repo, settings.change(cooldown=10**9))))
 
 
 def test_a_run_on_a_fake_ollama_stores_what_it_said(settings, clean_environ):

@@ -41,6 +41,7 @@ from llmc.net.client import Client
 from llmc.net.exchange import MAX_WHOLE_BYTES, Exchange
 from llmc.net.places import address
 from llmc.records.egress import Destination
+from llmc.redaction.addresses import blot_address
 from llmc.settings.gateways import Endpoint
 from llmc.settings.targets import Key, Target
 
@@ -276,7 +277,7 @@ class OpenAIBackend:
         if exchange.status < 300:
             return exchange
         with exchange:
-            failure = declined(exchange, self.describe_host())
+            failure = declined(exchange, blot_address(self._endpoint.url))
         raise _RefusedError(failure) if exchange.status in _OF_THE_REQUEST else failure
 
     def _runtime(self, what: str) -> BackendError:

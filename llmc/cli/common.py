@@ -85,7 +85,7 @@ def gateway_program(named: str | None, repo: Path) -> str | None:
     A bare name is looked for on the PATH first.
     """
     from llmc.programs.launching import SearchPath
-    from llmc.settings.config import copy_environment
+    from llmc.settings.environment import copy_environment
 
     if named is None or not Path(named).is_file():
         return named
@@ -99,14 +99,14 @@ def index_place(repo: str) -> IndexPlace:
     """Return a repository's index; what is done about files that came with it is said."""
     from dataclasses import replace  # whose import takes a tenth of the start
 
-    from llmc.settings.config import locate_index
+    from llmc.settings.environment import locate_index
 
     return replace(locate_index(repository(repo)), tell=complain)
 
 
 def own_seal(*, make: bool = False) -> Seal | None:
     """Return this installation's seal; a user's folder that can't be used is said."""
-    from llmc.settings.config import copy_environment
+    from llmc.settings.environment import copy_environment
     from llmc.store import installation
 
     return installation.load_seal(copy_environment(), complain, make=make)

@@ -43,7 +43,8 @@ def add(commands: Commands) -> None:
 
 def _doctor(args: argparse.Namespace) -> int:
     from llmc.doctor import examination
-    from llmc.settings.config import Flags, load_settings
+    from llmc.settings.flags import Flags
+    from llmc.settings.loading import load_settings
     from llmc.show.display import doctor_record, doctor_view
 
     trials = examination.Trials(local=not args.no_trial, cloud=args.trial_cloud)

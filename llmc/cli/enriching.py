@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from llmc.events import Event, EventHook
     from llmc.models import IndexReport, RunReport
     from llmc.run.selection import Selection
-    from llmc.settings.config import Flags, Settings
+    from llmc.settings.config import Settings
+    from llmc.settings.flags import Flags
 
 
 def add(commands: Commands) -> None:
@@ -97,7 +98,7 @@ def _enrich(args: argparse.Namespace) -> int:
     from llmc.run import destinations
     from llmc.run.selection import select, without_unasked_cloud
     from llmc.run.stopping import Stop
-    from llmc.settings.config import load_settings
+    from llmc.settings.loading import load_settings
     from llmc.show.progress.display import RunDisplay, run_summary
 
     repo = repository(args.repo)
@@ -154,7 +155,7 @@ def _enrich(args: argparse.Namespace) -> int:
 
 
 def _settings_flags(args: argparse.Namespace, repo: Path) -> Flags:
-    from llmc.settings.config import Flags
+    from llmc.settings.flags import Flags
 
     return Flags(
         backend=args.backend,
@@ -185,7 +186,7 @@ def _insist(indexed: IndexReport, settings: Settings, *, as_json: bool) -> None:
     """Say what must be known however quiet a run is to be; its JSON has the first of it."""
     if indexed.elsewhere and not as_json:
         complain(elsewhere_line(indexed.elsewhere))
-    for sentence in settings.passed_over:
+    for sentence in settings.sources.passed_over:
         complain(sentence)
 
 

@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
 
 def _index(args: argparse.Namespace) -> int:
     from llmc import engine
-    from llmc.settings.config import load_settings
+    from llmc.settings.loading import load_settings
     from llmc.store.provenance import mark_sources
 
     settings = load_settings(repository(args.repo))

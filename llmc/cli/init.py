@@ -32,8 +32,8 @@ def add(commands: Commands) -> None:
 
 def _init(args: argparse.Namespace) -> int:
     from llmc.settings import starter
-    from llmc.settings.config import copy_environment
     from llmc.settings.documents import CONFIG_FILE
+    from llmc.settings.environment import copy_environment
     from llmc.settings.gateways import KEYS
     from llmc.settings.hosts import parse_hosts
     from llmc.settings.variables import read_health
@@ -42,7 +42,7 @@ def _init(args: argparse.Namespace) -> int:
     if os.path.lexists(repo / CONFIG_FILE):
         raise ConfigError(f"{repo / CONFIG_FILE} is there already; llmc init writes over nothing")
     environ = copy_environment()
-    answers = starter.ask(parse_hosts(environ), read_health(environ)["health_timeout"])
+    answers = starter.ask(parse_hosts(environ), read_health(environ).timeout)
     text = starter.compose(answers, [name for name in KEYS.values() if environ.get(name)])
     path = starter.write(repo, text)
     left = _trusted(repo, text)
@@ -56,8 +56,8 @@ def _init(args: argparse.Namespace) -> int:
 def _trusted(repo: Path, text: str) -> tuple[str, ...]:
     """Trust what was written; return why not, if so: other files may ask for more."""
     from llmc.settings import needs, trust
-    from llmc.settings.config import find_user_folder
     from llmc.settings.documents import CONFIG_FILE
+    from llmc.settings.environment import find_user_folder
     from llmc.settings.files import read_all
 
     files = read_all(repo)

@@ -39,7 +39,8 @@ def _check(args: argparse.Namespace) -> int:
 
     from llmc.records.audit import examine
     from llmc.records.rebuild import rebuild
-    from llmc.settings.config import Flags, load_settings
+    from llmc.settings.flags import Flags
+    from llmc.settings.loading import load_settings
     from llmc.show.audit import audit_lines, audit_record
     from llmc.store.reader import Reader
 

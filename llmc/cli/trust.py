@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmc.cli.common import Commands
-    from llmc.settings.config import Flags, Settings
+    from llmc.settings.config import Settings
     from llmc.settings.documents import SettingsFile
+    from llmc.settings.flags import Flags
     from llmc.settings.needs import Need
 
 
@@ -42,10 +43,15 @@ def allowed(settings: Settings, flags: Flags, *, as_json: bool) -> Settings:
 
     Return the settings as they are then. Raises UntrustedError if anything is not allowed.
     """
-    from llmc.settings.config import load_settings
+    from llmc.settings.loading import load_settings
 
-    if settings.unmet() and not settings.trust_problem and not as_json and question.is_possible():
-        request = _Request(settings.repo, settings.files, _folder())
+    if (
+        settings.unmet()
+        and not settings.sources.trust_problem
+        and not as_json
+        and question.is_possible()
+    ):
+        request = _Request(settings.repo, settings.sources.files, _folder())
         request.show()
         if question.agreed("Take these settings as your own word?"):
             request.grant()
@@ -171,7 +177,7 @@ def _revoke(folder: Path, named: str, *, as_json: bool) -> int:
 
 
 def _folder() -> Path:
-    from llmc.settings.config import find_user_folder
+    from llmc.settings.environment import find_user_folder
 
     return find_user_folder()
 

@@ -1,6 +1,6 @@
 """Each setting that matters to a run, with its value and where that came from.
 
-The order in which sources win is `config.load_settings`'s; a test sets every source in turn and
+The order in which sources win is `loading.load_settings`'s; a test sets every source in turn and
 compares. Of a key only its name is told, and whether it is set.
 """
 
@@ -15,8 +15,9 @@ from llmc.doctor.findings import Finding
 from llmc.doctor.targets import Asked
 from llmc.net.places import address
 from llmc.settings.chains import EnrichmentTable, UserEntry, read_table
-from llmc.settings.config import Flags, Settings
+from llmc.settings.config import Settings
 from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
+from llmc.settings.flags import Flags
 from llmc.settings.gateways import CHOICE
 from llmc.settings.hosts import DEFAULT_URL
 from llmc.settings.presets import ALL_LAYERS, RouterSettings, read_preset_words
@@ -92,7 +93,7 @@ def _rows(settings: Settings, flags: Flags, targets: Sequence[Asked]) -> Iterato
     yield from _policy(settings)
     yield (
         "concurrency",
-        str(settings.concurrency),
+        str(settings.pace.concurrency),
         _origin(
             (env.get("ENRICH_CONCURRENCY", "").strip(), "$ENRICH_CONCURRENCY"),
             (table.concurrency, f"{CONFIG_FILE} enrichment.concurrency"),
@@ -100,7 +101,7 @@ def _rows(settings: Settings, flags: Flags, targets: Sequence[Asked]) -> Iterato
     )
     yield (
         "cooldown",
-        f"{settings.cooldown} s",
+        f"{settings.pace.cooldown} s",
         _origin(
             (env.get("ENRICH_COOLDOWN_SECONDS", "").strip(), "$ENRICH_COOLDOWN_SECONDS"),
             (table.cooldown_seconds is not None, f"{CONFIG_FILE} enrichment.cooldown_seconds"),
@@ -152,7 +153,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _presets(settings: Settings, used: Collection[str]) -> Iterator[_Row]:
-    words, env = read_preset_words(settings.files.get(PRESET_FILE)), settings.environ
+    words, env = read_preset_words(settings.sources.files.get(PRESET_FILE)), settings.environ
     for tier, key in (("7b", "model"), ("14b", "fallback_model")):
         preset = settings.presets[tier]
         if preset.model is None:
@@ -173,7 +174,7 @@ def _presets(settings: Settings, used: Collection[str]) -> Iterator[_Row]:
 
 def _health(settings: Settings) -> _Row:
     names = ("ENRICH_HEALTHCHECK_ENABLED", "ENRICH_HEALTHCHECK_TIMEOUT_SECONDS")
-    value = f"on, {settings.health_timeout:g} s" if settings.health_check else "off"
+    value = f"on, {settings.health.timeout:g} s" if settings.health.enabled else "off"
     origins = [f"${name}" for name in names if settings.environ.get(name)]
     return "health check", value, ", ".join(origins) or DEFAULT
 
@@ -204,7 +205,7 @@ def _policy(settings: Settings) -> Iterator[_Row]:
         f"{policy.max_retries_per_span} attempts per span, promote to {policy.fallback_tier} "
         f"after {policy.schema_failures_gte} refused replies"
     )
-    yield "policy", value, _origin((POLICY_FILE in settings.files, POLICY_FILE))
+    yield "policy", value, _origin((POLICY_FILE in settings.sources.files, POLICY_FILE))
 
 
 def _gateway(settings: Settings, flags: Flags, targets: Sequence[Asked]) -> Iterator[_Row]:

@@ -25,8 +25,11 @@ from llmc.net.places import is_this_machine
 from llmc.redaction.keys import Redaction
 from llmc.run.gpu import is_local
 from llmc.run.selection import select
-from llmc.settings.config import Flags, Settings, copy_environment, load_settings, locate_index
+from llmc.settings.config import Settings
 from llmc.settings.documents import POLICY_FILE
+from llmc.settings.environment import copy_environment, locate_index
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.settings.targets import find_namesakes
 
 __all__ = ["Finding", "Report", "State", "Trials", "examine"]

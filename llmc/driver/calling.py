@@ -22,9 +22,11 @@ from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT
 from llmc.errors import BackendError, ConfigError
 from llmc.net.client import Client
 from llmc.records.egress import Destination, Egress
-from llmc.settings.config import Flags, Settings, load_settings
+from llmc.settings.config import Settings
+from llmc.settings.flags import Flags
 from llmc.settings.gateways import Endpoint, GatewaySettings
 from llmc.settings.hosts import Host, normalise_url
+from llmc.settings.loading import load_settings
 from llmc.settings.presets import TierPreset
 
 _OLLAMA = CallPolicy(timeout=180.0, structured=False, require_summary=False)
@@ -133,7 +135,7 @@ def _ollama_backend(
 def _read_anew(repo: Path, gateway_path: str | Path | None) -> Surroundings:
     """Return the surroundings of a call that nobody prepared. Raises ConfigError."""
     path = str(gateway_path) if gateway_path else None
-    settings = load_settings(repo, Flags(gateway_path=path, whole_environ=True))
+    settings = load_settings(repo, Flags(gateway_path=path, whole_environ=True, lenient=True))
     settings.require_trust(driver=True)
     return Surroundings(settings, Client())
 

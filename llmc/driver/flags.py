@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from llmc.settings.config import Flags
+from llmc.settings.flags import Flags
 
 GATEWAY_DEFAULT_TIMEOUT = 300.0
 """Seconds of a call at the gateway."""
@@ -73,6 +73,7 @@ def flags_of(args: object) -> Flags:
         gateway_path=getattr(args, "gateway_path", None),
         gateway_timeout=getattr(args, "gateway_timeout", GATEWAY_DEFAULT_TIMEOUT),
         whole_environ=True,
+        lenient=True,
         schema_version=getattr(args, "schema_version", "enrichment.v1"),
         log=getattr(args, "log", None),
         verbose=getattr(args, "verbose", False),

@@ -45,8 +45,8 @@ def select(settings: Settings) -> Selection:
         return _gateway(settings)
     if settings.backend == "auto" and settings.chain:
         return _chain(settings)
-    if settings.backend == "auto" and settings.chains_elsewhere:
-        names = ", ".join(map(repr, settings.chains_elsewhere))
+    if settings.backend == "auto" and settings.sources.chains_elsewhere:
+        names = ", ".join(map(repr, settings.sources.chains_elsewhere))
         raise ConfigError(
             f"llmc.toml: no enabled entry belongs to the default chain; default_chain can be one "
             f"of {names}"
@@ -80,7 +80,7 @@ def _ollama(settings: Settings) -> Selection:
     if there:
         return _ollama_found(settings, there)
     tried = _named(settings.hosts) or "no host at all"
-    if settings.backend == "ollama" or settings.hosts_configured:
+    if settings.backend == "ollama" or settings.sources.hosts_named:
         raise ConfigError(
             f"no Ollama host answers; tried {tried}; start one with: ollama serve, "
             "correct ENRICH_OLLAMA_HOSTS, or use --backend embedded"
@@ -142,7 +142,7 @@ def _chain(settings: Settings) -> Selection:
             + ("" if host in there else ": does not answer now")
         )
     lines += _tell_namesakes(settings)
-    lines += [f"          {sentence}" for sentence in settings.passed_over]
+    lines += [f"          {sentence}" for sentence in settings.sources.passed_over]
     return _settle(settings, lines)
 
 
@@ -178,7 +178,7 @@ def _settle(settings: Settings, lines: Iterable[str]) -> Selection:
 def _note_down(settings: Settings, asked: Iterable[Host], there: list[Host]) -> Settings:
     """Return the settings with the hosts that don't answer, so that the run begins without them."""
     down = {host.url.rstrip("/") for host in asked if host not in there}
-    return replace(settings, hosts_down=frozenset(down))
+    return settings.change(down=frozenset(down))
 
 
 def _fill(chain: tuple[ChainEntry, ...], uncovered: Iterable[str]) -> tuple[ChainEntry, ...]:
@@ -205,9 +205,9 @@ def _place(target: Target) -> str:
 
 
 def _answering(settings: Settings, hosts: Iterable[Host]) -> list[Host]:
-    if not settings.health_check:
+    if not settings.health.enabled:
         return list(hosts)
-    return find_reachable(hosts, settings.health_timeout)
+    return find_reachable(hosts, settings.health.timeout)
 
 
 def without_unasked_cloud(settings: Settings) -> Settings:

@@ -74,7 +74,7 @@ def once(spans: Sequence[Span]) -> Source:
 
 def newest_mtime(settings: Settings) -> float | None:
     """Return the time (epoch seconds) after which a changed file is too young to be worked on."""
-    return time.time() - settings.cooldown if settings.cooldown else None
+    return time.time() - settings.pace.cooldown if settings.pace.cooldown else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +238,7 @@ def _job(settings: Settings, rules: Rules, span: Span, code: str, home: _Home | 
         settings.router,
         backend=settings.backend,
         hosts=home.hosts if home else len(settings.hosts),
-        retries=settings.retries,
+        retries=settings.pace.retries,
         among=home.tiers if home else None,
     )
     return Job(span, metrics, prompt, state, time.monotonic())

@@ -8,7 +8,6 @@ the entry, the key and what is allowed: a mistyped key must not quietly send cod
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,10 +20,14 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from llmc.errors import ConfigError
+from llmc.redaction.addresses import blot_address
+from llmc.settings.addresses import read_base_url, tidy_ollama_url
 from llmc.settings.documents import (
     CONFIG_FILE,
     MAX_ENTRIES,
@@ -46,8 +49,9 @@ _SYNONYMS = {"gateway": "openai", "gemini": "openai"}
 _OURS = ("model", "messages", "prompt", "stream", "format")
 """Words of a request that no option replaces: what is asked, of whom, and how it is answered."""
 
-_MAX_UNKNOWN = 20
-"""Keys that are told as unknown."""
+_NUMBERS = ("concurrency", "cooldown_seconds", "est_tokens_per_span")
+TABLE_KEYS = ("default_chain", *_NUMBERS, "chain")
+"""The keys of `[enrichment]`."""
 
 
 def _known(word: object) -> str:
@@ -59,9 +63,6 @@ def _known(word: object) -> str:
 
 Provider = Annotated[str, BeforeValidator(_known)]
 
-
-_BEFORE_HOST = re.compile(r"[^/]*@")
-"""The user and password in a URL, however broken it is."""
 
 VariableName = Annotated[str, Field(max_length=MAX_NAME, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -98,6 +99,18 @@ class ChainEntry(BaseModel):
     ) = None
     command: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
     env: Annotated[list[VariableName], Field(max_length=MAX_FIELDS)] = []
+
+    @field_validator("url")
+    @classmethod
+    def _read_url(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None:
+            return None
+        try:
+            if info.data.get("provider") == "openai":
+                return read_base_url(url, "url")
+        except ConfigError as error:
+            raise PydanticCustomError("url", "{said}", {"said": str(error)}) from None
+        return tidy_ollama_url(url)
 
     @field_validator("options")
     @classmethod
@@ -137,7 +150,6 @@ class EnrichmentTable:
     cooldown_seconds: int | None = None
     est_tokens_per_span: int | None = None
     entries: tuple[ChainEntry, ...] = ()
-    unknown: tuple[str, ...] = ()
 
     @property
     def untrusted_default(self) -> str:
@@ -148,7 +160,7 @@ class EnrichmentTable:
         users = {entry.chain for entry in self.entries if isinstance(entry, UserEntry)}
         return self.default_chain if not users or self.default_chain in users else "default"
 
-    def selected(self, chain: str | None = None) -> tuple[ChainEntry, ...]:
+    def select(self, chain: str | None = None) -> tuple[ChainEntry, ...]:
         """Return the enabled entries of a chain, the default one if none is named."""
         wanted = chain or self.default_chain
         return tuple(entry for entry in self.entries if entry.enabled and entry.chain == wanted)
@@ -167,19 +179,14 @@ def read_table(file: SettingsFile | None, chain_json: str = "") -> EnrichmentTab
     entries = _entries(table.get("chain", []), path, "enrichment.chain", ChainEntry)
     if chain_json.strip():
         entries = _overridden(entries, chain_json)
-    names = ("concurrency", "cooldown_seconds", "est_tokens_per_span")
-    numbers = {name: _number(path, table, name) for name in names}
+    numbers = {name: _number(path, table, name) for name in _NUMBERS}
     default = table.get("default_chain", DEFAULT_CHAIN)
     if not isinstance(default, str) or len(default) > MAX_NAME:
         raise ConfigError(
             f"{path}: enrichment.default_chain is {quote(default)}; it must be a string of at most "
             f"{MAX_NAME} characters"
         )
-    known = {"chain", "default_chain", *names}
-    misspelt = get_close_matches("enrichment", set(document) - {"enrichment"}, cutoff=0.8)
-    strange = [f"enrichment.{key[:MAX_NAME]}" for key in sorted(set(table) - known)]
-    unknown = tuple(strange[:_MAX_UNKNOWN] + misspelt)
-    return EnrichmentTable(default, entries=entries, unknown=unknown, **numbers)
+    return EnrichmentTable(default, entries=entries, **numbers)
 
 
 def _number(path: str, table: Mapping[str, Any], key: str) -> int | None:
@@ -225,7 +232,9 @@ def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
     problem = error.errors(include_url=False)[0]
     where = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {quote(where)}; allowed: {', '.join(ChainEntry.model_fields)}"
+        close = get_close_matches(where.lower(), ChainEntry.model_fields, 1)
+        meant = f"did you mean {close[0]}? " if close else ""
+        return f"unknown key {quote(where)}; {meant}allowed: {', '.join(ChainEntry.model_fields)}"
     if problem["type"] == "missing":
         return f"{where} is missing"
     if where == "provider":
@@ -240,8 +249,11 @@ def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
     if where == "env":  # likewise
         return f"{where} must be a list of names of environment variables, without their values"
     value = raw.get(where)
+    if problem["type"] == "url":
+        return problem["msg"]
     if where == "url" and isinstance(value, str):
-        value = _BEFORE_HOST.sub("***@", value)
+        value = blot_address(value)
+        allowed = "write the whole address, as in http://attic:11434 or https://api.openai.com/v1"
     return f"{where} is {quote(value)}; {allowed}"
 
 

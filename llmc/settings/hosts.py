@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from llmc.net.client import Client
 from llmc.net.places import bracket
 from llmc.net.probe import find_trouble
+from llmc.settings.addresses import OLLAMA_PORT, tidy_ollama_url
 
-DEFAULT_URL = "http://localhost:11434"
+DEFAULT_URL = f"http://localhost:{OLLAMA_PORT}"
 """Where Ollama listens by default."""
 
 
@@ -52,10 +53,7 @@ def make_host(given: Host | Mapping[str, str | None]) -> Host:
 
 def normalise_url(url: str) -> str:
     """Return a URL with scheme and brackets, without blanks around it and slashes at its end."""
-    url = bracket(url.strip())
-    if url and "://" not in url:
-        url = f"http://{url}"
-    return url.rstrip("/")
+    return tidy_ollama_url(bracket(url.strip()))
 
 
 def find_reachable(hosts: Iterable[Host], timeout: float) -> list[Host]:

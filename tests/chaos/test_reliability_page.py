@@ -11,7 +11,7 @@ from llmc.backends.builder import CONNECT_TIMEOUT_SEC
 from llmc.programs import git
 from llmc.records import jsonl
 from llmc.run import flights, gpu, health, lease, loop, writer
-from llmc.settings import config, files, targets
+from llmc.settings import files, flags, groups, targets
 from llmc.store import retries
 from llmc.store.database import custody, look, opening
 from llmc.store.database.writing import BUSY_TIMEOUT_SEC
@@ -35,11 +35,11 @@ def bound(start):
     ("row", "constants"),
     [
         ("a connection to a host", [CONNECT_TIMEOUT_SEC]),
-        ("a reply", [targets.CALL_TIMEOUT_SEC, config.Flags().gateway_timeout]),
+        ("a reply", [targets.CALL_TIMEOUT_SEC, flags.Flags().gateway_timeout]),
         ("the counts after the end of a reply", [openai.LINGER_SEC]),
-        ("the next attempt of a span", [config.Flags().retry_wait]),
+        ("the next attempt of a span", [flags.Flags().retry_wait]),
         ("a host that rests", [health.FIRST_REST_SEC, health.LONGEST_REST_SEC]),
-        ("any host, where work is left", [config.HOST_PATIENCE_SEC]),
+        ("any host, where work is left", [groups.HOST_PATIENCE_SEC]),
         ("a call that overruns", [flights.GRACE_SEC, lease.RENEWAL_SEC]),
         ("a log, while another program", [jsonl.LOCK_PATIENCE_SEC]),
         ("others that are opening the index", [opening.OPENING_PATIENCE_SEC]),

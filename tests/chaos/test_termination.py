@@ -17,7 +17,8 @@ import pytest
 from llmc import engine
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.backends.cascade import BackendCascade
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.testing import FakeBackend
 from llmc.testing.gateway import GatewayReply, gateway_calls, write_gateway
 from llmc.testing.ollama import FakeOllama

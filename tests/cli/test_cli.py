@@ -333,9 +333,11 @@ def test_a_wrong_file_is_named(repo, clean_environ, host, file, text, expected):
     assert "Traceback" not in result.stderr
 
 
-def test_a_misspelt_table_is_said(repo, clean_environ, host):
+def test_a_misspelt_table_ends_the_command(repo, clean_environ, host):
     (repo / "llmc.toml").write_text("[enrichmnt]\nconcurrency = 4\n")
-    assert "enrichmnt is not a setting" in llmc("enrich", repo, env=clean_environ).stderr
+    result = llmc("enrich", repo, env=clean_environ)
+    assert result.returncode == 2
+    assert "[enrichmnt] is not a setting of llmc; did you mean [enrichment]?" in result.stderr
 
 
 def test_an_empty_repository_in_json_is_an_object(repo, clean_environ, host):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from llmc.doctor.examination import Trials, examine
-from llmc.settings.config import Flags
+from llmc.settings.flags import Flags
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI

@@ -8,7 +8,8 @@ import pytest
 
 from llmc.doctor.configuration import KNOWN, examine_configuration
 from llmc.doctor.targets import list_asked, list_tiers
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.testing.gateway import write_gateway
 
 PACKAGE = Path(__file__).resolve().parents[2] / "llmc"

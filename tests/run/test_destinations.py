@@ -11,7 +11,8 @@ from llmc import cli, engine
 from llmc.events import Destinations, RunStarted
 from llmc.run import destinations
 from llmc.run.selection import select
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.testing.gateway import write_gateway
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI

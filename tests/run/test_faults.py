@@ -11,7 +11,8 @@ import pytest
 from llmc import engine
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.events import SpanFailed
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.store.store import Store
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama

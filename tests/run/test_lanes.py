@@ -5,7 +5,8 @@ import pytest
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.models import Attempt
 from llmc.run.lanes import Lanes
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 
 
 def lanes_of(repo, environ, toml="", **flags):

@@ -10,7 +10,8 @@ from llmc.models import Attempt, SpanMetrics
 from llmc.net.places import is_this_machine
 from llmc.run.routing import choose_tier
 from llmc.run.selection import select
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI
 

@@ -74,7 +74,7 @@ def test_a_list_without_a_url_gives_way_to_the_single_urls(text: str) -> None:
 
 def test_a_list_with_a_url_hides_the_single_urls() -> None:
     found = chain(ENRICH_OLLAMA_HOSTS="x", ATHENA_OLLAMA_URL="http://a", OLLAMA_URL="http://y")
-    assert found == [("host1", "http://x")]
+    assert found == [("host1", "http://x:11434")]
 
 
 @pytest.mark.parametrize(

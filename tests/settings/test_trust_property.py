@@ -27,8 +27,9 @@ from llmc.doctor.targets import list_tiers
 from llmc.errors import LlmcError, UntrustedError
 from llmc.models import Attempt
 from llmc.run.selection import select
-from llmc.settings.config import Flags, load_settings
 from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 
 DEAD = "http://127.0.0.1:9"
 URLS = [

@@ -15,7 +15,7 @@ from llmc.doctor.machine import examine_index
 from llmc.errors import StoreError
 from llmc.events import Warned
 from llmc.models import IndexPlace
-from llmc.settings.config import load_settings
+from llmc.settings.loading import load_settings
 from llmc.store.database import custody
 from llmc.store.store import Store
 from tests import driving

@@ -12,7 +12,8 @@ from llmc import cli, engine
 from llmc.events import Warned
 from llmc.models import Enrichment
 from llmc.records.rebuild import rebuild
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.store.store import Store
 from llmc.store.tables.outcomes import Outcome
 from llmc.store.tables.values import read_list
@@ -113,7 +114,7 @@ class Project:
 
     def enrich(self, **changes):
         """Enrich without an index pass before."""
-        settings = replace(self.settings, retry_failed=True, **changes)
+        settings = self.settings.change(retry_failed=True, **changes)
         return engine.enrich(self.settings.repo, settings)
 
     def totals(self):

@@ -12,7 +12,8 @@ import pytest
 from llmc import cli, engine
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.models import Enrichment, IndexPlace
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.store.database import migrations
 from llmc.store.reader import Reader
 from llmc.store.seal import Seal

@@ -16,7 +16,8 @@ from llmc.errors import ConfigError, CorruptIndexError
 from llmc.events import Warned
 from llmc.files.home import find_folder
 from llmc.models import Enrichment
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.store import installation
 from llmc.store.reader import Reader
 from llmc.store.rescue import rescue

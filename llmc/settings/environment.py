@@ -1,0 +1,39 @@
+"""The process's environment, and the places that it names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from llmc.files import home
+from llmc.models import IndexPlace
+
+DEFAULT_INDEX = ".rag/index_v2.db"
+
+
+def copy_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return a copy of `environ`, of the process's own environment if that is None."""
+    return dict(os.environ if environ is None else environ)
+
+
+def find_user_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Return where llmc keeps what it knows of its user. Raises ConfigError."""
+    return home.folder_of(os.environ if environ is None else environ)
+
+
+def find_index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:
+    """Return where a repository's index is."""
+    env = os.environ if environ is None else environ
+    for name in ("LLMC_RAG_INDEX_PATH", "EMBEDDING_INDEX_PATH"):
+        if env.get(name):
+            return repo / env[name]
+    name = env.get("EMBEDDING_INDEX_NAME", "")
+    return repo / (f".rag/{name}" if name else DEFAULT_INDEX)
+
+
+def locate_index(repo: Path, environ: Mapping[str, str] | None = None) -> IndexPlace:
+    """Return a repository's index, to be opened without the settings."""
+    env = copy_environment(environ)
+    repo = repo.resolve()
+    return IndexPlace(find_index_path(repo, env), repo, env)

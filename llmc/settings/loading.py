@@ -1,0 +1,250 @@
+"""Reading it all: flags beat the environment, which beats `llmc.toml`, which beats the defaults.
+
+`load_settings` is called once, at the edge, and its frozen result is passed down. No other part
+reads the environment.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from llmc.errors import ConfigError
+from llmc.files import home
+from llmc.net.client import address
+from llmc.net.places import OwnNetwork
+from llmc.programs.launching import SearchPath
+from llmc.settings import gateways, needs, privacy, trust
+from llmc.settings.addresses import OLLAMA_PORT, find_missing_port
+from llmc.settings.chains import (
+    DEFAULT_CHAIN,
+    ChainEntry,
+    EnrichmentTable,
+    count_in_flight,
+    read_table,
+)
+from llmc.settings.config import Settings
+from llmc.settings.documents import (
+    CONFIG_FILE,
+    MAX_IN_FLIGHT,
+    MAX_SLOTS,
+    POLICY_FILE,
+    PRESET_FILE,
+    SettingsFile,
+    quote,
+)
+from llmc.settings.environment import copy_environment, find_index_path
+from llmc.settings.files import read_all
+from llmc.settings.flags import HOST_ORDERS, Flags
+from llmc.settings.gateways import GatewaySettings
+from llmc.settings.groups import (
+    DEFAULT_LABEL,
+    EST_TOKENS_PER_SPAN,
+    HOST_PATIENCE_SEC,
+    Labels,
+    Pace,
+    Sources,
+)
+from llmc.settings.hosts import parse_hosts
+from llmc.settings.keys import refuse_unknown
+from llmc.settings.presets import (
+    DEFAULT_FALLBACK_MODEL,
+    RouterSettings,
+    read_policy,
+    read_presets,
+)
+from llmc.settings.privacy import Privacy
+from llmc.settings.variables import read_health, read_integer, read_thresholds, read_whole
+
+_T = TypeVar("_T")
+
+USER_FILE = "config.toml"
+USER_FILE_BYTES = 1024 * 1024
+
+_HOST_VARIABLES = ("ENRICH_OLLAMA_HOSTS", "ATHENA_OLLAMA_URL", "OLLAMA_URL")
+
+
+def load_settings(
+    repo: Path, flags: Flags | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Read everything that configures a run in `repo`.
+
+    `environ` stands for the process's environment. Raises ConfigError.
+    """
+    flags, env, repo = flags or Flags(), copy_environment(environ), repo.resolve()
+    files = read_all(repo)
+    if not flags.lenient:
+        refuse_unknown(files.get(CONFIG_FILE))
+    table = read_table(files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
+    chain, sources = _choose_chain(repo, table, files, flags, env)
+    presets = read_presets(files.get(PRESET_FILE), env.get("ENRICH_NUM_GPU", ""))
+    settings = Settings(
+        repo=repo,
+        index_path=find_index_path(repo, env),
+        metrics_log=_find_metrics_log(repo, flags),
+        backend=flags.backend or "auto",
+        router=_read_router(files.get(POLICY_FILE), flags, env),
+        hosts=parse_hosts(env),
+        presets=presets,
+        gateway=read_gateway(flags, env, SearchPath.of(env, repo)),
+        ollama_model=env.get("OLLAMA_MODEL", presets["7b"].model),
+        chain=chain,
+        exclude=env.get("LLMC_RAG_EXCLUDE", ""),
+        environ=env,
+        privacy=_read_privacy(repo, files.get(CONFIG_FILE), env),
+        pace=_read_pace(table, flags, env),
+        health=read_health(env),
+        labels=_read_labels(table, flags, env),
+        sources=sources,
+    )
+    return replace(settings, warnings=tuple(_check(settings, flags.chain)))
+
+
+def _choose_chain(
+    repo: Path,
+    table: EnrichmentTable,
+    files: Mapping[str, SettingsFile],
+    flags: Flags,
+    env: Mapping[str, str],
+) -> tuple[tuple[ChainEntry, ...], Sources]:
+    """Return the entries that a run goes by, and on whose word."""
+    trusted, trust_problem = (True, "") if flags.trust else trust.check_standing(env, repo, files)
+    wanted = flags.chain or (table.default_chain if trusted else table.untrusted_default)
+    chain, passed_over = table.select(wanted), tuple[str, ...]()
+    hosts_named = any(env.get(name) for name in _HOST_VARIABLES)
+    if (hosts_named or env.get("ENRICH_CHAIN_JSON")) and not trusted:
+        chain, passed_over = needs.keep_to_own_hosts(chain)
+    return chain, Sources(
+        files=files,
+        trusted=trusted,
+        trust_problem=trust_problem,
+        passed_over=passed_over,
+        chain_chosen=None if flags.chain or wanted == DEFAULT_CHAIN else wanted,
+        chains_elsewhere=tuple(sorted({e.chain for e in table.entries if e.enabled} - {wanted})),
+        hosts_named=hosts_named,
+    )
+
+
+def _find_metrics_log(repo: Path, flags: Flags) -> Path:
+    return Path(flags.log).absolute() if flags.log else repo / "logs/enrichment_metrics.jsonl"
+
+
+def _read_pace(table: EnrichmentTable, flags: Flags, env: Mapping[str, str]) -> Pace:
+    named = read_whole(env, "ENRICH_COOLDOWN_SECONDS", 0)
+    if flags.slots is not None and not 1 <= flags.slots <= MAX_SLOTS:
+        raise ConfigError(f"slots is {quote(flags.slots)}; it must be 1 to {MAX_SLOTS}")
+    slots = flags.slots or read_whole(env, "ENRICH_CONCURRENCY", 1, MAX_SLOTS)
+    return Pace(
+        limit=flags.limit,
+        retries=flags.retries,
+        retry_wait=flags.retry_wait,
+        cooldown=_first(flags.cooldown, named, table.cooldown_seconds) or 0,
+        concurrency=slots or table.concurrency or 1,
+        host_order=flags.host_order or HOST_ORDERS[0],
+        host_patience=_first(flags.host_patience, HOST_PATIENCE_SEC) or 0.0,
+        retry_failed=flags.retry_failed,
+    )
+
+
+def _read_labels(table: EnrichmentTable, flags: Flags, env: Mapping[str, str]) -> Labels:
+    named = env.get("RAG_FALLBACK_MODEL")
+    return Labels(
+        model=_first(flags.model, DEFAULT_LABEL) or "",
+        fallback_model=_first(flags.fallback_model, named, DEFAULT_FALLBACK_MODEL) or "",
+        schema_version=flags.schema_version,
+        est_tokens_per_span=table.est_tokens_per_span or EST_TOKENS_PER_SPAN,
+    )
+
+
+def _check(settings: Settings, chain: str | None) -> list[str]:
+    """Return what the user should know of settings that can be used. Raises ConfigError."""
+    total = count_in_flight(settings.chain, settings.pace.concurrency)
+    if total > MAX_IN_FLIGHT:
+        raise ConfigError(
+            f"the chain's slots come to {total}, and {MAX_IN_FLIGHT} are the most: lower slots or "
+            "concurrency"
+        )
+    found = [
+        f"{host.label} is {address(host.url)}, so port 80 is asked; Ollama listens on {OLLAMA_PORT}"
+        for host in settings.hosts
+        if find_missing_port(host.url)
+    ]
+    if chain and not settings.chain:
+        raise ConfigError(f"--chain {chain!r}: llmc.toml has no enabled entry with that chain")
+    return found
+
+
+def _read_privacy(repo: Path, file: SettingsFile | None, env: Mapping[str, str]) -> Privacy:
+    """Return what stays here: the user says it, and the repository may say more."""
+    own, local = _read_users_words(env)
+    own += tuple(env.get("LLMC_OWN_NETWORK", "").split(","))
+    theirs = privacy.read_local_lines(file.document if file else {}, repo / CONFIG_FILE)
+    sources = (local, theirs, privacy.read_local_file(repo))
+    return Privacy(OwnNetwork.of(own), tuple(filter(None, sources)))
+
+
+def _read_users_words(env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (own_network, local_only) of the user's own settings file; it need not be there."""
+    try:
+        folder = home.folder_of(env)
+    except ConfigError:
+        return (), ()  # nobody's environment, such as that of a service
+    path = folder / USER_FILE
+    data = home.read(path, USER_FILE_BYTES)
+    try:
+        return privacy.read_users_words(tomllib.loads((data or b"").decode("utf-8")), path)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def _read_router(
+    policy: SettingsFile | None, flags: Flags, env: Mapping[str, str]
+) -> RouterSettings:
+    standard = RouterSettings()
+    context = read_integer(env.get("ROUTER_CONTEXT_LIMIT"), 32000)
+    pre_flight = read_integer(env.get("ROUTER_PRE_FLIGHT_LIMIT"), standard.token_limit)
+    kept_free = _first(flags.headroom, 4000) or 0
+    headroom = read_integer(env.get("ROUTER_MAX_TOKENS_HEADROOM"), kept_free)
+    limits = {
+        name: read_integer(env.get(f"ROUTER_{name.upper()}"), getattr(standard, name))
+        for name in ("node_limit", "depth_limit", "nesting_limit")
+    }
+    named_tier = env.get("ROUTER_DEFAULT_TIER", "").strip().lower()
+    return RouterSettings(
+        policy=read_policy(policy, flags.retries),
+        enabled=(flags.router or env.get("ROUTER_ENABLED", "on")).lower() != "off",
+        start_tier=_first(flags.start_tier, named_tier) or "auto",
+        token_limit=min(pre_flight, max(1, context - headroom)),
+        line_thresholds=read_thresholds(
+            env.get("ROUTER_LINE_THRESHOLDS"), standard.line_thresholds
+        ),
+        **limits,
+    )
+
+
+def read_gateway(flags: Flags, env: Mapping[str, str], search: SearchPath) -> GatewaySettings:
+    """Return the gateway that the flags and the environment name. Raises ConfigError."""
+    endpoint, trouble = gateways.choose(env, flags.gateway or env.get(gateways.CHOICE))
+    azure = endpoint is not None and endpoint.key_name == gateways.KEYS["azure"]
+    label = endpoint.model if endpoint and azure else gateways.find_label(env)
+    if gateways.is_azure(env):
+        azure, label = True, env["AZURE_OPENAI_DEPLOYMENT"]
+    listed = filter(None, map(str.strip, env.get("LLMC_GATEWAY_ENV", "").split(",")))
+    names = (*flags.gateway_env, *listed)
+    return GatewaySettings(
+        program=Path(flags.gateway_path) if flags.gateway_path else None,
+        timeout=flags.gateway_timeout,
+        debug=flags.verbose,
+        environ=gateways.make_program_environ(env, None if flags.whole_environ else names, search),
+        endpoint=endpoint,
+        trouble=trouble,
+        label=label,
+        is_azure=azure,
+    )
+
+
+def _first(*values: _T | None) -> _T | None:
+    return next((value for value in values if value is not None), None)
