@@ -388,7 +388,7 @@ def test_a_run_on_a_fake_ollama_stores_what_it_said(settings, clean_environ):
 
 @pytest.mark.embedded
 def test_the_small_model_enriches_a_repository(settings):
-    embedded = replace(settings, backend="embedded", limit=2)
+    embedded = settings.change(backend="embedded", limit=2)
     engine.index(embedded.repo, embedded)
     report = engine.enrich(embedded.repo, embedded)
     assert report.enriched == 2

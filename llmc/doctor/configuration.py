@@ -79,7 +79,7 @@ _Row = tuple[str, str, str]
 
 def _rows(settings: Settings, flags: Flags, targets: Sequence[Asked]) -> Iterator[_Row]:
     env = settings.environ
-    table = read_table(settings.files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
+    table = read_table(settings.sources.files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
     ollama = [asked.target for asked in targets if asked.target.provider == "ollama"]
     yield "backend", settings.backend, _origin((flags.backend, "--backend"))
     if settings.chain:

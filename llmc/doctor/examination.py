@@ -65,7 +65,9 @@ def examine(
         return Report((broken, *rest), readable=False)
     plan, settled = _settled(settings)
     # Which of several chains was meant is for the user to say: nobody is asked in their name.
-    undecided = settings.backend == "auto" and not settings.chain and settings.chains_elsewhere
+    undecided = (
+        settings.backend == "auto" and not settings.chain and settings.sources.chains_elsewhere
+    )
     targets = [] if undecided else list_asked(settled)
     places = _examined(_looks(settled, targets, trials), targets)
     findings = [
@@ -111,7 +113,7 @@ def _looks(
     settings: Settings, targets: Sequence[Asked], trials: Trials
 ) -> list[Callable[[], Examined]]:
     """Return one question per place: an Ollama host is one place however many models it has."""
-    seconds = settings.health_timeout
+    seconds = settings.health.timeout
     hosts: dict[str, list[Asked]] = {}
     looks: list[Callable[[], Examined]] = []
     for asked in targets:

@@ -101,5 +101,10 @@ def sign(settings: Settings, lanes: Lanes) -> str:
 
     When one of them changes, a span that failed deserves another try.
     """
-    parts = [lanes.models(), prompts.FINGERPRINT, reply.build_schema(), settings.schema_version]
+    parts = [
+        lanes.models(),
+        prompts.FINGERPRINT,
+        reply.build_schema(),
+        settings.labels.schema_version,
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

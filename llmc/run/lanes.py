@@ -90,7 +90,7 @@ class Lanes:
     @classmethod
     def of(cls, settings: Settings) -> Lanes:
         """Return the lanes that a run with these settings has."""
-        survey = _Survey(settings.hosts_down)
+        survey = _Survey(settings.health.down)
         choices = {
             tier: tuple(survey.choices(targets)) for tier, targets in list_targets(settings).items()
         }

@@ -29,7 +29,7 @@ class Lease:
         self._side_by_side = parts.rules.side_by_side
         self._newest = newest_mtime(parts.settings)
         self._signature = signature
-        asks_all = parts.settings.retry_failed or not parts.rules.side_by_side
+        asks_all = parts.settings.pace.retry_failed or not parts.rules.side_by_side
         self._left_alone = None if asks_all else signature
         self._renewed_at = time.monotonic()
         self._clock = _boot_time()

@@ -78,7 +78,7 @@ class Run:
         self._slots = Slots(
             self._scheduler,
             rests=parts.rules.side_by_side,
-            timeout=settings.health_timeout,
+            timeout=settings.health.timeout,
             post=self._inbox.put,
             tell=self._tell,
         )
@@ -88,7 +88,7 @@ class Run:
         self._settlement = Settlement(
             parts, self._writer, self._score, self._intake, self._scheduler
         )
-        self._patience = Patience(settings.host_patience)
+        self._patience = Patience(settings.pace.host_patience)
         self._flights: set[Flight] = set()
         self._stopping = self._behind = False
         self._error: LlmcError | None = None
@@ -103,7 +103,7 @@ class Run:
         pending = self._writer.spans - self._writer.enrichments - self._lease.count_resting()
         self._writer.lay_in(self._width)
         try:
-            self._tell(RunStarted(pending, self._parts.settings.limit, self._slots.hosts))
+            self._tell(RunStarted(pending, self._parts.settings.pace.limit, self._slots.hosts))
             self._slots.say_who_rests()
             self._parts.stop.listen(lambda: self._inbox.put(StopAsked()))
             while not self._turn():
@@ -154,7 +154,7 @@ class Run:
         return not self._intake.open and (self._intake.exhausted or self._is_at_limit(0))
 
     def _is_at_limit(self, under_way: int) -> bool:
-        limit = self._parts.settings.limit
+        limit = self._parts.settings.pace.limit
         return bool(limit) and self._score.enriched + under_way >= limit
 
     @property

@@ -30,12 +30,12 @@ class Parts:
 
     @property
     def host_order(self) -> str:
-        return self.settings.host_order if self.rules.side_by_side else "failover"
+        return self.settings.pace.host_order if self.rules.side_by_side else "failover"
 
     def lay_lanes(self) -> Lanes:
         """Return the lanes of the run: a single one for the batch driver."""
         settings = self.settings
         if self.rules.side_by_side:
             return Lanes.of(settings)
-        tries = max(1, settings.retries) * (CALL_TIMEOUT_SEC + settings.retry_wait)
+        tries = max(1, settings.pace.retries) * (CALL_TIMEOUT_SEC + settings.pace.retry_wait)
         return Lanes.one(settings, max(tries, settings.gateway.timeout))

@@ -71,12 +71,12 @@ def report_span(job: Job, settings: Settings, now: float) -> SpanReport:
     last = job.outcomes[-1]
     tier = last.attempt.tier
     if last.success:
-        model = last.model or settings.model
+        model = last.model or settings.labels.model
         tier = name_tier(last.backend, model, tier)
     elif last.model is not None:
         model = last.model
     else:
-        fallback = settings.fallback_model
+        fallback = settings.labels.fallback_model
         model = (fallback if fallback.strip() else settings.ollama_model) or ""
     return SpanReport(
         span=job.span,
@@ -84,6 +84,6 @@ def report_span(job: Job, settings: Settings, now: float) -> SpanReport:
         outcomes=tuple(job.outcomes),
         tier=tier,
         model=model,
-        schema_version=settings.schema_version,
+        schema_version=settings.labels.schema_version,
         wall_sec=now - job.started,
     )

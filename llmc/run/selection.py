@@ -154,7 +154,7 @@ def _tell_entries(settings: Settings) -> Iterator[str]:
     for entry in settings.chain:
         target = asked[entry.routing_tier, ranks[entry.routing_tier]]
         ranks[entry.routing_tier] += 1
-        down = target.host is None and target.place in settings.hosts_down
+        down = target.host is None and target.place in settings.health.down
         yield (
             f"backend   {entry.routing_tier}: {entry.name} ({entry.provider}, "
             f"{target.shown or 'no model'}{_place(target)})"

@@ -43,7 +43,7 @@ class Settlement:
             self._settle(job)
             return None
         self._intake.keep_warm(job)
-        retry_wait = self._settings.retry_wait
+        retry_wait = self._settings.pace.retry_wait
         if following.wait and retry_wait > 0:
             self._scheduler.add_later(job, time.monotonic() + retry_wait)
         else:

@@ -19,7 +19,7 @@ def copy_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
 
 def find_user_folder(environ: Mapping[str, str] | None = None) -> Path:
     """Return where llmc keeps what it knows of its user. Raises ConfigError."""
-    return home.folder_of(os.environ if environ is None else environ)
+    return home.find_folder(os.environ if environ is None else environ)
 
 
 def find_index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:

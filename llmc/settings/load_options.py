@@ -75,7 +75,7 @@ def _without_our_cores(
     settings: Settings, target: Target, words: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Return a target's options; the number of this machine's cores says nothing about another."""
-    said = read_preset_words(settings.files.get(PRESET_FILE)).get("num_thread")
+    said = read_preset_words(settings.sources.files.get(PRESET_FILE)).get("num_thread")
     is_said = isinstance(said, int) and not isinstance(said, bool)
     if "num_thread" in words or is_said or is_this_machine(target.place):
         return target.options

@@ -14,8 +14,7 @@ from typing import TypeVar
 
 from llmc.errors import ConfigError
 from llmc.files import home
-from llmc.net.client import address
-from llmc.net.places import OwnNetwork
+from llmc.net.places import OwnNetwork, address
 from llmc.programs.launching import SearchPath
 from llmc.settings import gateways, needs, privacy, trust
 from llmc.settings.addresses import OLLAMA_PORT, find_missing_port
@@ -189,7 +188,7 @@ def _read_privacy(repo: Path, file: SettingsFile | None, env: Mapping[str, str])
 def _read_users_words(env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (own_network, local_only) of the user's own settings file; it need not be there."""
     try:
-        folder = home.folder_of(env)
+        folder = home.find_folder(env)
     except ConfigError:
         return (), ()  # nobody's environment, such as that of a service
     path = folder / USER_FILE

@@ -183,7 +183,7 @@ class _Tier:
                 program,
                 "",
                 timeout=self._bound(gateway.timeout),
-                slots=self.settings.concurrency,
+                slots=self.settings.pace.concurrency,
                 label=program.rpartition("/")[2],
                 shown=gateway.label,
                 environ=gateway.environ,
@@ -194,7 +194,7 @@ class _Tier:
             "",
             "",
             timeout=self._bound(gateway.timeout),
-            slots=self.settings.concurrency,
+            slots=self.settings.pace.concurrency,
         )
         try:
             server = gateway.server()
@@ -217,7 +217,7 @@ class _Tier:
             entry.options,
             entry.keep_alive,
             self._bound(entry.timeout_seconds or gateway or self.timeout),
-            min(entry.slots or settings.concurrency, row.most_slots or MAX_SLOTS),
+            min(entry.slots or settings.pace.concurrency, row.most_slots or MAX_SLOTS),
             label=entry.name,
             shown=entry.model or "",
         )
@@ -247,7 +247,7 @@ class _Tier:
             {**preset.options, **(entry.options if entry else {})},
             preset.keep_alive if keep_alive is None else keep_alive,
             self._bound((entry and entry.timeout_seconds) or self.timeout),
-            (entry and entry.slots) or settings.concurrency,
+            (entry and entry.slots) or settings.pace.concurrency,
             label=entry.name if entry else "",
             shown=model,
         )

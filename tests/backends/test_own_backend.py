@@ -13,7 +13,8 @@ from llmc import engine
 from llmc.doctor.examination import Trials, examine
 from llmc.errors import ConfigError, UntrustedError
 from llmc.run.selection import select
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.settings.providers import PROVIDERS
 from llmc.testing.script import enrichment_text
 

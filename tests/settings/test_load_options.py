@@ -3,7 +3,8 @@
 import pytest
 
 from llmc.run.selection import select
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.settings.presets import count_cores
 from llmc.settings.targets import list_targets
 from llmc.testing.ollama import FakeOllama, Reply

@@ -9,7 +9,8 @@ from llmc.doctor.examination import Trials, examine
 from llmc.models import Attempt
 from llmc.run.lanes import Lanes
 from llmc.run.selection import select
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.settings.targets import arrange, list_targets
 from llmc.testing.ollama import FakeOllama, Reply
 from tests import driving, running
