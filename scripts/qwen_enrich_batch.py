@@ -43,6 +43,7 @@ from llmc.events import (
     SpanStarted,
     Warned,
 )
+from llmc.files import tilde
 from llmc.models import Attempt, Enrichment
 from llmc.net.client import Client
 from llmc.net.places import address
@@ -54,6 +55,7 @@ from llmc.run.gpu import GpuSampler, is_local
 from llmc.run.worklist import EXCERPT_CHARS, Rules
 from llmc.settings.config import Settings
 from llmc.settings.documents import POLICY_FILE
+from llmc.settings.environment import copy_environment
 from llmc.settings.files import read_file
 from llmc.settings.hosts import DEFAULT_URL, Host, find_reachable, make_host, normalise_url
 from llmc.settings.loading import load_settings
@@ -343,7 +345,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # no path or reply fails to print
             stream.reconfigure(errors="backslashreplace")
     args = parser().parse_args(argv)
-    repo = Path(args.repo).resolve()
+    try:
+        repo = Path(tilde.expand(args.repo, copy_environment(), "--repo")).resolve()
+    except ConfigError as error:
+        _complain(str(error))
+        return 1
     if not (repo / ".git").exists():
         _complain(f"{repo} is not a git repository: it has no .git")
         return 1

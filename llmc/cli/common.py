@@ -49,8 +49,11 @@ def slots(text: str) -> int:
 
 def repository(text: str) -> Path:
     """Return the root of the git repository at or above a path. Raises ConfigError."""
+    from llmc.files import tilde
+    from llmc.settings.environment import copy_environment
+
     try:
-        start = Path(text).resolve(strict=True)
+        start = Path(tilde.expand(text, copy_environment(), "REPO")).resolve(strict=True)
         if not start.is_dir():
             raise ConfigError(f"{text!r} is not a folder")
         for folder in (start, *start.parents):

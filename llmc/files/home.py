@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llmc.errors import ConfigError
+from llmc.files import tilde
 from llmc.files.advice import describe
 from llmc.files.folders import make_folder
 from llmc.files.locks import wait_for_lock
@@ -31,7 +32,7 @@ def find_folder(environ: Mapping[str, str]) -> Path:
     the environment names no home at all.
     """
     for name, below in (("XDG_CONFIG_HOME", "llmc"), ("HOME", ".config/llmc")):
-        named = environ.get(name, "")
+        named = tilde.expand(environ.get(name, ""), environ, f"${name}")
         if named and Path(named).is_absolute():
             return Path(named) / below
     raise ConfigError(

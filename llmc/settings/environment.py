@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from llmc.files import home
+from llmc.files import home, tilde
 from llmc.models import IndexPlace
 
 DEFAULT_INDEX = ".rag/index_v2.db"
@@ -23,17 +23,17 @@ def find_user_folder(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def find_index_path(repo: Path, environ: Mapping[str, str] | None = None) -> Path:
-    """Return where a repository's index is."""
+    """Return where a repository's index is. Raises ConfigError."""
     env = os.environ if environ is None else environ
     for name in ("LLMC_RAG_INDEX_PATH", "EMBEDDING_INDEX_PATH"):
         if env.get(name):
-            return repo / env[name]
+            return repo / tilde.expand(env[name], env, name)
     name = env.get("EMBEDDING_INDEX_NAME", "")
     return repo / (f".rag/{name}" if name else DEFAULT_INDEX)
 
 
 def locate_index(repo: Path, environ: Mapping[str, str] | None = None) -> IndexPlace:
-    """Return a repository's index, to be opened without the settings."""
+    """Return a repository's index, to be opened without the settings. Raises ConfigError."""
     env = copy_environment(environ)
     repo = repo.resolve()
     return IndexPlace(find_index_path(repo, env), repo, env)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from llmc.errors import ConfigError
-from llmc.files import home
+from llmc.files import home, tilde
 from llmc.net.places import OwnNetwork, address
 from llmc.programs.launching import SearchPath
 from llmc.settings import gateways, needs, privacy, trust
@@ -83,7 +83,7 @@ def load_settings(
     settings = Settings(
         repo=repo,
         index_path=find_index_path(repo, env),
-        metrics_log=_find_metrics_log(repo, flags),
+        metrics_log=_find_metrics_log(repo, flags, env),
         backend=flags.backend or "auto",
         router=_read_router(files.get(POLICY_FILE), flags, env),
         hosts=parse_hosts(env),
@@ -116,7 +116,7 @@ def _choose_chain(
     hosts_named = any(env.get(name) for name in _HOST_VARIABLES)
     if (hosts_named or env.get("ENRICH_CHAIN_JSON")) and not trusted:
         chain, passed_over = needs.keep_to_own_hosts(chain)
-    return chain, Sources(
+    return tuple(_expand(entry, env) for entry in chain), Sources(
         files=files,
         trusted=trusted,
         trust_problem=trust_problem,
@@ -127,8 +127,21 @@ def _choose_chain(
     )
 
 
-def _find_metrics_log(repo: Path, flags: Flags) -> Path:
-    return Path(flags.log).absolute() if flags.log else repo / "logs/enrichment_metrics.jsonl"
+def _expand(entry: ChainEntry, env: Mapping[str, str]) -> ChainEntry:
+    """Return an entry with whole paths: of its program, or of its model's file."""
+    where = f"{CONFIG_FILE}, entry {entry.name!r}"
+    changed = {}
+    if entry.command:
+        changed["command"] = tilde.expand(entry.command, env, f"{where}: command")
+    if entry.model and entry.provider == "llamacpp":
+        changed["model"] = tilde.expand(entry.model, env, f"{where}: model")
+    return entry.model_copy(update=changed) if changed else entry
+
+
+def _find_metrics_log(repo: Path, flags: Flags, env: Mapping[str, str]) -> Path:
+    if flags.log:
+        return Path(tilde.expand(flags.log, env, "--log")).absolute()
+    return repo / "logs/enrichment_metrics.jsonl"
 
 
 def _read_pace(table: EnrichmentTable, flags: Flags, env: Mapping[str, str]) -> Pace:
@@ -231,10 +244,11 @@ def read_gateway(flags: Flags, env: Mapping[str, str], search: SearchPath) -> Ga
     label = endpoint.model if endpoint and azure else gateways.find_label(env)
     if gateways.is_azure(env):
         azure, label = True, env["AZURE_OPENAI_DEPLOYMENT"]
+    program = tilde.expand(flags.gateway_path or "", env, "--gateway-path")
     listed = filter(None, map(str.strip, env.get("LLMC_GATEWAY_ENV", "").split(",")))
     names = (*flags.gateway_env, *listed)
     return GatewaySettings(
-        program=Path(flags.gateway_path) if flags.gateway_path else None,
+        program=Path(program) if program else None,
         timeout=flags.gateway_timeout,
         debug=flags.verbose,
         environ=gateways.make_program_environ(env, None if flags.whole_environ else names, search),
