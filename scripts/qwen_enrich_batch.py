@@ -47,6 +47,7 @@ from llmc.files import tilde
 from llmc.models import Attempt, Enrichment
 from llmc.net.client import Client
 from llmc.net.places import address
+from llmc.programs.encoding import ensure_utf8
 from llmc.records.egress import Destination
 from llmc.records.ledger import save_refused_reply
 from llmc.redaction.text import describe_place, join_lines, make_plain
@@ -341,6 +342,8 @@ class _DriverBuilder:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the driver and return its exit status."""
+    if argv is None:
+        ensure_utf8()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no path or reply fails to print
             stream.reconfigure(errors="backslashreplace")

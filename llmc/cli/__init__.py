@@ -20,10 +20,13 @@ from llmc.cli import adopting, doctor, enriching, indexing, init, ledger, readin
 from llmc.cli.common import complain
 from llmc.cli.streams import OutputError, accept_any_text, silence, watched
 from llmc.errors import LlmcError
+from llmc.programs.encoding import ensure_utf8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    if argv is None:
+        ensure_utf8()
     accept_any_text()
     args = _parser().parse_args(argv)
     streams = sys.stdout, sys.stderr

@@ -143,6 +143,11 @@ class _Tree:
                     first_line = file.readline(256)
         except OSError:  # deleted, or no permission to look for a shebang
             return False
+        except UnicodeEncodeError as error:
+            raise ConfigError(
+                f"{path!a} cannot be named in this process, whose file names are in "
+                f"{error.encoding}; start Python with PYTHONUTF8=1"
+            ) from None
         return languages.find_language(path, first_line) is not None
 
     def _is_real(self, folder: Path) -> bool:
