@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from llmc.errors import IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.files import folders
 from llmc.files.advice import describe
-from llmc.indexer.files import find_source_files
+from llmc.indexer.files import Nested, survey
 from llmc.indexer.parsing import parse_file
 from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
 from llmc.records.ledger import Ledger
@@ -91,11 +92,21 @@ def index(
     settings = settings or load_settings(repo)
     # Nothing is made here to be marked.
     seal = installation.load_seal(settings.environ, lambda _: None)
-    paths = list(find_source_files(settings.repo, settings.exclude, settings.environ))
+    paths, inside = survey(settings.repo, settings.exclude, settings.environ)
+    for nested in inside:
+        _tell(hooks, Warned(_leave_out(settings.repo, nested)))
     return rescue_if_damaged(
         _telling(settings.index, hooks),
         lambda: _index_into(settings, paths, hooks, seal, mend=mend, force=force),
     )
+
+
+def _leave_out(repo: Path, nested: Nested) -> str:
+    """Say that a repository inside this one was not read, and how it is."""
+    files = "files" if nested.files is None else f"{nested.files} file{'s'[: nested.files != 1]}"
+    kind = "submodule" if nested.is_submodule else "nested repository"
+    command = f"llmc index {shlex.quote(str(repo / nested.path))}"
+    return f"left out: {files} in {kind} {nested.path}; index it by itself: {command}"
 
 
 def _index_into(
@@ -231,6 +242,7 @@ def enrich(
         settings.metrics_log,
         est_tokens_per_span=settings.labels.est_tokens_per_span,
         log_fields=settings.router.policy.log_fields,
+        logs=settings.logs,
     )
     # Nothing is made here to be marked.
     seal = installation.load_seal(

@@ -60,7 +60,7 @@ class CascadeBuilder:
         settings.require_trust()
         self.settings = settings
         self.policy = policy
-        self._egress = Egress(settings.repo, settings.privacy) if guarded else None
+        self._egress = Egress(settings.repo, settings.privacy, settings.logs) if guarded else None
         self._client = Client(connect_timeout=CONNECT_TIMEOUT_SEC, secrets=settings.secrets)
         self._built: dict[tuple[str, int, int], AttemptCascade] = {}
 

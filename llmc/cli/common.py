@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +51,7 @@ def slots(text: str) -> int:
 def repository(text: str) -> Path:
     """Return the root of the git repository at or above a path. Raises ConfigError."""
     from llmc.files import tilde
+    from llmc.programs.git import is_bare
     from llmc.settings.environment import copy_environment
 
     try:
@@ -59,6 +61,11 @@ def repository(text: str) -> Path:
         for folder in (start, *start.parents):
             if (folder / ".git").exists():
                 return folder
+            if is_bare(folder):
+                raise ConfigError(
+                    f"{folder} is a bare repository, which holds no files to read; make a clone, "
+                    f"and name that: git clone {shlex.quote(str(folder))}"
+                )
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"{text!r} cannot be entered: {error}") from error
     raise ConfigError(f"{start} is not a git repository; make it one with: git init")

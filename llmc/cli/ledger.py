@@ -47,10 +47,11 @@ def _check(args: argparse.Namespace) -> int:
     settings = load_settings(repository(args.repo), Flags(log=args.log))
     with Reader.open_readonly(replace(settings.index, tell=complain)) as reader:
         if args.rebuild:
-            fields = settings.router.policy.log_fields
-            audit = rebuild(reader, settings.repo, settings.metrics_log, log_fields=fields)
+            fields, logs = settings.router.policy.log_fields, settings.logs
+            place = settings.repo, settings.metrics_log
+            audit = rebuild(reader, *place, log_fields=fields, logs=logs)
         else:
-            audit = examine(reader, settings.repo, settings.metrics_log)
+            audit = examine(reader, settings.repo, settings.metrics_log, logs=settings.logs)
     if args.json:
         print_json(audit_record(audit))
     else:

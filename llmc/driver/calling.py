@@ -54,7 +54,7 @@ class Surroundings:
 
     @property
     def egress(self) -> Egress:
-        return Egress(self.settings.repo, self.settings.privacy)
+        return Egress(self.settings.repo, self.settings.privacy, self.settings.logs)
 
 
 _current: ContextVar[Surroundings | None] = ContextVar("surroundings", default=None)

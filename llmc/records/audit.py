@@ -95,25 +95,32 @@ class Audit:
 
 
 def examine(
-    reader: Reader, repo: Path, metrics_log: Path, *, patience: float = PATIENCE_SEC
+    reader: Reader,
+    repo: Path,
+    metrics_log: Path,
+    *,
+    logs: Path | None = None,
+    patience: float = PATIENCE_SEC,
 ) -> Audit:
     """Compare the ledger and the metrics logs, with their rotated files, with an index.
 
-    `metrics_log` is read beside the usual one. Raises StoreError.
+    `metrics_log` is read beside the usual one; `logs` is the folder if it isn't the repository's.
+    Raises StoreError.
     """
     if metrics_log.exists() and not metrics_log.is_file():
         raise StoreError(f"{metrics_log} is no file: no line can be read from it")
     elsewhere = reader.counts.count_unrecorded()
     entries = _entries(reader)
-    logs = (ledger_path(repo), metrics_path(repo), metrics_log)
-    before = _states(logs)
+    folder = logs or repo / "logs"
+    read = (ledger_path(folder), metrics_path(folder), metrics_log)
+    before = _states(read)
     look = _Look(reader, entries, repo)
-    look.over(logs)
+    look.over(read)
     if look.damaged or any(entry.gap for entry in entries.values()):
         time.sleep(patience)
-        if _states(logs) != before:
+        if _states(read) != before:
             look = _Look(reader, entries, repo)
-            look.over(logs)
+            look.over(read)
     gaps = {span_hash: entry for span_hash, entry in entries.items() if entry.gap}
     return Audit(
         outcomes=len(entries),

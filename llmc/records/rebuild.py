@@ -33,6 +33,7 @@ def rebuild(
     metrics_log: Path,
     *,
     log_fields: tuple[str, ...] = (),
+    logs: Path | None = None,
     patience: float = PATIENCE_SEC,
 ) -> Audit:
     """Examine the logs and write the lines that are missing; return what was found and mended.
@@ -40,13 +41,14 @@ def rebuild(
     A metrics line that is missing from the usual log too goes to `metrics_log`.
     Raises StoreError.
     """
-    ledger_log, within = ledger_path(repo), guarded(metrics_log, repo)
-    jsonl.make_folder(ledger_log.parent, within=repo)
+    ledger_log, within = ledger_path(logs or repo / "logs"), guarded(metrics_log, repo)
+    beside = guarded(ledger_log, repo)
+    jsonl.make_folder(ledger_log.parent, within=beside)
     jsonl.make_folder(metrics_log.parent, within=within)
     with _alone(ledger_log.parent):
-        jsonl.seal(ledger_log, within=repo)
+        jsonl.seal(ledger_log, within=beside)
         jsonl.seal(metrics_log, within=within)
-        audit = examine(reader, repo, metrics_log, patience=patience)
+        audit = examine(reader, repo, metrics_log, logs=logs, patience=patience)
         gaps = {gap.span_hash: gap for gap in audit.gaps}
         rebuilt = 0
         for page in _pages(reader, gaps):
@@ -66,7 +68,7 @@ def rebuild(
                     for span, outcome in page
                     if gaps[span.span_hash].ledger
                 ],
-                within=repo,
+                within=beside,
             )
             rebuilt += len(page)
     return replace(audit, rebuilt=rebuilt)

@@ -20,6 +20,7 @@ from llmc.programs.launching import SearchPath
 from llmc.redaction.keys import find_secrets
 from llmc.settings import gateways, needs
 from llmc.settings.chains import ChainEntry
+from llmc.settings.environment import find_logs
 from llmc.settings.gateways import GatewaySettings
 from llmc.settings.groups import HealthCheck, Labels, Pace, Sources
 from llmc.settings.hosts import Host
@@ -113,7 +114,7 @@ class Settings:
 
     @property
     def logs(self) -> Path:
-        return self.repo / "logs"
+        return find_logs(self.repo, self.index_path)
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -37,3 +37,14 @@ def locate_index(repo: Path, environ: Mapping[str, str] | None = None) -> IndexP
     env = copy_environment(environ)
     repo = repo.resolve()
     return IndexPlace(find_index_path(repo, env), repo, env)
+
+
+def find_logs(repo: Path, index: Path) -> Path:
+    """Return the folder of a repository's logs: beside the index where that alone can be written.
+
+    An index elsewhere is how a repository is read that is mounted read-only.
+    """
+    logs = repo / "logs"
+    place = logs if logs.is_dir() else repo
+    beside = not index.is_relative_to(repo) and not os.access(place, os.W_OK)
+    return index.parent / "logs" if beside and place.is_dir() else logs

@@ -35,7 +35,7 @@ from llmc.settings.documents import (
     SettingsFile,
     quote,
 )
-from llmc.settings.environment import copy_environment, find_index_path
+from llmc.settings.environment import copy_environment, find_index_path, find_logs
 from llmc.settings.files import read_all
 from llmc.settings.flags import HOST_ORDERS, Flags
 from llmc.settings.gateways import GatewaySettings
@@ -80,10 +80,11 @@ def load_settings(
     table = read_table(files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
     chain, sources = _choose_chain(repo, table, files, flags, env)
     presets = read_presets(files.get(PRESET_FILE), env.get("ENRICH_NUM_GPU", ""))
+    index_path = find_index_path(repo, env)
     settings = Settings(
         repo=repo,
-        index_path=find_index_path(repo, env),
-        metrics_log=_find_metrics_log(repo, flags, env),
+        index_path=index_path,
+        metrics_log=_find_metrics_log(find_logs(repo, index_path), flags, env),
         backend=flags.backend or "auto",
         router=_read_router(files.get(POLICY_FILE), flags, env),
         hosts=parse_hosts(env),
@@ -138,10 +139,10 @@ def _expand(entry: ChainEntry, env: Mapping[str, str]) -> ChainEntry:
     return entry.model_copy(update=changed) if changed else entry
 
 
-def _find_metrics_log(repo: Path, flags: Flags, env: Mapping[str, str]) -> Path:
+def _find_metrics_log(logs: Path, flags: Flags, env: Mapping[str, str]) -> Path:
     if flags.log:
         return Path(tilde.expand(flags.log, env, "--log")).absolute()
-    return repo / "logs/enrichment_metrics.jsonl"
+    return logs / "enrichment_metrics.jsonl"
 
 
 def _read_pace(table: EnrichmentTable, flags: Flags, env: Mapping[str, str]) -> Pace:
@@ -184,6 +185,8 @@ def _check(settings: Settings, chain: str | None) -> list[str]:
         for host in settings.hosts
         if find_missing_port(host.url)
     ]
+    if settings.logs.parent != settings.repo:
+        found.append(f"{settings.repo} can't be written to; the logs are in {settings.logs}")
     if chain and not settings.chain:
         raise ConfigError(f"--chain {chain!r}: llmc.toml has no enabled entry with that chain")
     return found
