@@ -58,7 +58,7 @@ def _trusted(repo: Path, text: str) -> tuple[str, ...]:
     from llmc.settings import needs, trust
     from llmc.settings.documents import CONFIG_FILE
     from llmc.settings.environment import find_user_folder
-    from llmc.settings.files import read_all
+    from llmc.settings.sources.files import read_all
 
     files = read_all(repo)
     others = {name: file for name, file in files.items() if name != CONFIG_FILE}

@@ -61,7 +61,7 @@ def allowed(settings: Settings, flags: Flags, *, as_json: bool) -> Settings:
 
 
 def _trust(args: argparse.Namespace) -> int:
-    from llmc.settings.files import read_all
+    from llmc.settings.sources.files import read_all
 
     folder = _folder()
     if args.list:
