@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from llmc.settings.sources.files import read_file
+from llmc.settings.files import read_file
 
 from llmc import engine
 from llmc.backends.builder import AttemptCascade, BackendConfig, let_out, refused

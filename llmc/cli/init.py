@@ -6,28 +6,30 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from llmc.cli.common import common, print_json, repository
+from llmc.cli.commands import Words, add_command
+from llmc.cli.common import find_repository, print_json
 from llmc.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmc.cli.common import Commands
+    from llmc.cli.commands import Commands
     from llmc.settings.starter import Answer
+
+
+_WORDS = Words(
+    help="write a first llmc.toml for the models that are there, and trust it",
+    description="Ask the hosts of your environment (ENRICH_OLLAMA_HOSTS, else Ollama on this "
+    "machine) which models they have, write a commented llmc.toml for them, and take it as "
+    "your own word. An llmc.toml that is there is left alone.",
+    examples=("llmc init", "ENRICH_OLLAMA_HOSTS=attic=attic:11434 llmc init"),
+    status="0 the file is written and trusted; 2 it is not",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "init",
-        help="write a first llmc.toml for the models that are there, and trust it",
-        description="Ask the hosts of your environment (ENRICH_OLLAMA_HOSTS, else Ollama on this "
-        "machine) which models they have, write a commented llmc.toml for them, and take it as "
-        "your own word. An llmc.toml that is there is left alone.",
-        epilog="exit status: 0 the file is written and trusted; 2 it is not",
-    )
-    common(parser)
-    parser.set_defaults(run=_init)
+    add_command(commands, "init", _WORDS, _init)
 
 
 def _init(args: argparse.Namespace) -> int:
@@ -38,7 +40,7 @@ def _init(args: argparse.Namespace) -> int:
     from llmc.settings.hosts import parse_hosts
     from llmc.settings.variables import read_health
 
-    repo = repository(args.repo).resolve()
+    repo = find_repository(args.repo).resolve()
     if os.path.lexists(repo / CONFIG_FILE):
         raise ConfigError(f"{repo / CONFIG_FILE} is there already; llmc init writes over nothing")
     environ = copy_environment()
@@ -58,7 +60,7 @@ def _trusted(repo: Path, text: str) -> tuple[str, ...]:
     from llmc.settings import needs, trust
     from llmc.settings.documents import CONFIG_FILE
     from llmc.settings.environment import find_user_folder
-    from llmc.settings.sources.files import read_all
+    from llmc.settings.files import read_all
 
     files = read_all(repo)
     others = {name: file for name, file in files.items() if name != CONFIG_FILE}

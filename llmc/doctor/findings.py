@@ -90,12 +90,12 @@ def _weighed(note: Note, served: frozenset[str]) -> Finding:
     return note.finding
 
 
-def one_line(text: str, most: int = 300) -> str:
+def join_lines(text: str, most: int = 300) -> str:
     """Return foreign text as one line of bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
-def shown_seconds(seconds: float) -> str:
+def tell_seconds(seconds: float) -> str:
     """Return a short time as people write it: 12 ms, 3.4 s."""
     return f"{seconds * 1000:.0f} ms" if seconds < 0.9995 else f"{seconds:.1f} s"

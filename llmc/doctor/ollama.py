@@ -7,11 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llmc.doctor.findings import Examined, Finding, Note, State, shown_seconds
+from llmc.doctor.findings import Examined, Finding, Note, State, tell_seconds
 from llmc.doctor.lookup import Answer, ask
-from llmc.doctor.targets import Asked
-from llmc.doctor.trial import try_reply
-from llmc.net.client import Client
+from llmc.doctor.targets import Target
+from llmc.doctor.trial import try_model
+from llmc.net.client import Client, address
 from llmc.net.places import is_this_machine
 
 FIRST_WITH_SCHEMA = (0, 5, 0)
@@ -76,10 +76,10 @@ def examine_host(asked: Sequence[Asked], *, seconds: float, trial: bool) -> Exam
     facts = look_up(first.place, models, seconds)
     tiers = tuple(dict.fromkeys(tier for one in asked for tier in one.tiers))
     if facts.problem:
-        detail = f"{facts.problem} (after {shown_seconds(facts.seconds)})"
+        detail = f"{facts.problem} (after {tell_seconds(facts.seconds)})"
         finding = Finding(section, "reachable", "fail", detail, _advice(first.place, facts))
         return Examined((Note(finding, tiers),))
-    reached = Finding(section, "reachable", "ok", f"in {shown_seconds(facts.seconds)}")
+    reached = Finding(section, "reachable", "ok", f"in {tell_seconds(facts.seconds)}")
     version, takes_schema = _version(section, facts.version)
     notes = [Note(reached), Note(version, tiers)]
     if loaded := _others_loaded(section, facts, models):
@@ -88,7 +88,7 @@ def examine_host(asked: Sequence[Asked], *, seconds: float, trial: bool) -> Exam
     for one in asked:
         found, usable = _model(section, one, facts)
         if usable and takes_schema and trial:
-            finding, usable = try_reply(one, section)
+            finding, usable = try_model(target, section)
             found.append(finding)
         if usable and takes_schema:
             serves.update(one.tiers)

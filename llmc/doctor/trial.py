@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from llmc.doctor.findings import Finding, one_line, shown_seconds
-from llmc.doctor.targets import Asked
+from llmc.doctor.findings import Finding, join_lines, tell_seconds
+from llmc.doctor.targets import Target
 from llmc.enrichment.prompts import build
 from llmc.models import Attempt, AttemptOutcome, Span
 from llmc.run.attempts import make_attempt
@@ -30,7 +30,7 @@ _SPAN = Span(
 _REFUSED = re.compile(r"HTTP 40[13]\b")
 
 
-def try_reply(asked: Asked, section: str) -> tuple[Finding, bool]:
+def try_model(target: Target, section: str) -> tuple[Finding, bool]:
     """Ask for one reply; return what came of it, and whether the model can be used at all.
 
     Raises ConfigError for what a run would stop at.
@@ -39,7 +39,7 @@ def try_reply(asked: Asked, section: str) -> tuple[Finding, bool]:
     name = asked.target.model or outcome.model or asked.target.name
     if outcome.success:
         return Finding(section, "trial", "ok", f"{name}: {_pace(outcome)}"), True
-    detail = one_line(outcome.detail or "no reply")
+    detail = join_lines(outcome.detail or "no reply")
     if refused := _REFUSED.search(detail):
         detail = detail[: refused.end()]  # what follows may quote the key
     if outcome.failure_type == "runtime":
@@ -49,14 +49,14 @@ def try_reply(asked: Asked, section: str) -> tuple[Finding, bool]:
     return Finding(section, "trial", "warn", f"{name}: {detail}", advice), True
 
 
-def tell_untried(section: str) -> Finding:
+def leave_untried(section: str) -> Finding:
     """Say why a gateway was not asked for a reply."""
     detail = "not tried: a reply may cost money, and sends a small example"
     return Finding(section, "trial", "info", detail, "llmc doctor --trial-cloud")
 
 
 def _pace(outcome: AttemptOutcome) -> str:
-    text = f"a valid reply in {shown_seconds(outcome.duration_sec)}"
+    text = f"a valid reply in {tell_seconds(outcome.duration_sec)}"
     if outcome.tokens_per_sec:
         text += f", {outcome.tokens_per_sec:,.0f} tokens/s"
     return text

@@ -138,6 +138,12 @@ class Ignored:
         rest = sorted(wanted - ruled_out - {""})
         return ruled_out | (self._by_git(rest) if rest and self._git_knows_the_repo() else set())
 
+    def explain(self, path: str) -> str | None:
+        """Say which rule rules a path out, None if none does."""
+        return self._rules.find(path) or (
+            self._find_in_git(path) if self._git_knows_the_repo() else None
+        )
+
     def _git_knows_the_repo(self) -> bool:
         if self._has_git is None:
             try:
@@ -162,6 +168,14 @@ class Ignored:
         middle = len(paths) // 2
         return self._by_git(paths[:middle]) | self._by_git(paths[middle:])
 
+    def _find_in_git(self, path: str) -> str | None:
+        question = f"./{path}".encode("utf-8", "surrogateescape")
+        answer = self._git("check-ignore", "-v", "-z", "--stdin", stdin=question)
+        source, line, pattern = [*_paths(answer.stdout), "", "", ""][:3]
+        if answer.returncode or pattern.startswith("!"):
+            return None
+        return f"{pattern!r} in line {line} of {source}"
+
 
 class _Rules:
     """The rules that are not git's: .ragignore in the root of the repository, and `exclude`."""
@@ -178,6 +192,16 @@ class _Rules:
             or any(fnmatchcase(path, pattern) for pattern in self._patterns)
             or self._ragignore.match_file(path)
         )
+
+    def find(self, path: str) -> str | None:
+        """Say which rule matches a path, None if none does."""
+        for item in (*self._prefixes, *self._patterns):
+            if path.startswith(item) if item.endswith("/") else fnmatchcase(path, item):
+                return f"{item!r}, which is excluded"
+        found = self._ragignore.check_file(path)
+        if not found.include or found.index is None:
+            return None
+        return f"line {found.index + 1} of {RAGIGNORE}"
 
 
 class _Tree:

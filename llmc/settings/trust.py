@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from llmc.errors import ConfigError
 from llmc.files import home
 from llmc.settings.documents import SettingsFile
-from llmc.settings.sources.files import MAX_BYTES, run_within
+from llmc.settings.files import MAX_BYTES, run_within
 
 STORE = "trust.toml"
 COPIES = "trusted"

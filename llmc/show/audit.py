@@ -16,7 +16,7 @@ SHOWN = 20
 """Of a long list, so many entries are shown; the JSON object has all."""
 
 
-def audit_lines(audit: Audit) -> Iterator[str]:
+def tell_audit(audit: Audit) -> Iterator[str]:
     """Yield an audit as lines of plain text."""
     elsewhere = f", {audit.elsewhere} enrichments without one" if audit.elsewhere else ""
     yield f"index     {audit.outcomes} outcomes of runs{elsewhere}"
@@ -47,7 +47,7 @@ def audit_lines(audit: Audit) -> Iterator[str]:
     yield "logs and index agree" if audit.agrees else "logs and index do not agree"
 
 
-def audit_record(audit: Audit) -> dict[str, Any]:
+def record_audit(audit: Audit) -> dict[str, Any]:
     """Return an audit as a JSON object."""
     record = {
         "agrees": audit.agrees,

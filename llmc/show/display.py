@@ -36,7 +36,7 @@ _WITHHELD = (
 )
 
 
-def status_view(totals: Totals) -> RenderableType:
+def view_status(totals: Totals) -> RenderableType:
     """Return an index's status as a screen."""
     failed = sum(totals.failed.values())
     head = Text(f"{totals.files} files, {totals.spans} spans: ", style="bold")
@@ -77,7 +77,7 @@ def status_view(totals: Totals) -> RenderableType:
     return Group(*parts)
 
 
-def results_view(results: Iterable[StoredResult]) -> RenderableType:
+def view_results(results: Iterable[StoredResult]) -> RenderableType:
     """Return spans with their enrichments as a screen."""
     return Group(*(_result(result) for result in results))
 
@@ -89,25 +89,28 @@ def _result(result: StoredResult) -> RenderableType:
         head.append(f"  same text as {make_one_line(result.twin_of)}", style="dim")
     found = result.enrichment
     if found is None:
-        return Group(head, Padding(_missing(result), (0, 0, 1, 2)))
-    body: list[RenderableType] = [Text(make_plain(str(result.summary or "(no summary)")))]
+        return Group(head, _indent(_missing(result), below=1))
+    body: list[RenderableType] = [Text(plain(str(result.summary or "(no summary)")))]
     for name in ("inputs", "outputs", "side_effects", "pitfalls"):
         if found[name]:
             body.append(Text(name.replace("_", " "), style="dim"))
-            body += [
-                Padding(Text(f"- {make_plain(str(entry))}"), (0, 0, 0, 2)) for entry in found[name]
-            ]
+            body += [_indent(Text(f"- {plain(str(entry))}")) for entry in found[name]]
     if found["usage_snippet"]:
         body.append(Text("usage", style="dim"))
-        snippet = Text(make_plain(str(found["usage_snippet"])), style=SNIPPET_STYLE)
-        body.append(Padding(snippet, (0, 0, 0, 2)))
+        snippet = Text(plain(str(found["usage_snippet"])), style=SNIPPET_STYLE)
+        body.append(_indent(snippet))
     tier = f", {result.outcome.tier}" if result.outcome else ""
     line = Text(make_one_line(f"by {found['model']}{tier}"), style="dim")
     if result.origin:
         style = "dim" if result.origin.servable else "yellow"
         line.append(_ORIGINS[result.origin.made], style=style)
     body.append(line)
-    return Group(head, Padding(Group(*body), (0, 0, 1, 2)))
+    return Group(head, _indent(Group(*body), below=1))
+
+
+def _indent(view: RenderableType, *, below: int = 0) -> Padding:
+    """Indent a view, with so many empty lines below; what is right of it stays empty."""
+    return Padding(view, (0, 0, below, 2), expand=False)
 
 
 def _missing(result: StoredResult) -> Text:
@@ -133,7 +136,7 @@ def _clock(seconds: float) -> str:
         return "some distant day"
 
 
-def result_record(result: StoredResult, *, withhold: bool = True) -> dict[str, Any]:
+def record_result(result: StoredResult, *, withhold: bool = True) -> dict[str, Any]:
     """Return a span with its enrichment as a JSON object, which agents may read.
 
     What was made elsewhere is withheld from it, unless it is asked for.
@@ -181,7 +184,7 @@ def _failure_record(result: StoredResult) -> dict[str, Any] | None:
     }
 
 
-def status_record(totals: Totals) -> dict[str, Any]:
+def record_status(totals: Totals) -> dict[str, Any]:
     """Return an index's status as a JSON object, without names of models from elsewhere."""
     elsewhere = sum(totals.elsewhere.values())
     models = [
@@ -221,7 +224,7 @@ def status_record(totals: Totals) -> dict[str, Any]:
     )
 
 
-def doctor_view(report: Report) -> RenderableType:
+def view_report(report: Report) -> RenderableType:
     """Return an examination as a screen: a line per finding, advice on a line of its own."""
     parts: list[RenderableType] = []
     section = ""
@@ -232,7 +235,9 @@ def doctor_view(report: Report) -> RenderableType:
         parts.append(_finding(finding))
         if finding.advice:
             parts.append(
-                Padding(Text(f"-> {make_plain(finding.advice)}", style="cyan"), (0, 0, 0, 8))
+                Padding(
+                    Text(f"-> {plain(finding.advice)}", style="cyan"), (0, 0, 0, 8), expand=False
+                )
             )
     problems, warnings = report.count("fail"), report.count("warn")
     verdict = "a run would work" if report.works else f"a run would not work: {problems} failed"
@@ -256,7 +261,7 @@ def _finding(finding: Finding) -> RenderableType:
     return Padding(row, (0, 0, 0, 2), expand=False)
 
 
-def doctor_record(report: Report) -> dict[str, Any]:
+def record_report(report: Report) -> dict[str, Any]:
     """Return an examination as a JSON object."""
     return mark_sources(
         {

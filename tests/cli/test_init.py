@@ -6,7 +6,7 @@ import re
 import tomllib
 
 import pytest
-from llmc.settings.sources.files import read_file
+from llmc.settings.files import read_file
 
 from llmc import cli
 from llmc.errors import ConfigError

@@ -1,7 +1,7 @@
 """The batch driver obeys the same rule: what the repository asks for needs its user's word."""
 
 import pytest
-from llmc.settings.sources.files import read_all
+from llmc.settings.files import read_all
 
 from llmc.settings import trust
 from llmc.settings.documents import CONFIG_FILE, PRESET_FILE

@@ -80,4 +80,4 @@ def test_a_model_of_ollamas_is_no_path(tmp_path: Path) -> None:
 
 def test_the_users_own_folder_may_be_named_by_it() -> None:
     environ = {"XDG_CONFIG_HOME": "~/cfg", "HOME": "/home/ann"}
-    assert home.folder_of(environ) == Path("/home/ann/cfg/llmc")
+    assert home.find_folder(environ) == Path("/home/ann/cfg/llmc")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmc.settings.sources.files import read_file
+from llmc.settings.files import read_file
 
 from llmc.errors import ConfigError
 from llmc.models import SpanMetrics

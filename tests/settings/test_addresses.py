@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from llmc.settings.sources.files import read_file
+from llmc.settings.files import read_file
 
 from llmc.errors import ConfigError
 from llmc.settings.addresses import read_azure_uri, read_base_url, tidy_ollama_url

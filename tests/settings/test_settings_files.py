@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from llmc.settings.sources.files import MAX_BYTES, MAX_NODES, read_all, read_file, run_within
+from llmc.settings.files import MAX_BYTES, MAX_NODES, read_all, read_file, run_within
 
 from llmc.errors import ConfigError
 from llmc.settings.documents import (

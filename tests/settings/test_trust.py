@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from llmc.settings.sources.files import read_all
+from llmc.settings.files import read_all
 
 from llmc import engine
 from llmc.backends.builder import CallPolicy, CascadeBuilder

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmc.settings.sources.files import read_all
+from llmc.settings.files import read_all
 
 from llmc.errors import ConfigError
 from llmc.settings import trust

@@ -7,11 +7,11 @@ from rich.text import Text
 from llmc.models import RunReport, SpanReport
 from llmc.redaction.text import describe_place, format_duration, make_one_line
 from llmc.run.departures import lines
-from llmc.show.progress.rows import counts
+from llmc.show.progress.rows import tell_counts
 from llmc.show.progress.tally import RunView
 
 
-def span_line(report: SpanReport, number: int, total: int) -> Text:
+def tell_span(report: SpanReport, number: int, total: int) -> Text:
     """Return one line about a settled span; a failed one says why."""
     last = report.last
     if report.success:
@@ -35,16 +35,16 @@ def span_line(report: SpanReport, number: int, total: int) -> Text:
     return text
 
 
-def pace_line(view: RunView) -> Text:
+def tell_pace(view: RunView) -> Text:
     """Return how far a run is and how fast it goes."""
     rate = "--" if view.rate is None else f"{60 * view.rate:.1f}"
-    text = f"{counts(view)}, {rate} spans/min"
+    text = f"{tell_counts(view)}, {rate} spans/min"
     if view.seconds_left is not None:
         text += f", {format_duration(view.seconds_left)} left"
     return Text(text)
 
 
-def rest_line(host: str, seconds: float, reason: str) -> Text:
+def tell_rest(host: str, seconds: float, reason: str) -> Text:
     """Return that a host rests, and why."""
     text = (
         f"{make_one_line(host)} rests for {format_duration(seconds)}: {make_one_line(reason)[:400]}"
@@ -52,12 +52,12 @@ def rest_line(host: str, seconds: float, reason: str) -> Text:
     return Text(text, style="yellow")
 
 
-def return_line(host: str) -> Text:
+def tell_return(host: str) -> Text:
     """Return that a host is back."""
     return Text(f"{make_one_line(host)} answers again")
 
 
-def run_summary(report: RunReport) -> Text:
+def sum_up(report: RunReport) -> Text:
     """Return the end of a run: a line of counts, and one for each thing that is left to do."""
     failed = sum(report.failed.values())
     text = Text()
