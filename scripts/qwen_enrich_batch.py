@@ -20,8 +20,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from llmc.settings.files import read_file
-
 from llmc import engine
 from llmc.backends.builder import AttemptCascade, BackendConfig, let_out, refused
 from llmc.driver.calling import (
@@ -59,6 +57,7 @@ from llmc.run.worklist import EXCERPT_CHARS, Rules
 from llmc.settings.config import Settings
 from llmc.settings.documents import POLICY_FILE
 from llmc.settings.environment import copy_environment
+from llmc.settings.files import read_file
 from llmc.settings.hosts import DEFAULT_URL, Host, find_reachable, make_host, normalise_url
 from llmc.settings.loading import load_settings
 from llmc.settings.presets import TierPreset, make_preset, name_preset, read_policy

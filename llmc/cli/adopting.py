@@ -45,7 +45,7 @@ def _adopt(args: argparse.Namespace) -> int:
     if seal is None:
         raise ConfigError("nothing can be told as made here, so nothing can be adopted or dropped")
     with Store.open(locate_index(args.repo), seal=seal) as store:
-        strangers = store.adoption.strangers()
+        strangers = store.adoption.count_strangers()
         if strangers.count and not args.json:
             _say(strangers)
         if strangers.count and not (args.yes or _agreed(strangers.count, drop=args.drop)):

@@ -42,12 +42,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the process with status 2; where just the command is missing, the help is shown."""
-        from llmc.redaction.text import unbroken
+        from llmc.redaction.text import join_lines
 
         if message.endswith("required: COMMAND"):
             self.print_help(sys.stderr)
             self.exit(2)
-        message = unbroken(message.removeprefix("argument "))
+        message = join_lines(message.removeprefix("argument "))
         self.exit(2, f"{self.prog}: {message}; see: {self.prog} --help\n")
 
 

@@ -41,16 +41,6 @@ def find_repository(text: str) -> Path:
     raise ConfigError(f"{start} is not a git repository; make it one with: git init")
 
 
-def _is_bare(folder: Path) -> bool:
-    """Tell whether a folder is a repository itself, and not one with a work tree beside it."""
-    return (
-        folder.name != ".git"
-        and (folder / "HEAD").is_file()
-        and (folder / "objects").is_dir()
-        and (folder / "refs").is_dir()
-    )
-
-
 def find_gateway_program(named: str | None, repo: Path) -> str | None:
     """Return the program that a flag names: one where the user stands goes before the repository's.
 
@@ -71,9 +61,9 @@ def locate_index(repo: str) -> IndexPlace:
     """Return a repository's index; what is done about files that came with it is said."""
     from dataclasses import replace  # whose import takes a tenth of the start
 
-    from llmc.settings.environment import locate_index
+    from llmc.settings.environment import locate_index as locate
 
-    return replace(index_place(find_repository(repo)), tell=complain)
+    return replace(locate(find_repository(repo)), tell=complain)
 
 
 def load_seal(*, make: bool = False) -> Seal | None:
@@ -95,7 +85,7 @@ def describe_elsewhere(count: int) -> str:
 
 def describe_index(report: IndexReport, path: Path) -> str:
     """Return how big an index is, and what a pass has changed in it, on one line."""
-    from llmc.redaction.text import unbroken
+    from llmc.redaction.text import join_lines
 
     text = f"{report.spans} spans in {report.files} files"
     changes = [f"{report.changed} changed"] if report.changed else []
@@ -106,7 +96,7 @@ def describe_index(report: IndexReport, path: Path) -> str:
 
 def say_skipped(report: IndexReport, most: int = 10) -> None:
     """Say on standard error which files could not be read, and why."""
-    from llmc.redaction.text import unbroken
+    from llmc.redaction.text import join_lines
 
     for _, reason in report.skipped[:most]:
         print(f"skipped   {join_lines(reason)}", file=sys.stderr)
@@ -132,7 +122,7 @@ def warn(event: Event) -> None:
 
 def complain(text: str) -> None:
     """Say something on one line of standard error."""
-    from llmc.redaction.text import unbroken
+    from llmc.redaction.text import join_lines
 
     print(f"llmc: {join_lines(text)}", file=sys.stderr)
 

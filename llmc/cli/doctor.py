@@ -50,7 +50,8 @@ def add(commands: Commands) -> None:
 def _doctor(args: argparse.Namespace) -> int:
     from llmc.cli.printing import print_view
     from llmc.doctor import examination
-    from llmc.settings.config import Flags, load_settings
+    from llmc.settings.flags import Flags
+    from llmc.settings.loading import load_settings
     from llmc.show.display import record_report, view_report
 
     trials = examination.Trials(local=not args.no_trial, cloud=args.trial_cloud)

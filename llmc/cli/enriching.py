@@ -132,7 +132,7 @@ def _add_host_flags(parser: argparse.ArgumentParser) -> None:
 def _enrich(args: argparse.Namespace) -> int:
     from llmc.cli.planning import print_plan
     from llmc.run.selection import select
-    from llmc.settings.config import load_settings
+    from llmc.settings.loading import load_settings
 
     repo = find_repository(args.repo)
     flags = _settings_flags(args, repo)
@@ -197,7 +197,7 @@ def _end_empty(indexed: IndexReport, screen: Console, *, as_json: bool) -> int:
 
     _show(screen, "nothing to enrich: no file here holds a span of a language llmc knows")
     if as_json:
-        nowhere = destinations.record(Destinations())
+        nowhere = destinations.as_record(Destinations())
         print_json(record_run(RunReport(0, {}, 0, 0.0), [], nowhere, indexed.elsewhere))
     return 0
 
@@ -225,7 +225,7 @@ def _run(args: argparse.Namespace, selection: Selection, screen: Console, elsewh
         settings = selection.settings
         report = engine.enrich(settings.repo, settings, hooks=hooks, stop=stop)
     if args.json:
-        where = destinations.record(selection.destinations)
+        where = destinations.as_record(selection.destinations)
         print_json(record_run(report, failures, where, elsewhere))
     else:
         from llmc.cli.printing import print_lines
@@ -244,16 +244,16 @@ def _announce(screen: Console, selection: Selection) -> None:
 
 
 def _show(screen: Console, line: str) -> None:
-    from llmc.redaction.text import unbroken
+    from llmc.redaction.text import join_lines
 
-    screen.print(unbroken(line), markup=False, soft_wrap=True)
+    screen.print(join_lines(line), markup=False, soft_wrap=True)
 
 
 def _insist(indexed: IndexReport, settings: Settings, *, as_json: bool) -> None:
     """Say what must be known however quiet a run is to be; its JSON has the first of it."""
     if indexed.elsewhere and not as_json:
         complain(describe_elsewhere(indexed.elsewhere))
-    for sentence in settings.passed_over:
+    for sentence in settings.sources.passed_over:
         complain(sentence)
 
 
@@ -274,4 +274,4 @@ def _as_json(event: Event) -> None:
     from llmc.run.destinations import as_record
 
     if isinstance(event, Destinations):
-        print(json.dumps(record(event)), file=sys.stderr, flush=True)
+        print(json.dumps(as_record(event)), file=sys.stderr, flush=True)

@@ -46,7 +46,8 @@ def _check(args: argparse.Namespace) -> int:
 
     from llmc.records.audit import examine
     from llmc.records.rebuild import rebuild
-    from llmc.settings.config import Flags, load_settings
+    from llmc.settings.flags import Flags
+    from llmc.settings.loading import load_settings
     from llmc.show.audit import record_audit, tell_audit
     from llmc.store.reader import Reader
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from llmc import engine
 from llmc.cli.common import print_json
-from llmc.redaction.text import plain, unbroken
+from llmc.redaction.text import join_lines, make_plain
 from llmc.run.selection import without_unasked_cloud
 from llmc.settings.config import Settings
-from llmc.store.provenance import Source, marked
+from llmc.store.provenance import Source, mark_sources
 
 _WORDS: dict[str, Source] = {"path": "repository", "symbol": "repository", "prompt": "repository"}
 
@@ -21,9 +21,9 @@ def print_plan(settings: Settings, *, as_json: bool) -> int:
             {"path": span.path, "symbol": span.symbol, "tier": tier, "prompt": prompt}
             for span, tier, prompt in planned
         ]
-        print_json([marked(entry, _WORDS) for entry in entries])
+        print_json([mark_sources(entry, _WORDS) for entry in entries])
         return 0
     for span, tier, prompt in planned:
-        print(unbroken(f"--- {span.path}:{span.start_line} {span.symbol} ({tier})"))
-        print(plain(prompt.replace("\r\n", "\n")))
+        print(join_lines(f"--- {span.path}:{span.start_line} {span.symbol} ({tier})"))
+        print(make_plain(prompt.replace("\r\n", "\n")))
     return 0

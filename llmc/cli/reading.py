@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from llmc.cli.commands import Commands
     from llmc.show.places import Place
-    from llmc.store.reader import StoredResult
+    from llmc.store.results import StoredResult
     from llmc.store.store import Store
 
 LAST = 5
@@ -78,7 +78,7 @@ def _status(args: argparse.Namespace) -> int:
     from llmc.store.store import Store
 
     with Store.open_readonly(locate_index(args.repo), seal=load_seal()) as store:
-        totals = store.totals()
+        totals = store.counts.count_all()
     if args.json:
         print_json(record_status(totals))
     else:
@@ -97,7 +97,9 @@ def _show(args: argparse.Namespace) -> int:
     repo = find_repository(args.repo)
     place = None if args.path is None else read_place(args.path, repo)
     with Store.open_readonly(locate_index(args.repo), seal=load_seal()) as store:
-        results = _found(store, place, repo) if place else store.latest(args.last or LAST)
+        results = (
+            _found(store, place, repo) if place else store.results.list_latest(args.last or LAST)
+        )
     if args.json:
         print_json([record_result(result, withhold=not args.all_origins) for result in results])
     elif results:
@@ -109,15 +111,15 @@ def _show(args: argparse.Namespace) -> int:
 
 def _found(store: Store, place: Place, repo: Path) -> list[StoredResult]:
     """Return the spans of a place. Raises StoreError that says why its file is not in the index."""
-    from llmc.settings.config import load_settings
+    from llmc.settings.loading import load_settings
     from llmc.show.absence import explain_absence, tell_change
     from llmc.show.places import find_spans
 
     results = find_spans(store, place)
     if results:
-        state = store.file_of(results[0].span)
+        state = store.spans.find_file(results[0].span)
     else:
-        files = store.files()
+        files = store.spans.list_files()
         if place.path not in files:
             why = explain_absence(place.path, load_settings(repo), files)
             raise StoreError(f"{place.path!r} is not in the index: {why}")
@@ -129,11 +131,11 @@ def _found(store: Store, place: Place, repo: Path) -> list[StoredResult]:
 
 def _tell_nothing(place: Place | None) -> str:
     """Say that there is nothing to show; on standard output, since that is the answer."""
-    from llmc.redaction.text import unbroken
+    from llmc.redaction.text import join_lines
 
     if place is None:
         return "nothing is enriched yet; run: llmc enrich"
-    path = unbroken(place.path)
+    path = join_lines(place.path)
     if place.lines is None:
         return f"{path} is in the index, but has no span: no function, class or section"
     first, last = place.lines

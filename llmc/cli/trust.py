@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmc.cli.commands import Commands
-    from llmc.settings.config import Flags, Settings
+    from llmc.settings.config import Settings
     from llmc.settings.documents import SettingsFile
     from llmc.settings.flags import Flags
     from llmc.settings.needs import Need

@@ -6,10 +6,10 @@ import time
 
 from llmc.doctor.findings import Examined, Finding, Note, tell_seconds
 from llmc.doctor.lookup import Answer, ask
-from llmc.doctor.targets import Target
+from llmc.doctor.targets import Asked
 from llmc.doctor.trial import leave_untried, try_model
-from llmc.net.client import Client, address
-from llmc.settings.gateways import Endpoint
+from llmc.net.client import Client
+from llmc.settings.targets import Key, Target
 
 
 def examine_endpoint(asked: Asked, *, seconds: float, trial: bool) -> Examined:
@@ -20,7 +20,7 @@ def examine_endpoint(asked: Asked, *, seconds: float, trial: bool) -> Examined:
         return Examined((Note(Finding(section, "settings", "fail", asked.problem)),))
     section = f"{section} ({target.address})" if target.name == "gateway" else section
     started = time.monotonic()
-    answer = _models(endpoint, started + seconds)
+    answer = _models(target, started + seconds)
     took = tell_seconds(time.monotonic() - started)
     if answer.status == 0 or (300 <= answer.status < 600 and answer.status not in _TELLING):
         why = answer.problem or f"answers HTTP {answer.status} when asked for its models"
@@ -35,12 +35,12 @@ def examine_endpoint(asked: Asked, *, seconds: float, trial: bool) -> Examined:
     if usable:
         findings.append(_model(section, target, answer))
     if usable and trial:
-        finding, usable = try_model(target, section)
+        finding, usable = try_model(asked, section)
         findings.append(finding)
     elif usable:
         findings.append(leave_untried(section))
-    notes = tuple(Note(finding, target.tiers) for finding in findings)
-    return Examined(notes, frozenset(target.tiers if usable else ()))
+    notes = tuple(Note(finding, asked.tiers) for finding in findings)
+    return Examined(notes, frozenset(asked.tiers if usable else ()))
 
 
 _TELLING = (401, 403, 404, 405, 429)

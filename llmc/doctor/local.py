@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llmc.backends.llamacpp import check_gguf, packaged_model
 from llmc.doctor.findings import Examined, Finding, Note, tell_seconds
-from llmc.doctor.targets import Target
+from llmc.doctor.targets import Asked
 from llmc.doctor.trial import leave_untried, try_model
 from llmc.errors import ConfigError
 
@@ -27,14 +27,14 @@ def examine_model(asked: Asked, *, trial: bool) -> Examined:
         size = path.stat().st_size / 2**20
         found.append(Finding(section, "file", "ok", f"{path} (GGUF, {size:,.0f} MiB)"))
         started = time.monotonic()
-        target.prepare()
+        asked.builder.prepare()
         took = tell_seconds(time.monotonic() - started)
         found.append(Finding(section, "loads", "ok", f"in {took}"))
     except ConfigError as error:
         return _stopped(found, Finding(section, "model", "fail", str(error)))
     usable = True
     if trial:
-        finding, usable = try_model(target, section)
+        finding, usable = try_model(asked, section)
         found.append(finding)
     return _examined(found, asked, usable)
 
@@ -46,10 +46,24 @@ def examine_program(asked: Asked, *, trial: bool) -> Examined:
         asked.builder.prepare()
     except ConfigError as error:
         return _stopped([], Finding(section, "program", "fail", str(error)))
-    model = f", model {target.model}" if target.model else ""
-    there = Finding(section, "program", "ok", f"{target.place}{model}")
-    finding, usable = try_model(target, section) if trial else (leave_untried(section), True)
-    return _examined([there, finding], target, usable)
+    model = f", model {asked.target.shown}" if asked.target.shown else ""
+    there = Finding(section, "program", "ok", f"{asked.target.place}{model}")
+    finding, usable = try_model(asked, section) if trial else (leave_untried(section), True)
+    return _examined([there, finding], asked, usable)
+
+
+def examine_backend(asked: Asked, *, trial: bool) -> Examined:
+    """Look at a provider that is not one of llmc's own, by what every backend can do."""
+    target = asked.target
+    section = f"{target.provider} {target.name}"
+    try:
+        asked.builder.prepare()
+    except ConfigError as error:
+        return _stopped([], Finding(section, "settings", "fail", str(error)))
+    place = f" at {target.address}" if target.address else ""
+    there = Finding(section, "settings", "ok", f"{target.shown or 'its own model'}{place}")
+    finding, usable = try_model(asked, section) if trial else (leave_untried(section), True)
+    return _examined([there, finding], asked, usable)
 
 
 def _stopped(found: list[Finding], failure: Finding) -> Examined:

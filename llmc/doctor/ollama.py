@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from llmc.doctor.findings import Examined, Finding, Note, State, tell_seconds
 from llmc.doctor.lookup import Answer, ask
-from llmc.doctor.targets import Target
+from llmc.doctor.targets import Asked
 from llmc.doctor.trial import try_model
-from llmc.net.client import Client, address
+from llmc.net.client import Client
 from llmc.net.places import is_this_machine
 
 FIRST_WITH_SCHEMA = (0, 5, 0)
@@ -88,7 +88,7 @@ def examine_host(asked: Sequence[Asked], *, seconds: float, trial: bool) -> Exam
     for one in asked:
         found, usable = _model(section, one, facts)
         if usable and takes_schema and trial:
-            finding, usable = try_model(target, section)
+            finding, usable = try_model(one, section)
             found.append(finding)
         if usable and takes_schema:
             serves.update(one.tiers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from llmc.doctor.findings import Finding, join_lines, tell_seconds
-from llmc.doctor.targets import Target
+from llmc.doctor.targets import Asked
 from llmc.enrichment.prompts import build
 from llmc.models import Attempt, AttemptOutcome, Span
 from llmc.run.attempts import make_attempt
@@ -30,7 +30,7 @@ _SPAN = Span(
 _REFUSED = re.compile(r"HTTP 40[13]\b")
 
 
-def try_model(target: Target, section: str) -> tuple[Finding, bool]:
+def try_model(asked: Asked, section: str) -> tuple[Finding, bool]:
     """Ask for one reply; return what came of it, and whether the model can be used at all.
 
     Raises ConfigError for what a run would stop at.

@@ -13,7 +13,7 @@ from llmc.files.ignorefile import open_file
 from llmc.indexer.files import Ignored
 from llmc.indexer.parsing import MAX_FILE_BYTES, parse_file
 from llmc.settings.config import Settings
-from llmc.store.store import FileState
+from llmc.store.tables.files import FileState
 
 
 def explain_absence(path: str, settings: Settings, indexed: Iterable[str]) -> str:
@@ -65,9 +65,9 @@ def _explain_contents(repo: Path, path: str) -> str:
     try:
         if languages.needs_content(path):
             with open_file(repo / path) as file:
-                known = languages.language_of(path, file.readline(256))
+                known = languages.find_language(path, file.readline(256))
         else:
-            known = languages.language_of(path)
+            known = languages.find_language(path)
         if known is None:
             suffix = PurePosixPath(path).suffix
             return "it is in no language that llmc knows" + (f" ({suffix})" if suffix else "")

@@ -90,14 +90,14 @@ def _result(result: StoredResult) -> RenderableType:
     found = result.enrichment
     if found is None:
         return Group(head, _indent(_missing(result), below=1))
-    body: list[RenderableType] = [Text(plain(str(result.summary or "(no summary)")))]
+    body: list[RenderableType] = [Text(make_plain(str(result.summary or "(no summary)")))]
     for name in ("inputs", "outputs", "side_effects", "pitfalls"):
         if found[name]:
             body.append(Text(name.replace("_", " "), style="dim"))
-            body += [_indent(Text(f"- {plain(str(entry))}")) for entry in found[name]]
+            body += [_indent(Text(f"- {make_plain(str(entry))}")) for entry in found[name]]
     if found["usage_snippet"]:
         body.append(Text("usage", style="dim"))
-        snippet = Text(plain(str(found["usage_snippet"])), style=SNIPPET_STYLE)
+        snippet = Text(make_plain(str(found["usage_snippet"])), style=SNIPPET_STYLE)
         body.append(_indent(snippet))
     tier = f", {result.outcome.tier}" if result.outcome else ""
     line = Text(make_one_line(f"by {found['model']}{tier}"), style="dim")
@@ -236,7 +236,9 @@ def view_report(report: Report) -> RenderableType:
         if finding.advice:
             parts.append(
                 Padding(
-                    Text(f"-> {plain(finding.advice)}", style="cyan"), (0, 0, 0, 8), expand=False
+                    Text(f"-> {make_plain(finding.advice)}", style="cyan"),
+                    (0, 0, 0, 8),
+                    expand=False,
                 )
             )
     problems, warnings = report.count("fail"), report.count("warn")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmc.events import Event, EventHook, SpanFailed
 from llmc.models import RunReport
-from llmc.store.provenance import marked
+from llmc.store.provenance import mark_sources
 
 
 def record_run(
@@ -31,7 +31,7 @@ def record_run(
         "made_elsewhere": elsewhere,
         "failures": failures,
     }
-    return marked(
+    return mark_sources(
         record,
         {
             "stopped": "host",

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmc.errors import ConfigError
-from llmc.store.reader import Reader, StoredResult
+from llmc.store.reader import Reader
+from llmc.store.results import StoredResult
 
 _LINES = re.compile(r"(.+?):([0-9]+)(?:-([0-9]+))?(?::[0-9]*)?", re.DOTALL)
 """As compilers and editors write it, a column behind the line."""
@@ -53,12 +54,12 @@ def _within(path: str, repo: Path) -> str:
 def find_spans(reader: Reader, place: Place) -> list[StoredResult]:
     """Return the spans of a place by line, those that lie in its lines at least in part."""
     if place.lines is None:
-        return reader.spans_of(place.path)
+        return reader.results.find(place.path)
     first, last = place.lines
     if first == last:
-        return reader.spans_of(place.path, first)
+        return reader.results.find(place.path, first)
     return [
         result
-        for result in reader.spans_of(place.path)
+        for result in reader.results.find(place.path)
         if result.span.start_line <= last and result.span.end_line >= first
     ]

@@ -6,13 +6,13 @@ import re
 import tomllib
 
 import pytest
-from llmc.settings.files import read_file
 
 from llmc import cli
 from llmc.errors import ConfigError
 from llmc.settings import starter
 from llmc.settings.chains import read_table
 from llmc.settings.documents import CONFIG_FILE
+from llmc.settings.files import read_file
 from llmc.settings.flags import Flags
 from llmc.settings.hosts import Host
 from llmc.settings.keys import refuse_unknown

@@ -28,7 +28,7 @@ def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What sets a locale whose encoding is Latin-1."""
     folder, name = tmp_path_factory.mktemp("locales"), "de_DE.ISO-8859-1"
     try:
-        made = ["localedef", "-i", "de_DE", "-f", "ISO-8859-1", folder / name]
+        made: list[str | Path] = ["localedef", "-i", "de_DE", "-f", "ISO-8859-1", folder / name]
         subprocess.run(made, capture_output=True, check=True, timeout=60)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no locale can be made here")
@@ -36,7 +36,7 @@ def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def run(*words: str | Path, env: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, *words]
+    command: list[str | Path] = [sys.executable, *words]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=False, timeout=120)
 
 

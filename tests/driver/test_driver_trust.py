@@ -1,10 +1,10 @@
 """The batch driver obeys the same rule: what the repository asks for needs its user's word."""
 
 import pytest
-from llmc.settings.files import read_all
 
 from llmc.settings import trust
 from llmc.settings.documents import CONFIG_FILE, PRESET_FILE
+from llmc.settings.files import read_all
 from llmc.testing.gateway import gateway_calls, write_gateway
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI

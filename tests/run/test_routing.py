@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmc.settings.files import read_file
 
 from llmc.errors import ConfigError
 from llmc.models import SpanMetrics
 from llmc.run.measures import count_code_nesting, count_driver_nesting, measure
 from llmc.run.routing import SpanState, choose_tier, limit_attempts, name_tier, start
 from llmc.settings.documents import POLICY_FILE
+from llmc.settings.files import read_file
 from llmc.settings.flags import Flags
 from llmc.settings.loading import load_settings
 from llmc.settings.presets import RouterPolicy, RouterSettings, read_policy

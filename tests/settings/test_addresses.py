@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from llmc.settings.files import read_file
 
 from llmc.errors import ConfigError
 from llmc.settings.addresses import read_azure_uri, read_base_url, tidy_ollama_url
 from llmc.settings.chains import read_table
 from llmc.settings.documents import CONFIG_FILE
+from llmc.settings.files import read_file
 from llmc.settings.gateways import choose
 from llmc.settings.loading import load_settings
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmc.settings.files import read_file
 
 from llmc.errors import ConfigError
 from llmc.settings.chains import ChainEntry, EnrichmentTable, read_table
 from llmc.settings.documents import CONFIG_FILE
+from llmc.settings.files import read_file
 
 FULL = """
 [enrichment]

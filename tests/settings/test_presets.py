@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmc.settings.files import read_file
 
 from llmc.errors import ConfigError
 from llmc.settings.documents import POLICY_FILE, PRESET_FILE
+from llmc.settings.files import read_file
 from llmc.settings.presets import (
     RouterPolicy,
     RouterSettings,

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from llmc.settings.files import MAX_BYTES, MAX_NODES, read_all, read_file, run_within
 
 from llmc.errors import ConfigError
 from llmc.settings.documents import (
@@ -23,6 +22,7 @@ from llmc.settings.documents import (
     POLICY_FILE,
     PRESET_FILE,
 )
+from llmc.settings.files import MAX_BYTES, MAX_NODES, read_all, read_file, run_within
 from llmc.settings.flags import Flags
 from llmc.settings.loading import load_settings
 from tests.running import entry

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from llmc.settings.files import read_all
 
 from llmc import engine
 from llmc.backends.builder import CallPolicy, CascadeBuilder
@@ -19,6 +18,7 @@ from llmc.run.selection import select
 from llmc.settings import needs, trust
 from llmc.settings.config import Settings
 from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
+from llmc.settings.files import read_all
 from llmc.settings.flags import Flags
 from llmc.settings.loading import load_settings
 from llmc.testing.ollama import FakeOllama

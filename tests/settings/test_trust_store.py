@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmc.settings.files import read_all
 
 from llmc.errors import ConfigError
 from llmc.settings import trust
 from llmc.settings.config import Settings
 from llmc.settings.documents import CONFIG_FILE, PRESET_FILE, SettingsFile
+from llmc.settings.files import read_all
 from llmc.settings.loading import load_settings
 from tests.running import entry
 

@@ -31,7 +31,7 @@ from llmc.events import (
 )
 from llmc.models import Attempt, AttemptOutcome, Enrichment, RunReport, Span, SpanMetrics
 from llmc.models import SpanReport as Settled
-from llmc.redaction.text import duration, one_line, plain
+from llmc.redaction.text import format_duration, make_one_line, make_plain
 from llmc.show.progress.display import RunDisplay, sum_up
 from llmc.show.progress.pace import Pace
 from llmc.show.progress.panel import Canvas, Panel

@@ -26,7 +26,7 @@ from llmc.events import (
     Stopping,
     Warned,
 )
-from llmc.redaction.text import unbroken
+from llmc.redaction.text import join_lines
 from llmc.show.progress.lines import sum_up, tell_pace, tell_rest, tell_return, tell_span
 from llmc.show.progress.panel import Canvas, Panel
 from llmc.show.progress.rows import tell_ending
