@@ -18,7 +18,7 @@ _THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thinking_content")
 _FILTERS = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii")
 
 
-class _Aside:
+class Aside:
     """What stands beside the text, up to the bound that holds for a text."""
 
     def __init__(self) -> None:
@@ -26,6 +26,7 @@ class _Aside:
         self._room = MAX_CHARS
 
     def keep(self, said: object) -> None:
+        """Keep more of it: a text, a list of parts, or an object."""
         if said and self._room > 0:
             text = _content(said)[: self._room]
             self._room -= len(text)
@@ -34,6 +35,10 @@ class _Aside:
     @property
     def text(self) -> str:
         return "".join(self._parts)
+
+    def find_answer(self) -> str:
+        """Return the answer that stands here, empty if none does."""
+        return find_answer(self.text)
 
 
 class Gathered:
@@ -46,7 +51,7 @@ class Gathered:
         self.guard = Guard()
         self.finish = ""
         self.usage: dict[str, Any] = {}
-        self._thoughts, self._arguments, self._refusal = _Aside(), _Aside(), _Aside()
+        self._thoughts, self._arguments, self._refusal = Aside(), Aside(), Aside()
 
     def take(self, part: dict[str, Any]) -> str | None:
         """Take a chunk of a stream, or a whole answer; return why it should be read no further."""
@@ -77,7 +82,7 @@ class Gathered:
         if self.guard.complete or "{" in text:
             return text
         for aside in (self._arguments, self._thoughts):
-            if answer := find_answer(aside.text):
+            if answer := aside.find_answer():
                 return answer
         return text
 

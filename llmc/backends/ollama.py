@@ -21,13 +21,18 @@ from llmc.backends._base import (
     Surroundings,
     accept,
 )
-from llmc.backends._failures import declined, quoted, unanswered
+from llmc.backends._contexts import Context, count_lost_lines
+from llmc.backends._dialects import find_limit
+from llmc.backends._failures import declined, quoted, reported, unanswered
+from llmc.backends._gathering import Aside, as_mapping
 from llmc.backends._stream import Guard, lines
 from llmc.enrichment.prompts import ROUTING_CHARS_PER_TOKEN, fit, make_chat_messages
 from llmc.enrichment.reply import build_schema, drop_thoughts
 from llmc.errors import (
     BackendError,
     CancelledError,
+    CertificateError,
+    CredentialsError,
     DeadlineError,
     RateLimitedError,
     RequestError,
@@ -66,6 +71,7 @@ class OllamaBackend:
         self._client = client
         self.model = config.model or preset.model or default_model or ""
         self.options: Mapping[str, Any] = {**preset.options, **(config.options or {})}
+        self._context = Context(config.url or "", self.model, self.options)
         self.keep_alive = preset.keep_alive if config.keep_alive is None else config.keep_alive
 
     @property
@@ -113,31 +119,47 @@ class OllamaBackend:
                 with self._open("/api/generate", body, self._policy.timeout) as exchange:
                     raw = exchange.read()
                 text, meta = _read_body(raw, str(self.describe_host()), self._client)
-                meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
+                meta["cut_lines"] = self._cut_lines(fitted, meta)
                 return text, meta
             except (_TransientError, RequestError) as error:
                 failure = self._mapped(error)
-                if not left or isinstance(error, CancelledError):
+                if not left or isinstance(error, CancelledError | CertificateError):
                     raise failure from error
                 self._client.cancellation.wait(self._policy.retry_wait)
         raise AssertionError("tries is at least 1")
+
+    def _cut_lines(self, prompt: str, meta: Mapping[str, Any]) -> int:
+        """Return the lines left out of a plain prompt, those that the server did not read too."""
+        cut: int = getattr(prompt, "cut_lines", 0)
+        if not self._context.lost(prompt, meta):
+            return cut
+        return cut + count_lost_lines(prompt, meta["prompt_eval_count"])
 
     # -- constrained ---------------------------------------------------------------------------
 
     def _chat(self, prompt: str) -> Answer:
         """Chat until a reply is in or the deadline passes; busy servers and `tries` are retried."""
         deadline = time.monotonic() + self._policy.timeout
-        fitted, tries = fit(prompt, self.options, MAX_REPLY_TOKENS), self._policy.tries
+        tries, room = self._policy.tries, self._context
         waits = Backpressure(deadline, self._client.cancellation)
+        fitted: str | None = None
         while True:
             left = deadline - time.monotonic()
             try:
+                if fitted is None:
+                    room.learn(self._client, prompt, MAX_REPLY_TOKENS, left)
+                    fitted = room.fit(prompt, MAX_REPLY_TOKENS)
                 text, meta = self._stream(fitted, left)
             except (_TransientError, RequestError) as error:
                 failure = self._mapped(error)
                 if isinstance(failure, RateLimitedError):
                     waits.pause(failure)
                     continue
+                if fitted and (shorter := self._shorten(prompt, fitted, failure)):
+                    fitted = shorter
+                    continue
+                if isinstance(failure, CredentialsError):
+                    raise failure from error
                 tries -= 1
                 pause = self._policy.retry_wait
                 over = tries < 1 or time.monotonic() + pause >= deadline
@@ -146,23 +168,23 @@ class OllamaBackend:
                     raise (waits.last if late and waits.last else failure) from error
                 continue
             meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
-            if not self._was_cut(meta):
+            lost = room.lost(fitted, meta)
+            if not lost:
                 return text, meta
-            shorter = fit(prompt, {"num_ctx": self._context() // 2}, MAX_REPLY_TOKENS // 2)
-            if len(shorter) >= len(fitted):
-                raise self._truncated(
-                    f"the server cut the prompt to num_ctx {self._context()}", text
-                )
-            fitted = shorter
+            fitted = room.fit_less(prompt, fitted, MAX_REPLY_TOKENS)
+            if fitted is None:
+                raise self._truncated(lost, text)
 
-    def _context(self) -> int:
-        context = self.options.get("num_ctx")
-        return context if isinstance(context, int) else 0
-
-    def _was_cut(self, meta: Mapping[str, Any]) -> bool:
-        """Tell whether the prompt filled the whole context: then a part of it was dropped."""
-        read = meta.get("prompt_eval_count")
-        return isinstance(read, int) and 0 < self._context() <= read
+    def _shorten(self, prompt: str, fitted: str, failure: BackendError) -> str | None:
+        """Return a shorter prompt if the server says that this one is too long, None if not."""
+        limit = find_limit(str(failure))
+        if limit is None:
+            return None
+        self._context.limit(limit)
+        shorter = self._context.fit(prompt, MAX_REPLY_TOKENS)
+        if len(shorter) < len(fitted):
+            return shorter
+        return self._context.fit_less(prompt, fitted, MAX_REPLY_TOKENS)
 
     def _stream(self, prompt: str, timeout: float) -> Answer:
         request = self._request(
@@ -170,28 +192,41 @@ class OllamaBackend:
         )
         request["options"].setdefault("num_predict", MAX_REPLY_TOKENS)
         request["options"].setdefault("temperature", 0)
-        guard, last = Guard(), {}
+        guard, last, aside = Guard(), dict[str, Any](), Aside()
         host = str(self.describe_host())
         with self._open("/api/chat", json.dumps(request).encode(), timeout) as exchange:
             for line in lines(exchange.chunks()):
                 last = _object(line, host)
-                if last.get("error"):
-                    raise _transient(f"{host} broke off: {quoted(self._client, last['error'])}")
-                stopped = guard.feed(_reply_text(last))
+                if problem := last.get("error"):
+                    said, header = quoted(self._client, problem), exchange.header("retry-after")
+                    raise _TransientError(reported(problem, host, said, header=header))
+                text = _reply_text(last)
+                if not text:
+                    _keep_aside(last, aside)
+                stopped = guard.feed(text)
                 if last.get("done"):
                     exchange.drain()
                 if stopped or last.get("done"):
                     break
             else:
-                if last:
-                    raise _transient(f"{self.describe_host()} ended the stream without an end")
+                if last and not guard.complete:
+                    raise self._ended_early(guard.text)
         if guard.stop and not guard.complete:
             detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
             raise self._truncated(detail, guard.text)
         text = drop_thoughts(guard.text)
         if not text.strip():
+            text = aside.find_answer()
+        if not text:
             raise _transient(f"{self.describe_host()} sent no reply text")
         return text, _meta(last)
+
+    def _ended_early(self, text: str) -> Exception:
+        """Return what an orderly end without `done` means: Ollama stops a reply that repeats."""
+        detail = f"{self.describe_host()} ended the stream without an end"
+        if not text.strip():
+            return _transient(detail)
+        return self._truncated(f"{detail} ({len(text)} chars)", text)
 
     # -- both ----------------------------------------------------------------------------------
 
@@ -274,6 +309,15 @@ def _object(line: bytes, host: str) -> dict[str, Any]:
 def _meta(last: Mapping[str, Any]) -> dict[str, Any]:
     dropped = ("response", "message", "model", "context")
     return {key: value for key, value in last.items() if key not in dropped}
+
+
+def _keep_aside(part: Mapping[str, Any], aside: Aside) -> None:
+    """Keep what a part says in places where an answer may stand by mistake."""
+    message = as_mapping(part.get("message"))
+    aside.keep(message.get("thinking") or part.get("thinking"))
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        aside.keep(as_mapping(as_mapping(call).get("function")).get("arguments"))
 
 
 def _reply_text(part: Mapping[str, Any]) -> str:
