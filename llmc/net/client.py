@@ -16,6 +16,7 @@ from llmc.net.connections import Connections
 from llmc.net.deadlines import MAX_TIMEOUT_SEC, Cancellation
 from llmc.net.exchange import Exchange
 from llmc.net.places import place_of
+from llmc.net.routes import STRAIGHT, Network
 from llmc.redaction.keys import Redaction, find_url_secrets
 
 _NOT_A_URL = "the configured URL is not http:// or https:// with a host and, perhaps, a port"
@@ -30,16 +31,23 @@ class Client:
 
     `cancellation` ends all its requests; a request may bring one of its own instead.
     `connect_timeout` bounds each connection's making, in seconds; None: the request's deadline.
+    `network` says how servers are reached: straight, unless it names a proxy.
     `redaction` knows these secrets and what requests were signed with: what servers say goes
     through it before anyone sees it, other than as the body of an answer.
     """
 
     def __init__(
-        self, *, connect_timeout: float | None = None, secrets: Iterable[str] = ()
+        self,
+        *,
+        connect_timeout: float | None = None,
+        secrets: Iterable[str] = (),
+        network: Network = STRAIGHT,
     ) -> None:
         self.cancellation = Cancellation()
         self.redaction = Redaction(secrets)
-        self._connections = Connections(connect_timeout)
+        self._connections = Connections(connect_timeout, network)
+        for proxy in network.proxies.values():
+            self.redaction.learn(*find_url_secrets(proxy))
 
     def request(  # noqa: PLR0913 - what a request is made of
         self,

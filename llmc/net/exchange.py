@@ -109,6 +109,7 @@ class Exchange:
     ) -> None:
         self._connection = connection
         self._hold(connection.sock)
+        target, headers = self._connections.address_request(self._place, target, headers)
         connection.request(method, target, body=body, headers=dict(headers))
         response = connection.getresponse()
         assert isinstance(response, Response), "connections are made for them"

@@ -35,6 +35,25 @@ def open_body(response: Response) -> Read:
     return read
 
 
+def read_tunnel_answer(sock: socket.socket) -> int:
+    """Return the status with which a proxy answers CONNECT; what follows is the server's.
+
+    It is read byte by byte, as nothing of what follows may be taken. Raises OSError, HTTPException.
+    """
+    head = bytearray()
+    while not head.endswith(b"\r\n\r\n"):
+        byte = sock.recv(1)
+        if not byte:
+            raise ConnectionResetError("the proxy closed the connection")
+        head += byte
+        if len(head) > MAX_HEADER_BYTES:
+            raise http.client.LineTooLong("a proxy's header")
+    words = head.split(None, 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+        raise http.client.BadStatusLine("the proxy does not speak HTTP")
+    return int(words[1])
+
+
 class Chunks:
     """Takes the framing off a chunked body (RFC 9112, section 7.1), as much as has come in."""
 

@@ -96,7 +96,8 @@ def test_a_context_that_shifted_while_the_reply_was_written_is_no_success():
 
 def test_turns_that_a_server_dropped_are_no_success():
     name = next(NAMES)
-    with FakeOllama(lambda call: GOOD) as fake, pytest.raises(BackendError) as caught:
+    reply = Reply(text=GOOD, eval_count=5)
+    with FakeOllama(lambda call: reply) as fake, pytest.raises(BackendError) as caught:
         backend(fake.url, name, num_ctx=400).generate(SHORT, item=ITEM)
     assert caught.value.failure[0] == "truncation"
     assert "read" in caught.value.failure[1]
