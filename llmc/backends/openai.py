@@ -34,6 +34,7 @@ from llmc.backends._failures import (
 )
 from llmc.backends._gathering import Gathered, as_mapping
 from llmc.backends._stream import events
+from llmc.backends._unnamed import check_named
 from llmc.enrichment.prompts import make_chat_messages
 from llmc.errors import BackendError, ConnectError, RateLimitedError, RequestError, Usage
 from llmc.models import Enrichment
@@ -86,6 +87,10 @@ class OpenAIBackend:
     @property
     def destination(self) -> Destination:
         return Destination("openai", self._endpoint.url, self._endpoint.model)
+
+    def prepare(self) -> None:
+        """Find out whether a model must be named. Raises ConfigError."""
+        check_named(self._client, self._endpoint)
 
     def describe_host(self) -> str | None:
         """Return the server's address, without path, password or key."""

@@ -26,6 +26,9 @@ CHOICE = "LLMC_GATEWAY"
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 GEMINI_BASE_URL = "https://generativelanguage.googleapis.com/v1beta/openai"
+UNNAMED_MODEL = "default"
+"""What is sent as the model where the user names none."""
+
 AZURE_API_VERSION = "2024-10-21"
 """The GA version of the Azure OpenAI data plane that has json_schema response formats."""
 
@@ -217,7 +220,7 @@ def _openai(environ: Mapping[str, str], key: SecretStr | None) -> Endpoint | Non
     if not named and key is None:
         return None
     base = read_base_url(named, "OPENAI_BASE_URL") if named else OPENAI_BASE_URL
-    model = environ.get("OPENAI_MODEL") or environ.get("GEMINI_MODEL") or "default"
+    model = environ.get("OPENAI_MODEL") or environ.get("GEMINI_MODEL") or UNNAMED_MODEL
     return Endpoint(f"{base}/chat/completions", model, find_label(environ), key)
 
 

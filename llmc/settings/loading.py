@@ -223,10 +223,6 @@ def _read_router(
     pre_flight = read_integer(env.get("ROUTER_PRE_FLIGHT_LIMIT"), standard.token_limit)
     kept_free = _first(flags.headroom, 4000) or 0
     headroom = read_integer(env.get("ROUTER_MAX_TOKENS_HEADROOM"), kept_free)
-    limits = {
-        name: read_integer(env.get(f"ROUTER_{name.upper()}"), getattr(standard, name))
-        for name in ("node_limit", "depth_limit", "nesting_limit")
-    }
     named_tier = env.get("ROUTER_DEFAULT_TIER", "").strip().lower()
     return RouterSettings(
         policy=read_policy(policy, flags.retries),
@@ -236,7 +232,9 @@ def _read_router(
         line_thresholds=read_thresholds(
             env.get("ROUTER_LINE_THRESHOLDS"), standard.line_thresholds
         ),
-        **limits,
+        node_limit=read_integer(env.get("ROUTER_NODE_LIMIT"), standard.node_limit),
+        depth_limit=read_integer(env.get("ROUTER_DEPTH_LIMIT"), standard.depth_limit),
+        nesting_limit=read_integer(env.get("ROUTER_NESTING_LIMIT"), standard.nesting_limit),
     )
 
 

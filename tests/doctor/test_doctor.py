@@ -517,7 +517,9 @@ def test_the_screen_has_marks_advice_and_a_verdict(repo, clean_environ, host):
     assert max(map(len, lines)) <= 80
 
 
-@pytest.mark.parametrize("text", ["[enrichment", "[[enrichment.chain]]\nprovider = 3\n"])
+@pytest.mark.parametrize(
+    "text", ["[enrichment", "[[enrichment.chain]]\nprovider = 3\n", "[enrichment]\ntypo = 1\n"]
+)
 def test_a_broken_llmc_toml_is_status_2_with_all_else_looked_at(repo, clean_environ, text):
     (repo / "llmc.toml").write_text(text)
     result = llmc("doctor", repo, env=clean_environ)

@@ -112,7 +112,6 @@ TOML = """
 concurrency = 3
 cooldown_seconds = 0
 default_chain = "home"
-typo = 1
 [[enrichment.chain]]
 name = "here"
 chain = "home"
@@ -178,11 +177,6 @@ def test_a_gateway_program_is_told(repo, clean_environ, tmp_path):
     program = write_gateway(tmp_path / "gateway", [])
     details = told(repo, clean_environ, gateway_path=str(program))
     assert details["gateway"] == f"program {program} (--gateway-path)"
-
-
-def test_an_unknown_key_of_llmc_toml_is_a_warning(repo, clean_environ):
-    (repo / "llmc.toml").write_text(TOML)
-    assert "enrichment.typo" in warnings(repo, clean_environ)[0][0]
 
 
 def test_a_misspelt_variable_is_a_warning_with_the_right_name(repo, clean_environ):
