@@ -21,15 +21,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llmc import engine
-from llmc.backends.builder import AttemptCascade, BackendConfig, let_out, refused
+from llmc.backends.builder import AttemptCascade, BackendConfig, let_out, refuse_reply
 from llmc.driver.calling import (
     Surroundings,
     call_qwen,
-    gateway_destination,
-    gateway_for,
-    surrounded,
+    find_gateway,
+    find_gateway_destination,
+    surround,
 )
-from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT, flags_of, parser
+from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT, make_parser, read_flags
 from llmc.driver.places import find_destinations
 from llmc.enrichment.reply import read_reply
 from llmc.errors import ConfigError, Failure, LlmcError, classify_failure
@@ -145,13 +145,13 @@ class _Adapter:
             meta["model"] = self.model
         if failure:
             hide = self._around.client.redaction
-            raise refused(failure, meta, model=meta["model"], hide=hide)
+            raise refuse_reply(failure, meta, model=meta["model"], hide=hide)
         return result, meta | {"reply_chars": len(text)}
 
     def _call(self, prompt: str, item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Call, and take whatever is raised for a call that failed."""
         try:
-            with surrounded(replace(self._around, item=item, crossed=self.destination)):
+            with surround(replace(self._around, item=item, crossed=self.destination)):
                 return call_qwen(prompt, self._repo_root, **self._words())
         except BackendError:
             raise
@@ -217,9 +217,9 @@ class _GatewayBackendAdapter(_Adapter):
 
     def __init__(self, *, config: Any, repo_root: Path, args: argparse.Namespace) -> None:
         super().__init__(config, repo_root, args)
-        gateway = gateway_for(self._around.settings, self._around.config)
+        gateway = find_gateway(self._around.settings, self._around.config)
         self.model = gateway.label
-        self.destination = gateway_destination(self._around, gateway)
+        self.destination = find_gateway_destination(self._around, gateway)
 
     def describe_host(self) -> str | None:
         """Return nothing: the records have never named a host for the gateway."""
@@ -235,7 +235,7 @@ class _GatewayBackendAdapter(_Adapter):
 
 
 def _settings(repo_root: Path, args: argparse.Namespace) -> Settings:
-    return getattr(args, "settings", None) or load_settings(Path(repo_root), flags_of(args))
+    return getattr(args, "settings", None) or load_settings(Path(repo_root), read_flags(args))
 
 
 def _model_sent(model: str | None, preset: TierPreset, settings: Settings) -> str:
@@ -347,7 +347,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no path or reply fails to print
             stream.reconfigure(errors="backslashreplace")
-    args = parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     try:
         repo = Path(tilde.expand(args.repo, copy_environment(), "--repo")).resolve()
     except ConfigError as error:
@@ -375,7 +375,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(repo: Path, args: argparse.Namespace) -> int:
-    settings = load_settings(repo, flags_of(args)).change(concurrency=1)
+    settings = load_settings(repo, read_flags(args)).change(concurrency=1)
     if not args.dry_run:
         settings.require_trust(driver=True)
         settings = settings.change(trusted=True)  # the engine would ask for what llmc would use

@@ -131,7 +131,7 @@ def accept(  # noqa: PLR0913 - a reply, what it answers, and how it is judged
         failure = error.failure
     # Out here, as in `reply.read`: the error does not hold on to what was read.
     assert failure is not None, "only what a reply says is refused"
-    raise refused(failure, meta, model=model, hide=hide)
+    raise refuse_reply(failure, meta, model=model, hide=hide)
 
 
 def _accepted(
@@ -157,7 +157,7 @@ def _accepted(
     return own
 
 
-def refused(
+def refuse_reply(
     failure: Failure,
     meta: Mapping[str, Any],
     *,

@@ -1,13 +1,18 @@
-"""A backend whose prompts leave this machine: each is blotted, and noted down, before it goes."""
+"""What stands before a backend: the gate of its host, and the border.
+
+The gate keeps the number of requests to each host. A prompt that leaves this machine is blotted,
+and noted down, before it goes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from llmc.backends.cascade import BackendAdapter
 from llmc.enrichment.prompts import blot_prompt
 from llmc.errors import BackendError
+from llmc.models import Departure
 from llmc.records.egress import Destination, Egress
 
 Answer = tuple[Any, dict[str, Any]]
@@ -37,7 +42,30 @@ def let_out(
     return result, meta
 
 
-class Wrapped:
+class Gate(Protocol):
+    """Keeps the number of requests to each host; asked before and after each backend's call."""
+
+    def enter(self, step: int) -> None:
+        """Wait for a slot of the step's host. Raises BackendError if it gets none."""
+
+    def leave(self, error: BackendError | None) -> None:
+        """Take note of how a call ended."""
+
+    def last(self, error: BackendError) -> BackendError:
+        """Return the error that counts when all backends failed."""
+
+
+def prepare(backend: BackendAdapter) -> None:
+    """Let a backend find out what is wrong before the first attempt, if it can.
+
+    Raises ConfigError.
+    """
+    check = getattr(backend, "prepare", None)
+    if check:
+        check()
+
+
+class _Wrapped:
     """A backend as it is; those that stand before one change `generate` alone."""
 
     def __init__(self, backend: BackendAdapter) -> None:
@@ -56,17 +84,14 @@ class Wrapped:
         return describe() if describe else None
 
     def prepare(self) -> None:
-        """Let the backend find out what is wrong, if it can. Raises ConfigError."""
-        prepare = getattr(self._backend, "prepare", None)
-        if prepare:
-            prepare()
+        prepare(self._backend)
 
     def generate(self, prompt: str, *, item: Mapping[str, Any]) -> Answer:
         """Make one attempt."""
         return self._backend.generate(prompt, item=item)
 
 
-class _Guarded(Wrapped):
+class _Guarded(_Wrapped):
     """A backend behind the border."""
 
     def __init__(self, backend: BackendAdapter, to: Destination, egress: Egress) -> None:
@@ -81,3 +106,38 @@ class _Guarded(Wrapped):
 def guard(backend: BackendAdapter, to: Destination, egress: Egress) -> BackendAdapter:
     """Return a backend behind the border if it leads away, else as it is."""
     return _Guarded(backend, to, egress) if egress.leads_away(to) else backend
+
+
+class _Gated(_Wrapped):
+    """A backend behind the gate of its host; `departures` gets what it lets out."""
+
+    def __init__(
+        self, backend: BackendAdapter, gate: Gate, step: int, departures: list[Departure]
+    ) -> None:
+        super().__init__(backend)
+        self._gate = gate
+        self._step = step
+        self._departures = departures
+
+    def generate(self, prompt: str, *, item: Mapping[str, Any]) -> Answer:
+        self._gate.enter(self._step)
+        error: BackendError | None = None
+        left: Departure | None = None
+        try:
+            result, meta = self._backend.generate(prompt, item=item)
+            left = meta.get("departure")
+            return result, meta
+        except BackendError as caught:
+            error, left = caught, caught.usage.departure
+            raise
+        finally:
+            if left:
+                self._departures.append(left)
+            self._gate.leave(error)
+
+
+def put_behind(
+    gate: Gate, backend: BackendAdapter, step: int, departures: list[Departure]
+) -> BackendAdapter:
+    """Return the backend of a step behind the gate; `departures` gets what it lets out."""
+    return _Gated(backend, gate, step, departures)

@@ -15,9 +15,9 @@ from llmc.backends._base import (
     Surroundings,
     accept,
     count,
-    refused,
+    refuse_reply,
 )
-from llmc.backends._border import Wrapped, guard, let_out
+from llmc.backends._border import Gate, guard, let_out, prepare, put_behind
 from llmc.backends._failures import declined, unanswered
 from llmc.backends.cascade import BackendAdapter, BackendCascade
 from llmc.errors import ConfigError
@@ -33,14 +33,15 @@ __all__ = [
     "BackendConfig",
     "CallPolicy",
     "CascadeBuilder",
+    "Gate",
     "Surroundings",
     "TargetBuilder",
-    "Wrapped",
     "accept",
     "count",
     "declined",
     "let_out",
-    "refused",
+    "put_behind",
+    "refuse_reply",
     "unanswered",
 ]
 
@@ -105,9 +106,7 @@ class CascadeBuilder:
             if tier == "nano" and not self._has_nano():
                 continue
             for backend in self(Attempt(1, tier, 0)).cascade.backends:
-                prepare = getattr(backend, "prepare", None)
-                if prepare:
-                    prepare()
+                prepare(backend)
 
     def cancel(self) -> None:
         """End every call under way and refuse later ones."""
@@ -152,4 +151,4 @@ class TargetBuilder(CascadeBuilder):
 
         Raises ConfigError.
         """
-        Wrapped(self._make(self.target)).prepare()
+        prepare(self._make(self.target))

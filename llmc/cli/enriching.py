@@ -197,7 +197,7 @@ def _end_empty(indexed: IndexReport, screen: Console, *, as_json: bool) -> int:
 
     _show(screen, "nothing to enrich: no file here holds a span of a language llmc knows")
     if as_json:
-        nowhere = destinations.as_record(Destinations())
+        nowhere = destinations.make_record(Destinations())
         print_json(record_run(RunReport(0, {}, 0, 0.0), [], nowhere, indexed.elsewhere))
     return 0
 
@@ -225,7 +225,7 @@ def _run(args: argparse.Namespace, selection: Selection, screen: Console, elsewh
         settings = selection.settings
         report = engine.enrich(settings.repo, settings, hooks=hooks, stop=stop)
     if args.json:
-        where = destinations.as_record(selection.destinations)
+        where = destinations.make_record(selection.destinations)
         print_json(record_run(report, failures, where, elsewhere))
     else:
         from llmc.cli.printing import print_lines
@@ -271,7 +271,7 @@ def _in_words(event: Event) -> None:
 def _as_json(event: Event) -> None:
     """Say where code goes, for programs, on a line of its own."""
     from llmc.events import Destinations
-    from llmc.run.destinations import as_record
+    from llmc.run.destinations import make_record
 
     if isinstance(event, Destinations):
-        print(json.dumps(as_record(event)), file=sys.stderr, flush=True)
+        print(json.dumps(make_record(event)), file=sys.stderr, flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmc import engine
 from llmc.cli.common import print_json
 from llmc.redaction.text import join_lines, make_plain
-from llmc.run.selection import without_unasked_cloud
+from llmc.run.selection import drop_unasked_cloud
 from llmc.settings.config import Settings
 from llmc.store.provenance import Source, mark_sources
 
@@ -14,7 +14,7 @@ _WORDS: dict[str, Source] = {"path": "repository", "symbol": "repository", "prom
 
 def print_plan(settings: Settings, *, as_json: bool) -> int:
     """Print the prompt of each span that a run would begin with; return the exit status."""
-    settings = without_unasked_cloud(settings)
+    settings = drop_unasked_cloud(settings)
     planned = engine.plan(settings.repo, settings)
     if as_json:
         entries = [

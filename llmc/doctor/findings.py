@@ -90,7 +90,7 @@ def _weighed(note: Note, served: frozenset[str]) -> Finding:
     return note.finding
 
 
-def join_lines(text: str, most: int = 300) -> str:
+def shorten(text: str, most: int = 300) -> str:
     """Return foreign text as one line of bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from llmc.doctor.findings import Finding, join_lines, tell_seconds
+from llmc.doctor.findings import Finding, shorten, tell_seconds
 from llmc.doctor.targets import Asked
 from llmc.enrichment.prompts import build
 from llmc.models import Attempt, AttemptOutcome, Span
@@ -39,7 +39,7 @@ def try_model(asked: Asked, section: str) -> tuple[Finding, bool]:
     name = asked.target.model or outcome.model or asked.target.name
     if outcome.success:
         return Finding(section, "trial", "ok", f"{name}: {_pace(outcome)}"), True
-    detail = join_lines(outcome.detail or "no reply")
+    detail = shorten(outcome.detail or "no reply")
     if refused := _REFUSED.search(detail):
         detail = detail[: refused.end()]  # what follows may quote the key
     if outcome.failure_type == "runtime":

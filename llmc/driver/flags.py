@@ -10,7 +10,7 @@ GATEWAY_DEFAULT_TIMEOUT = 300.0
 """Seconds of a call at the gateway."""
 
 
-def parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the driver's command line."""
     made = argparse.ArgumentParser(
         prog="qwen_enrich_batch.py",
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def flags_of(args: object) -> Flags:
+def read_flags(args: object) -> Flags:
     """Return what parsed flags say; those that a caller left out are as by default."""
     backend = getattr(args, "backend", "auto")
     if getattr(args, "api", False):

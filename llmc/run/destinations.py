@@ -81,7 +81,7 @@ def describe(where: Destinations) -> tuple[str, ...]:
     return (*warnings, f"privacy   {code}", *([hint] if where.relays else []))
 
 
-def as_record(where: Destinations) -> dict[str, object]:
+def make_record(where: Destinations) -> dict[str, object]:
     """Return it for programs."""
     return {
         "event": "destinations",

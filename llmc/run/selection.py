@@ -103,7 +103,7 @@ def _ollama_found(settings: Settings, there: list[Host]) -> Selection:
         f"{tier}: {targets[tier][0].shown or 'no model'}" for tier in list_local_tiers(settings)
     ]
     lines += [f"models    {', '.join(models)}", *_tell_namesakes(settings)]
-    settings = without_unasked_cloud(settings)
+    settings = drop_unasked_cloud(settings)
     if gateway.program and settings.backend == "auto":
         nano = targets["nano"][0]
         lines.append(f"          nano: gateway program {nano.place}, model {nano.shown}")
@@ -116,7 +116,7 @@ def _ollama_found(settings: Settings, there: list[Host]) -> Selection:
 
 
 def _chain(settings: Settings) -> Selection:
-    settings = without_unasked_cloud(settings)
+    settings = drop_unasked_cloud(settings)
     uncovered = [tier for tier in list_local_tiers(settings) if not settings.entries(tier)]
     without_url = [e for e in settings.chain if e.provider == "ollama" and not e.url]
     hosts = [
@@ -210,7 +210,7 @@ def _answering(settings: Settings, hosts: Iterable[Host]) -> list[Host]:
     return find_reachable(hosts, settings.health.timeout)
 
 
-def without_unasked_cloud(settings: Settings) -> Settings:
+def drop_unasked_cloud(settings: Settings) -> Settings:
     """Return the settings for which no span goes to a cloud that the user did not ask for.
 
     Raises ConfigError if the tier that was asked for is one.

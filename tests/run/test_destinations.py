@@ -95,7 +95,7 @@ def test_no_password_is_in_what_is_told(repo, clean_environ):
         repo, clean_environ, {"provider": "openai", "url": "http://me:planted@192.0.2.2/?k=planted"}
     )
     assert "192.0.2.2" in said(where)
-    assert "planted" not in said(where) + json.dumps(destinations.as_record(where))
+    assert "planted" not in said(where) + json.dumps(destinations.make_record(where))
 
 
 @pytest.mark.parametrize(
