@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import signal
-import sys
 from typing import TYPE_CHECKING
 
 from llmc.cli.commands import (
@@ -28,7 +25,6 @@ from llmc.cli.common import (
     say_skipped,
     warn,
 )
-from llmc.cli.streams import outlive
 from llmc.cli.trust import seek_trust
 
 if TYPE_CHECKING:
@@ -37,7 +33,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from llmc.cli.commands import Commands
-    from llmc.events import Event, EventHook
     from llmc.models import IndexReport
     from llmc.run.selection import Selection
     from llmc.settings.config import Settings
@@ -131,6 +126,7 @@ def _add_host_flags(parser: argparse.ArgumentParser) -> None:
 
 def _enrich(args: argparse.Namespace) -> int:
     from llmc.cli.planning import print_plan
+    from llmc.cli.running import run
     from llmc.run.selection import select
     from llmc.settings.loading import load_settings
 
@@ -151,7 +147,7 @@ def _enrich(args: argparse.Namespace) -> int:
     _announce(screen, selection)
     if args.quiet or args.json:
         _insist(indexed, selection.settings, as_json=args.json)
-    return _run(args, selection, screen, indexed.elsewhere)
+    return run(args, selection, screen, indexed.elsewhere)
 
 
 def _settings_flags(args: argparse.Namespace, repo: Path) -> Flags:
@@ -202,42 +198,6 @@ def _end_empty(indexed: IndexReport, screen: Console, *, as_json: bool) -> int:
     return 0
 
 
-def _run(args: argparse.Namespace, selection: Selection, screen: Console, elsewhere: int) -> int:
-    """Enrich, show it while it goes on and what came of it; return the exit status."""
-    from llmc import engine
-    from llmc.run import destinations
-    from llmc.run.stopping import Stop
-    from llmc.show.outcome import collect, record_run
-    from llmc.show.progress.display import RunDisplay, sum_up
-
-    failures: list[dict[str, object]] = []
-    stop = Stop()
-    with (
-        outlive(stop.request),
-        RunDisplay(screen, verbose=args.verbose) as display,
-        stop.on_signals(),
-    ):
-        hooks: tuple[EventHook, ...] = (display,)
-        if args.json:
-            hooks = (_as_json, display, collect(failures))
-        elif args.quiet:
-            hooks = (_in_words, display)
-        settings = selection.settings
-        report = engine.enrich(settings.repo, settings, hooks=hooks, stop=stop)
-    if args.json:
-        where = destinations.make_record(selection.destinations)
-        print_json(record_run(report, failures, where, elsewhere))
-    else:
-        from llmc.cli.printing import print_lines
-
-        print_lines(sum_up(report))
-    if report.interrupted:
-        return 128 + (stop.signal or signal.SIGINT)
-    if report.stopped:
-        return 2
-    return 1 if report.failed else 0
-
-
 def _announce(screen: Console, selection: Selection) -> None:
     for line in selection.lines:
         _show(screen, line)
@@ -255,23 +215,3 @@ def _insist(indexed: IndexReport, settings: Settings, *, as_json: bool) -> None:
         complain(describe_elsewhere(indexed.elsewhere))
     for sentence in settings.sources.passed_over:
         complain(sentence)
-
-
-def _in_words(event: Event) -> None:
-    """Say where code goes, for people who want to hear nothing else."""
-    from llmc.events import Destinations
-    from llmc.redaction.text import join_lines
-    from llmc.run.destinations import describe
-
-    if isinstance(event, Destinations):
-        for line in describe(event):
-            print(join_lines(line), file=sys.stderr, flush=True)
-
-
-def _as_json(event: Event) -> None:
-    """Say where code goes, for programs, on a line of its own."""
-    from llmc.events import Destinations
-    from llmc.run.destinations import make_record
-
-    if isinstance(event, Destinations):
-        print(json.dumps(make_record(event)), file=sys.stderr, flush=True)

@@ -7,9 +7,7 @@ compares. Of a key only its name is told, and whether it is set.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 from llmc.doctor.findings import Finding
 from llmc.doctor.targets import Asked
@@ -20,7 +18,8 @@ from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
 from llmc.settings.flags import Flags
 from llmc.settings.gateways import CHOICE
 from llmc.settings.hosts import DEFAULT_URL
-from llmc.settings.presets import ALL_LAYERS, RouterSettings, read_preset_words
+from llmc.settings.presets import ALL_LAYERS, TIERS, RouterSettings, read_preset_words
+from llmc.settings.variables import read_integer, read_thresholds
 
 SECTION = "configuration"
 DEFAULT = "default"
@@ -58,7 +57,8 @@ _CLOUDS = {
 }
 """By the variable of its key, what a cloud's address and its model are named by."""
 
-_NUMBER = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*")
+_HEALTH_TIMEOUT = "ENRICH_HEALTHCHECK_TIMEOUT_SECONDS"
+_SWITCH = ("on", "off")
 
 
 def examine_configuration(
@@ -70,6 +70,10 @@ def examine_configuration(
         for name, value, origin in _rows(settings, flags, targets)
     ]
     found += [Finding(SECTION, "warning", "warn", warning) for warning in settings.warnings]
+    if _strange_tier(settings.router):
+        detail = f"start tier {settings.router.start_tier!r} is no tier: ignored"
+        advice = f"set ROUTER_DEFAULT_TIER to one of auto, {', '.join(TIERS)}"
+        found.append(Finding(SECTION, "warning", "warn", detail, advice))
     return [*found, *_strange_variables(settings.environ)]
 
 
@@ -141,8 +145,8 @@ def _hosts(settings: Settings) -> _Row:
     value = ", ".join(f"{host.label} {address(host.url)}" for host in settings.hosts) or "none"
     if any(part.partition("=")[2] or part for part in _parts(env.get("ENRICH_OLLAMA_HOSTS", ""))):
         return "Ollama hosts", value, "$ENRICH_OLLAMA_HOSTS"
-    names = ("ATHENA_OLLAMA_URL", "OLLAMA_URL")
-    origins = [f"${name}" for name in names if name in env]
+    origins = ["$ATHENA_OLLAMA_URL"] if env.get("ATHENA_OLLAMA_URL") else []
+    origins += ["$OLLAMA_URL"] if "OLLAMA_URL" in env else []  # an empty one takes the host away
     if "OLLAMA_URL" not in env and any(host.url == DEFAULT_URL for host in settings.hosts):
         origins.append(DEFAULT)
     return "Ollama hosts", value, ", ".join(origins) or DEFAULT
@@ -173,18 +177,23 @@ def _presets(settings: Settings, used: Collection[str]) -> Iterator[_Row]:
 
 
 def _health(settings: Settings) -> _Row:
-    names = ("ENRICH_HEALTHCHECK_ENABLED", "ENRICH_HEALTHCHECK_TIMEOUT_SECONDS")
+    env = settings.environ
     value = f"on, {settings.health.timeout:g} s" if settings.health.enabled else "off"
-    origins = [f"${name}" for name in names if settings.environ.get(name)]
+    switch = "ENRICH_HEALTHCHECK_ENABLED"  # an empty one turns it off, too
+    origins = [f"${switch}"] if switch in env else []
+    origins += [f"${_HEALTH_TIMEOUT}"] if _is_used(_HEALTH_TIMEOUT, env) else []
     return "health check", value, ", ".join(origins) or DEFAULT
 
 
 def _router(router: RouterSettings, env: Mapping[str, str]) -> Iterator[_Row]:
     state = "on" if router.enabled else "off"
-    yield "router", state, _origin(*_variables(env, "ROUTER_ENABLED"))
-    yield "start tier", router.start_tier, _origin(*_variables(env, "ROUTER_DEFAULT_TIER"))
-    tokens = ("ROUTER_PRE_FLIGHT_LIMIT", "ROUTER_CONTEXT_LIMIT", "ROUTER_MAX_TOKENS_HEADROOM")
-    yield from _limit(env, "token limit", router.token_limit, *tokens)
+    counts = env.get("ROUTER_ENABLED", "").lower() in _SWITCH
+    yield "router", state, "$ROUTER_ENABLED" if counts else DEFAULT
+    if _strange_tier(router):
+        yield "start tier", router.policy.default_tier, DEFAULT
+    else:
+        yield "start tier", router.start_tier, _origin(*_variables(env, "ROUTER_DEFAULT_TIER"))
+    yield from _limit(env, "token limit", router.token_limit, *_token_sources(router, env))
     yield from _limit(env, "node limit", router.node_limit, "ROUTER_NODE_LIMIT")
     yield from _limit(env, "depth limit", router.depth_limit, "ROUTER_DEPTH_LIMIT")
     yield from _limit(env, "nesting limit", router.nesting_limit, "ROUTER_NESTING_LIMIT")
@@ -192,9 +201,38 @@ def _router(router: RouterSettings, env: Mapping[str, str]) -> Iterator[_Row]:
     yield from _limit(env, "line limits", lines, "ROUTER_LINE_THRESHOLDS")
 
 
+def _token_sources(router: RouterSettings, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables that the token limit follows from: the lower of two counts."""
+    name = "ROUTER_PRE_FLIGHT_LIMIT"
+    if router.token_limit == read_integer(env.get(name), RouterSettings().token_limit):
+        return (name,)
+    return ("ROUTER_CONTEXT_LIMIT", "ROUTER_MAX_TOKENS_HEADROOM")
+
+
+def _strange_tier(router: RouterSettings) -> bool:
+    return router.start_tier not in ("auto", *TIERS)
+
+
+def _is_used(name: str, env: Mapping[str, str]) -> bool:
+    """Tell whether a run goes by a variable; one that makes no sense it passes over."""
+    text = env.get(name, "")
+    if name == "ROUTER_LINE_THRESHOLDS":
+        return read_thresholds(text, (1, 1)) == read_thresholds(text, (2, 2))
+    if name == _HEALTH_TIMEOUT:
+        return _is_positive(text)
+    return read_integer(text, 1) == read_integer(text, 2)
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return float(text) > 0
+    except ValueError:
+        return False
+
+
 def _limit(env: Mapping[str, str], name: str, value: object, *sources: str) -> Iterator[_Row]:
     """Yield a row for a limit that somebody has set; the others are seldom of interest."""
-    origins = [f"${source}" for source in sources if env.get(source)]
+    origins = [f"${source}" for source in sources if _is_used(source, env)]
     if origins:
         yield name, str(value), ", ".join(origins)
 
@@ -226,7 +264,8 @@ def _gateway(settings: Settings, flags: Flags, targets: Sequence[Asked]) -> Iter
 
 def _keys(settings: Settings, targets: Sequence[Asked]) -> Iterator[_Row]:
     used = [asked.key_name for asked in targets if asked.key_name]
-    used += [entry.api_key_env for entry in settings.chain if entry.api_key_env]
+    if settings.backend == "auto":
+        used += [entry.api_key_env for entry in settings.chain if entry.api_key_env]
     named = [name for name in _CLOUDS if settings.environ.get(name)]
     for name in dict.fromkeys((*used, *named)):
         state = "set" if settings.environ.get(name) else "not set"
@@ -240,8 +279,11 @@ def _strange_variables(env: Mapping[str, str]) -> Iterator[Finding]:
             advice = f"did you mean {near[0]}?" if near else ""
             detail = f"{name} is not a variable of llmc; ignored"
             yield Finding(SECTION, "warning", "warn", detail, advice)
-    for name in NUMBERS:
-        text: Any = env.get(name)
-        if text and not _NUMBER.fullmatch(text):
-            detail = f"{name} is not a number; ignored, and the default taken"
+    for name in (*NUMBERS, "ROUTER_LINE_THRESHOLDS"):
+        if env.get(name) and not _is_used(name, env):
+            what = "two numbers" if name == "ROUTER_LINE_THRESHOLDS" else "a number"
+            detail = f"{name} is not {what} that can be used; ignored, and the default taken"
             yield Finding(SECTION, "warning", "warn", detail)
+    if (word := env.get("ROUTER_ENABLED", "on")).lower() not in _SWITCH:
+        detail = f"ROUTER_ENABLED is {word!r}, which is not off: the router is on"
+        yield Finding(SECTION, "warning", "warn", detail, "export ROUTER_ENABLED=off")

@@ -14,14 +14,16 @@ from functools import partial
 from pathlib import Path
 
 from llmc.doctor.configuration import examine_configuration
-from llmc.doctor.findings import Examined, Finding, Report, State, weigh
+from llmc.doctor.findings import Examined, Finding, Report, State, find_unproved, weigh
 from llmc.doctor.gateway import examine_endpoint
 from llmc.doctor.local import examine_backend, examine_model, examine_program
+from llmc.doctor.logs import examine_logs
 from llmc.doctor.machine import examine_gpu, examine_index, examine_repository
 from llmc.doctor.ollama import examine_host
 from llmc.doctor.targets import Asked, list_asked, list_tiers
 from llmc.errors import ConfigError
 from llmc.net.places import is_this_machine
+from llmc.records.ledger import metrics_path
 from llmc.redaction.keys import Redaction
 from llmc.run.gpu import is_local
 from llmc.run.selection import select
@@ -62,6 +64,7 @@ def examine(
         broken = Finding("configuration", "settings", "fail", str(error))
         looked = examine_repository(repo, "", copy_environment(environ))
         rest = [*looked, *examine_index(locate_index(repo, environ))]
+        rest += examine_logs(repo, metrics_path(repo))
         return Report((broken, *rest), readable=False)
     plan, settled = _settled(settings)
     # Which of several chains was meant is for the user to say: nobody is asked in their name.
@@ -77,9 +80,13 @@ def examine(
         *_gpu(settled, targets),
         *examine_repository(settings.repo, settings.exclude, settings.environ),
         *examine_index(settings.index),
+        *examine_logs(settings.repo, settings.metrics_log),
     ]
     hide = Redaction(settings.secrets)
-    return Report(tuple(finding.told(hide) for finding in findings))
+    asked = [tier for target in targets for tier in target.tiers]
+    return Report(
+        tuple(finding.told(hide) for finding in findings), unproved=find_unproved(places, asked)
+    )
 
 
 def _settled(settings: Settings) -> tuple[list[Finding], Settings]:

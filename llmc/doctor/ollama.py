@@ -88,7 +88,8 @@ def examine_host(asked: Sequence[Asked], *, seconds: float, trial: bool) -> Exam
     for one in asked:
         found, usable = _model(section, one, facts)
         if usable and takes_schema and trial:
-            finding, usable = try_model(one, section)
+            loads = _loaded(one.target.model, facts) is None
+            finding, usable = try_model(one, section, loads=loads)
             found.append(finding)
         if usable and takes_schema:
             serves.update(one.tiers)
@@ -155,15 +156,22 @@ def _context(section: str, asked: int | None, length: int | None) -> Finding:
 
 
 def _memory(model: str, facts: HostFacts) -> str:
-    for name, (on_gpu, in_all) in facts.loaded.items():
-        if _full(name) == _full(model):
-            if on_gpu is None:
-                return "loaded"
-            text = f"loaded, {on_gpu / _GIB:.1f} GiB in GPU memory"
-            if in_all and in_all > on_gpu:
-                text += f" of {in_all / _GIB:.1f}: the rest runs on the processor"
-            return text
-    return "not loaded"
+    sizes = _loaded(model, facts)
+    if sizes is None:
+        return "not loaded"
+    on_gpu, in_all = sizes
+    if on_gpu is None:
+        return "loaded"
+    text = f"loaded, {on_gpu / _GIB:.1f} GiB in GPU memory"
+    if in_all and in_all > on_gpu:
+        text += f" of {in_all / _GIB:.1f}: the rest runs on the processor"
+    return text
+
+
+def _loaded(model: str, facts: HostFacts) -> tuple[int | None, int | None] | None:
+    """Return the bytes of a loaded model, None if it isn't."""
+    found = (sizes for name, sizes in facts.loaded.items() if _full(name) == _full(model))
+    return next(found, None)
 
 
 def _others_loaded(section: str, facts: HostFacts, models: Sequence[str]) -> Finding | None:

@@ -48,6 +48,7 @@ from llmc.run.settlement import Settlement
 from llmc.run.slots import Slots
 from llmc.run.spread import make_scheduler
 from llmc.run.workers import Workers
+from llmc.run.worklist import CHANGED
 from llmc.run.writer import Writer
 
 HALT_SEC = 0.6
@@ -241,7 +242,8 @@ class Run:
             return True
         job = self._scheduler.shed()
         if job:
-            self._settlement.leave_for_later(job, f"needs tier {job.tier}, whose hosts all rest")
+            tier = f"tier {job.tier}, whose hosts all rest"
+            self._settlement.leave_for_later(job, f"needs {tier}", f"at {tier}")
         return job is not None
 
     def _plan(self) -> None:
@@ -271,12 +273,14 @@ class Run:
     def _start(self, job: Job, choice: Choice) -> None:
         """Send a job's next attempt on its way."""
         if not self._lease.holds(job.span):
-            self._settlement.leave_for_later(job, "is another run's by now")
+            self._settlement.leave_for_later(
+                job, "is another run's by now", "in work in another run"
+            )
             return
         prompt = self._intake.prompt(job)
         attempt = job.state.offer()
         if prompt is None or attempt is None:
-            self._settlement.leave_for_later(job, "has changed since it was indexed")
+            self._settlement.leave_for_later(job, "has changed since it was indexed", CHANGED)
             return
         attempt = aim(attempt, choice)
         if not job.outcomes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from llmc.events import PromptLeft, Warned
+from llmc.events import PromptLeft, SpanLeft, Warned
 from llmc.models import Attempt, AttemptOutcome
 from llmc.run.intake import Intake
 from llmc.run.job import Job
@@ -62,10 +62,11 @@ class Settlement:
         for departure in outcome.departures:
             self._writer.tell(PromptLeft(job.span, departure))
 
-    def leave_for_later(self, job: Job, why: str) -> None:
-        """Give a span back that can't be asked about now."""
+    def leave_for_later(self, job: Job, why: str, left: str) -> None:
+        """Give a span back that can't be asked about now; `left` is `SpanLeft.why`."""
         place = f"{job.span.path}:{job.span.start_line}"
         self._writer.tell(Warned(f"{place}: {why}; left for later"))
+        self._writer.tell(SpanLeft(job.span, left))
         self.give_up(job)
         self._intake.put_back([job.span])
 

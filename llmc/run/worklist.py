@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from llmc.enrichment import prompts
-from llmc.events import Event, EventHook, FileGone, SpanKept, Warned
+from llmc.events import Event, EventHook, FileGone, SpanKept, SpanLeft, Warned
 from llmc.indexer.encodings import HEAD_BYTES, decode
 from llmc.indexer.files import Ignored
 from llmc.indexer.unchanged import IndexedFiles
@@ -28,6 +28,7 @@ from llmc.settings.config import Settings
 from llmc.settings.privacy import KeptPaths
 from llmc.store.store import Store
 
+CHANGED = "changed since the last llmc index, or not to be read"
 EXCERPT_CHARS = 800
 PAGE = 200
 """Pending spans read at a time where nothing claims them."""
@@ -145,6 +146,7 @@ class WorkList:
 
     def _say_left(self, span: Span) -> None:
         """Say why a span is no work now; what is true of its whole file is said once."""
+        _tell(self.hooks, SpanLeft(span, CHANGED))
         place = f"{span.path}:{span.start_line}"
         message = f"{place}: cannot be read as it was indexed; left for later"
         if self._files:

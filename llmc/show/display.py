@@ -241,12 +241,22 @@ def view_report(report: Report) -> RenderableType:
                     expand=False,
                 )
             )
-    problems, warnings = report.count("fail"), report.count("warn")
-    verdict = "a run would work" if report.works else f"a run would not work: {problems} failed"
-    text = Text(verdict, style="bold green" if report.works else "bold red")
-    if warnings:
+    text = _verdict(report)
+    if warnings := report.count("warn"):
         text.append(f", {warnings} warning{'s' if warnings > 1 else ''}", style="yellow")
     return Group(*parts, text)
+
+
+def _verdict(report: Report) -> Text:
+    """Say whether a run would work; that one would takes a reply from a model to know."""
+    if not report.works:
+        return Text(f"a run would not work: {report.count('fail')} failed", style="bold red")
+    if not report.unproved:
+        return Text("a run would work", style="bold green")
+    tried = any(f.name == "trial" and f.state != "info" for f in report.findings)
+    text = Text("nothing is in the way of a run", style="bold green")
+    said = "no model gave a usable reply" if tried else "no model was asked for a reply"
+    return text.append(f", but {said} at {', '.join(report.unproved)}", style="yellow")
 
 
 _STATES = {"ok": "green", "warn": "yellow", "fail": "red", "info": "dim"}
@@ -268,6 +278,7 @@ def record_report(report: Report) -> dict[str, Any]:
     return mark_sources(
         {
             "works": report.works,
+            "unproved": list(report.unproved),
             "findings": [asdict(finding) for finding in report.findings],
         },
         {"findings[].name": "repository", "findings[].detail": "host"},

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
+
 from llmc.events import Event, EventHook, SpanFailed
 from llmc.models import RunReport
+from llmc.show.remains import Reason
 from llmc.store.provenance import mark_sources
 
 
@@ -12,6 +16,7 @@ def record_run(
     failures: list[dict[str, object]],
     where: dict[str, object],
     elsewhere: int,
+    reasons: Sequence[Reason] = (),
 ) -> dict[str, object]:
     """Return what a run did as a JSON object; `where` is where code may have gone."""
     record = {
@@ -19,6 +24,7 @@ def record_run(
         "enriched": report.enriched,
         "failed": dict(report.failed),
         "left": report.left,
+        "left_because": [asdict(reason) for reason in reasons],
         "wall_sec": round(report.wall_sec, 3),
         "interrupted": report.interrupted,
         "unfinished": report.unfinished,
@@ -34,6 +40,7 @@ def record_run(
     return mark_sources(
         record,
         {
+            "left_because[].why": "repository",
             "stopped": "host",
             "failures[].path": "repository",
             "failures[].symbol": "repository",

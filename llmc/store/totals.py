@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from llmc.store.database.handle import Database
 from llmc.store.origins import Origins, Result
 from llmc.store.owners import survey
+from llmc.store.retries import REFUSED_PAUSES_SEC
 from llmc.store.tables.failures import RESTS
 from llmc.store.tables.outcomes import SUM_TOKENS
 from llmc.store.tables.values import read_text
@@ -58,6 +59,11 @@ _CLAIMED = (
     "SELECT c.owner, count(*) AS count FROM llmc_claims c "
     "JOIN spans s ON s.span_hash = c.span_hash WHERE c.expires > 0 AND NOT EXISTS "
     "(SELECT 1 FROM enrichments e WHERE e.span_hash = c.span_hash) GROUP BY c.owner"
+)
+_NEXT_RETRY = (
+    "SELECT min(x.retry_at) AS first FROM llmc_failures x "
+    "JOIN spans s ON s.span_hash = x.span_hash WHERE x.retry_at > ? AND x.retry_at < ? "
+    "AND NOT EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = x.span_hash)"
 )
 
 
@@ -114,6 +120,19 @@ class Counts:
         values = {"signature": signature, "now": time.time() if now is None else now}
         return self._db.count(_COUNT_RESTING, values)
 
+    def find_next_retry(self, now: float | None = None) -> float | None:
+        """Return when the first of the spans that rest is tried again, in epoch seconds."""
+        if "llmc_failures" not in self._db.list_own_tables():
+            return None
+        now = time.time() if now is None else now
+        # A clock that was ahead left times beyond the longest pause: those don't count.
+        row = self._db.read_first(_NEXT_RETRY, (now, now + REFUSED_PAUSES_SEC[1] + 86400))
+        return float(row["first"]) if row and row["first"] is not None else None
+
+    def count_claimed(self) -> int:
+        """Count the spans that runs have in work now."""
+        return self._claimed() if "llmc_claims" in self._db.list_own_tables() else 0
+
     def count_unmarked(self) -> int:
         """Count enrichments that bear no mark of this installation, without checking the marks.
 
@@ -154,7 +173,7 @@ class Counts:
             by_model=by_model,
             prompt_tokens=tokens["prompt_tokens"] if tokens else 0,
             completion_tokens=tokens["completion_tokens"] if tokens else 0,
-            claimed=self._claimed() if "llmc_claims" in ours else 0,
+            claimed=self.count_claimed(),
             elsewhere=by_model if elsewhere is None else elsewhere,
             adopted=adopted,
         )

@@ -191,6 +191,53 @@ def test_a_limit_that_is_no_number_is_a_warning(repo, clean_environ):
     assert warnings(repo, clean_environ)[0][0].startswith("ROUTER_NODE_LIMIT is not a number")
 
 
+IGNORED = {
+    "no number": ("ROUTER_NODE_LIMIT", "many", "node limit", None),
+    "no whole number": ("ROUTER_NODE_LIMIT", "7.5", "node limit", None),
+    "no pair of numbers": ("ROUTER_LINE_THRESHOLDS", "60", "line limits", None),
+    "a time that is none": (
+        "ENRICH_HEALTHCHECK_TIMEOUT_SECONDS",
+        "soon",
+        "health check",
+        "on, 5 s",
+    ),
+    "no time at all": ("ENRICH_HEALTHCHECK_TIMEOUT_SECONDS", "0", "health check", "on, 5 s"),
+    "no switch": ("ROUTER_ENABLED", "false", "router", "on"),
+    "no tier": ("ROUTER_DEFAULT_TIER", "huge", "start tier", "7b"),
+}
+
+
+@pytest.mark.parametrize("name", IGNORED)
+def test_a_variable_that_is_ignored_gets_no_credit_but_a_warning(repo, clean_environ, name):
+    variable, value, row, expected = IGNORED[name]
+    clean_environ[variable] = value
+    detail = told(repo, clean_environ).get(row)
+    assert detail == (expected and f"{expected} (default)")
+    [(warning, advice)] = warnings(repo, clean_environ)
+    assert variable in warning + advice
+
+
+def test_a_limit_that_another_one_undercuts_gets_no_credit(repo, clean_environ):
+    clean_environ |= {"ROUTER_CONTEXT_LIMIT": "64000", "ROUTER_PRE_FLIGHT_LIMIT": "900"}
+    assert told(repo, clean_environ)["token limit"] == "900 ($ROUTER_PRE_FLIGHT_LIMIT)"
+
+
+def test_an_empty_switch_that_turns_the_health_check_off_is_told(repo, clean_environ):
+    clean_environ["ENRICH_HEALTHCHECK_ENABLED"] = ""
+    assert told(repo, clean_environ)["health check"] == "off ($ENRICH_HEALTHCHECK_ENABLED)"
+
+
+def test_an_address_that_is_empty_gets_no_credit(repo, clean_environ):
+    clean_environ |= {"ATHENA_OLLAMA_URL": "", "OLLAMA_URL": "h:1"}
+    assert told(repo, clean_environ)["Ollama hosts"] == "localhost http://h:1 ($OLLAMA_URL)"
+
+
+def test_the_key_of_a_chain_that_is_not_used_is_not_told_as_used(repo, clean_environ):
+    entries = [{"name": "x", "provider": "openai", "url": "http://h", "api_key_env": "MY_KEY"}]
+    clean_environ |= {"ENRICH_CHAIN_JSON": json.dumps(entries), "MY_KEY": "k"}
+    assert "MY_KEY" not in told(repo, clean_environ, backend="ollama")
+
+
 def test_every_variable_of_the_package_is_known():
     text = "".join(
         path.read_text(encoding="utf-8")
