@@ -37,7 +37,8 @@ def find_repository(text: str) -> Path:
                     f"and name that: git clone {shlex.quote(str(folder))}"
                 )
     except (OSError, RuntimeError) as error:
-        raise ConfigError(f"{text!r} cannot be entered: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{text!r} cannot be entered: {why}") from error
     raise ConfigError(f"{start} is not a git repository; make it one with: git init")
 
 
@@ -86,8 +87,9 @@ def describe_elsewhere(count: int) -> str:
 def describe_index(report: IndexReport, path: Path) -> str:
     """Return how big an index is, and what a pass has changed in it, on one line."""
     from llmc.redaction.text import join_lines
+    from llmc.show.counting import tell_count
 
-    text = f"{report.spans} spans in {report.files} files"
+    text = f"{tell_count(report.spans, 'span')} in {tell_count(report.files, 'file')}"
     changes = [f"{report.changed} changed"] if report.changed else []
     changes += [f"{report.removed} removed"] if report.removed else []
     changes += [f"{len(report.skipped)} skipped"] if report.skipped else []

@@ -191,7 +191,8 @@ def _end_empty(indexed: IndexReport, screen: Console, *, as_json: bool) -> int:
     from llmc.run import destinations
     from llmc.show.outcome import record_run
 
-    _show(screen, "nothing to enrich: no file here holds a span of a language llmc knows")
+    nothing = "nothing to enrich: no file here holds a span of a language llmc knows"
+    screen.print(nothing, markup=False, soft_wrap=True)
     if as_json:
         nowhere = destinations.make_record(Destinations())
         print_json(record_run(RunReport(0, {}, 0, 0.0), [], nowhere, indexed.elsewhere))
@@ -204,9 +205,9 @@ def _announce(screen: Console, selection: Selection) -> None:
 
 
 def _show(screen: Console, line: str) -> None:
-    from llmc.redaction.text import join_lines
+    from llmc.cli.printing import print_labelled
 
-    screen.print(join_lines(line), markup=False, soft_wrap=True)
+    print_labelled(screen, line)
 
 
 def _insist(indexed: IndexReport, settings: Settings, *, as_json: bool) -> None:

@@ -7,8 +7,12 @@ from collections.abc import Iterator
 
 from rich.console import Console, RenderableType
 from rich.segment import Segment, Segments
+from rich.table import Table
 from rich.text import Text
 
+from llmc.redaction.text import join_lines
+
+LABEL_WIDTH = 10
 _WIDE = 1_000_000
 """Cells; no line is as long."""
 
@@ -26,8 +30,21 @@ def print_view(view: RenderableType) -> None:
 
 
 def print_lines(text: Text) -> None:
-    """Print text of which no line is broken."""
-    Console(highlight=False).print(text, soft_wrap=True)
+    """Print text; only on a terminal a line of it is broken, between words."""
+    Console(highlight=False).print(text, soft_wrap=not sys.stdout.isatty())
+
+
+def print_labelled(screen: Console, line: str) -> None:
+    """Print a line that begins with a label, or with as many spaces; a terminal's are wrapped."""
+    line = join_lines(line)
+    if not screen.file.isatty():
+        screen.print(line, markup=False, soft_wrap=True)
+        return
+    row = Table.grid()
+    row.add_column(width=LABEL_WIDTH)
+    row.add_column(overflow="fold")
+    row.add_row(Text(line[:LABEL_WIDTH].rstrip()), Text(line[LABEL_WIDTH:]))
+    screen.print(row)
 
 
 def _trim(line: list[Segment]) -> Iterator[Segment]:

@@ -76,7 +76,7 @@ def examine(
     findings = [
         *examine_configuration(settings, flags, targets),
         *plan,
-        *weigh(places),
+        *_untold(weigh(places), plan),
         *_gpu(settled, targets),
         *examine_repository(settings.repo, settings.exclude, settings.environ),
         *examine_index(settings.index),
@@ -114,6 +114,12 @@ def _settled(settings: Settings) -> tuple[list[Finding], Settings]:
         detail = f"tier {tier} asks what 7b asks: a promotion there asks the same model again"
         found.append(Finding(_RUN, "promotes to", "warn", detail, advice))
     return found, selection.settings
+
+
+def _untold(found: Sequence[Finding], before: Sequence[Finding]) -> list[Finding]:
+    """Return what was found without the failures that were told before, word for word."""
+    told = {finding.detail for finding in before if finding.state == "fail"}
+    return [finding for finding in found if finding.state != "fail" or finding.detail not in told]
 
 
 def _looks(

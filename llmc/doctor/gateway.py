@@ -15,7 +15,7 @@ from llmc.settings.targets import Key, Target
 def examine_endpoint(asked: Asked, *, seconds: float, trial: bool) -> Examined:
     """Look at one OpenAI-compatible server; `seconds` bounds the look, not the trial."""
     target = asked.target
-    section = f"gateway {target.name}"
+    section = "gateway" if target.name == "gateway" else f"gateway {target.name}"
     if asked.problem:
         return Examined((Note(Finding(section, "settings", "fail", asked.problem)),))
     section = f"{section} ({target.address})" if target.name == "gateway" else section

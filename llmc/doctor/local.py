@@ -41,7 +41,8 @@ def examine_model(asked: Asked, *, trial: bool) -> Examined:
 
 def examine_program(asked: Asked, *, trial: bool) -> Examined:
     """Look at a gateway program: can it be started, and if wanted, does it reply."""
-    section = f"gateway {asked.target.name}"
+    name = asked.target.name
+    section = "gateway" if name == "gateway" else f"gateway {name}"
     try:
         asked.builder.prepare()
     except ConfigError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from llmc.models import Span
 from llmc.records.audit import Audit, Damage, Gap
 from llmc.redaction.text import make_one_line
+from llmc.show.counting import tell_count
 from llmc.store.provenance import mark_sources
 
 SHOWN = 20
@@ -26,17 +27,19 @@ def tell_audit(audit: Audit) -> Iterator[str]:
         yield f"missing   the lines of {len(audit.gaps)} outcomes{advice}"
         yield from _shown(map(_gap, audit.gaps), len(audit.gaps))
     if audit.lost:
-        yield f"lost      {len(audit.lost)} spans passed and have no enrichment; run: llmc enrich"
+        lost = tell_count(len(audit.lost), "span")
+        yield f"lost      {lost} passed, and no enrichment is there; run: llmc enrich"
         yield from _shown(map(_place, audit.lost), len(audit.lost))
     if audit.unknown:
+        unknown = tell_count(len(audit.unknown), "span")
         yield (
-            f"unknown   {len(audit.unknown)} spans passed, and this index has no result: "
+            f"unknown   {unknown} passed, and this index has no result: "
             "another index has it, or it was removed"
         )
         yield from _shown(map(_place, audit.unknown), len(audit.unknown))
     if audit.twice:
         yield (
-            f"twice     {len(audit.twice)} spans passed twice at the same time: "
+            f"twice     {tell_count(len(audit.twice), 'span')} passed twice at the same time: "
             "paid twice, or a line was copied"
         )
         yield from _shown(audit.twice, len(audit.twice))

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from llmc.doctor.examination import Finding, Report
 from llmc.redaction.text import describe_place, make_one_line, make_plain
+from llmc.show.counting import tell_count
 from llmc.store.origins import Made, Origin
 from llmc.store.provenance import Source, mark_sources
 from llmc.store.results import StoredResult
@@ -39,13 +40,15 @@ _WITHHELD = (
 def view_status(totals: Totals) -> RenderableType:
     """Return an index's status as a screen."""
     failed = sum(totals.failed.values())
-    head = Text(f"{totals.files} files, {totals.spans} spans: ", style="bold")
+    things = f"{tell_count(totals.files, 'file')}, {tell_count(totals.spans, 'span')}"
+    head = Text(f"{things}: ", style="bold")
     head.append(f"{totals.enriched} enriched, {totals.pending} pending, {failed} failed")
     parts: list[RenderableType] = [head]
     if totals.claimed:
-        parts.append(Text(f"{totals.claimed} are in work now"))
+        parts.append(Text(f"{totals.claimed} {'is' if totals.claimed == 1 else 'are'} in work now"))
     if totals.twins:
-        parts.append(Text(f"{totals.twins} further places with the same text share a span"))
+        share = "places with the same text share" if totals.twins > 1 else "place shares"
+        parts.append(Text(f"{totals.twins} further {share} a span with another"))
     languages = _table("language", "files", "spans", "enriched")
     for language, counts in totals.by_language.items():
         languages.add_row(make_one_line(str(language)), *map(str, counts))

@@ -445,7 +445,7 @@ def test_a_pass_that_only_the_ledger_knows_is_told_and_may_be_another_index_s(pr
     audit = project.check()
     assert [span.symbol for span in audit.unknown] == ["one"]
     assert (audit.lost, audit.agrees) == ((), True)
-    assert "unknown   1 spans passed" in "\n".join(tell_audit(audit))
+    assert "unknown   1 span passed" in "\n".join(tell_audit(audit))
     assert [span["symbol"] for span in record_audit(audit)["unknown"]] == ["one"]
 
 
