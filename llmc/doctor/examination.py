@@ -110,7 +110,8 @@ def _settled(settings: Settings) -> tuple[list[Finding], Settings]:
             detail = f"nothing is configured for tier {tier}"
             found.append(Finding(_RUN, "would fail", "fail", detail, advice))
     advice = f'in {POLICY_FILE}, fallback_tier "14b" is the larger model'
-    for tier in find_namesakes(selection.settings):
+    tier = selection.settings.router.policy.fallback_tier
+    if tier in find_namesakes(selection.settings):
         detail = f"tier {tier} asks what 7b asks: a promotion there asks the same model again"
         found.append(Finding(_RUN, "promotes to", "warn", detail, advice))
     return found, selection.settings

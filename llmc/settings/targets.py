@@ -61,8 +61,19 @@ def asks_cloud(settings: Settings) -> bool:
 
 
 def list_local_tiers(settings: Settings) -> tuple[str, ...]:
-    """Return the tiers beside the cloud's, those that only the policy knows last."""
-    return tuple(tier for tier in settings.tiers if tier != "nano")
+    """Return the tiers beside the cloud's, those that only the policy knows last.
+
+    One that the policy names as default counts only where spans get to it: with the router off, or
+    where a start tier is none that the router knows.
+    """
+    router = settings.router
+    named = {router.policy.fallback_tier, router.start_tier}
+    takes_default = not router.enabled or not named.issubset((*TIERS, "auto"))
+    return tuple(
+        tier
+        for tier in settings.tiers
+        if tier != "nano" and (tier in (*TIERS, router.policy.fallback_tier) or takes_default)
+    )
 
 
 def list_reached_tiers(settings: Settings) -> tuple[str, ...]:
@@ -83,7 +94,7 @@ def find_namesakes(settings: Settings) -> tuple[str, ...]:
     small = [(target.place, target.model) for target in targets["7b"]]
     return tuple(
         tier
-        for tier in targets
+        for tier in list_local_tiers(settings)
         if tier not in TIERS and [(t.place, t.model) for t in targets[tier]] == small
     )
 
@@ -231,7 +242,7 @@ class _Tier:
             path = settings.repo / Path(entry.model).expanduser() if entry.model else ""
             yield replace(target, place=str(path), shown=entry.model or PACKAGED_MODEL)
         else:
-            yield self._signed(entry, target)
+            yield self._by_row(entry, target)
 
     def _ollama(self, entry: ChainEntry | None) -> Iterator[Target]:
         """Yield a target for the entry's own host, else for each of the host chain."""
@@ -283,11 +294,17 @@ class _Tier:
         known = gateway.endpoint
         return replace(_at(target, known) if known else target, problem=problem)
 
-    def _signed(self, entry: ChainEntry, target: Target) -> Target:
+    def _by_row(self, entry: ChainEntry, target: Target) -> Target:
+        """Return the target of a provider that is not one of llmc's own."""
+        target = replace(target, place=target.place or entry.command or "")
         try:
             key = self.settings.key(entry)
         except ConfigError as error:
             return replace(target, problem=str(error))
+        if not target.is_somewhere:
+            lacks = "command" if target.row.kind == "program" else "url"
+            problem = f"chain entry {entry.name!r}: provider {entry.provider} needs {lacks}"
+            return replace(target, problem=problem)
         return replace(target, key=Key(entry.api_key_env or "", key)) if key else target
 
     @staticmethod

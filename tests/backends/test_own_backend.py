@@ -16,6 +16,7 @@ from llmc.run.selection import select
 from llmc.settings.flags import Flags
 from llmc.settings.loading import load_settings
 from llmc.settings.providers import PROVIDERS
+from llmc.settings.targets import list_targets
 from llmc.testing.script import enrichment_text
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/backends.md"
@@ -124,6 +125,32 @@ def test_a_repository_may_not_choose_it_without_its_users_word(repo, clean_envir
     )
     with pytest.raises(UntrustedError, match="through the provider 'plain'"):
         select(load_settings(repo, Flags(), clean_environ))
+
+
+@pytest.mark.usefixtures("plain")
+def test_an_entry_that_names_no_place_for_it_is_an_error(repo, clean_environ):
+    environ = clean_environ | {"ENRICH_CHAIN_JSON": '[{"name": "shed", "provider": "plain"}]'}
+    with pytest.raises(ConfigError, match="'shed': provider plain needs url"):
+        select(load_settings(repo, Flags(), environ))
+
+
+@pytest.mark.usefixtures("plain")
+def test_it_is_given_the_key_of_its_entry(repo, clean_environ):
+    entry = {"name": "shed", "provider": "plain", "url": "http://h:1", "api_key_env": "SHED_KEY"}
+    environ = clean_environ | {"SHED_KEY": "s3cret", "ENRICH_CHAIN_JSON": json.dumps([entry])}
+    [target] = list_targets(load_settings(repo, Flags(), environ))["7b"]
+    assert target.key.secret.get_secret_value() == "s3cret"
+
+
+@pytest.mark.usefixtures("plain")
+def test_what_leads_away_is_noted_down_before_it_goes(repo, clean_environ):
+    with plain_server() as (url, asked):
+        settings = select(load(repo, clean_environ, url, limit=1)).settings
+        engine.index(repo, settings)
+        engine.enrich(repo, settings)
+    [line] = (repo / "logs/egress.jsonl").read_text().splitlines()
+    assert json.loads(line)["host"] == url
+    assert len(asked) == 1
 
 
 def test_without_its_row_it_is_no_provider(repo, clean_environ):

@@ -11,7 +11,7 @@ from llmc.run.lanes import Lanes
 from llmc.run.selection import select
 from llmc.settings.flags import Flags
 from llmc.settings.loading import load_settings
-from llmc.settings.targets import arrange, list_targets
+from llmc.settings.targets import arrange, list_local_tiers, list_targets
 from llmc.testing.ollama import FakeOllama, Reply
 from tests import driving, running
 
@@ -92,6 +92,22 @@ def test_hosts_beside_a_chain_that_serve_it_are_named(own_tier, clean_environ):
         environ = entries(clean_environ, *both) | {"ENRICH_OLLAMA_HOSTS": f"far={shared.url}"}
         lines = select(load_settings(own_tier, Flags(), environ)).lines
     assert any(f"70b: Ollama far ({shared.url})" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("policy", "router", "told"),
+    [
+        ({"default_tier": "70b"}, "on", False),
+        ({"default_tier": "70b"}, "off", True),
+        ({"default_tier": "70b", "fallback_tier": "90b"}, "on", True),
+    ],
+    ids=["never reached", "without the router", "behind a start tier that nobody knows"],
+)
+def test_a_default_tier_is_told_where_spans_get_to_it(repo, clean_environ, policy, router, told):
+    (repo / "router").mkdir()
+    (repo / "router/policy.json").write_text(json.dumps(policy))
+    settings = load_settings(repo, Flags(router=router), clean_environ)
+    assert ("70b" in list_local_tiers(settings)) is told
 
 
 # -- all agree -------------------------------------------------------------------------------------
