@@ -62,7 +62,7 @@ class Gathered:
         if reason:
             self.finish = str(reason)[:40].lower()
         text = _content(message.get("content", choice.get("text")))
-        if not text or len(message) > 2:
+        if len(message) > ("role" in message) + ("content" in message):
             self._take_aside(message)
         return self.guard.feed(text)
 

@@ -216,14 +216,16 @@ def events(chunks: Iterable[bytes]) -> Iterator[bytes]:
     Raises RequestError for an event that is too long.
     """
     data: list[bytes] = []
+    size = 0
     for line in _all_lines(chunks):
         if line.startswith(b"data:"):
             data.append(line[5:].strip())
-            if len(data) > 1 and sum(map(len, data)) > MAX_LINE_BYTES:
+            size += len(line)
+            if size > MAX_LINE_BYTES:
                 raise _too_long()
         elif not line and data:
             yield b"\n".join(data)
-            data = []
+            data, size = [], 0
     if data:
         yield b"\n".join(data)
 
