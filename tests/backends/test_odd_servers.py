@@ -1,4 +1,4 @@
-"""Answers that are there are taken wherever they stand; of the others it is said why there is none."""
+"""Answers that are there are taken wherever they stand; of others it is said why there is none."""
 
 import gzip
 import itertools
@@ -204,9 +204,11 @@ def test_a_stream_that_ends_in_order_without_its_end_is_a_truncation_with_its_te
     else:
         parts = [{"message": {"content": part}, "done": False} for part in ('{"summ', "ha ha")]
         body = "".join(f"{json.dumps(part)}\n" for part in parts)
-        with FakeOllama([answer(body, "application/x-ndjson")]) as fake:
-            with pytest.raises(BackendError) as caught:
-                ollama(fake).generate(PROMPT, item=ITEM)
+        with (
+            FakeOllama([answer(body, "application/x-ndjson")]) as fake,
+            pytest.raises(BackendError) as caught,
+        ):
+            ollama(fake).generate(PROMPT, item=ITEM)
         error = caught.value
     kind, detail, text = error.failure
     assert kind == "truncation"
