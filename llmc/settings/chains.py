@@ -30,6 +30,7 @@ from llmc.redaction.addresses import blot_address
 from llmc.settings.addresses import read_base_url, tidy_ollama_url
 from llmc.settings.documents import (
     CONFIG_FILE,
+    LEAST,
     MAX_ENTRIES,
     MAX_FIELDS,
     MAX_NAME,
@@ -68,37 +69,57 @@ VariableName = Annotated[str, Field(max_length=MAX_NAME, pattern=r"^[A-Za-z_][A-
 
 
 class ChainEntry(BaseModel):
-    """One entry of a chain.
-
-    `model` is a model name, or for llamacpp the path of a GGUF file (none: the packaged one).
-    `api_key_env` names the environment variable that holds the key; keys are never in a file.
-    `command` is the program of a command entry, `env` names the variables that it gets besides what
-    every program needs. `timeout_seconds` bounds one attempt. `slots` is how many requests its host
-    takes at once; None: what the run says.
-    """
+    """One entry of a chain: one way to reach a model, for one tier."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    """What the progress and the records call it."""
+
     chain: Annotated[str, Field(max_length=MAX_NAME)] = DEFAULT_CHAIN
+    """The chain that it belongs to."""
+
     provider: Provider = "ollama"
+    """The way to the model; gateway and gemini mean openai."""
+
     model: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+    """A name that the server knows; for llamacpp a GGUF file, none: the packaged model."""
+
     url: Annotated[str, Field(max_length=MAX_TEXT, pattern=r"^https?://[^\s/]+")] | None = None
+    """Its base URL; none: the user's own hosts, or gateway."""
+
     routing_tier: Literal["7b", "14b", "nano"] = "7b"
+    """The tier whose attempts it makes."""
+
     timeout_seconds: Annotated[float, Field(gt=0, le=MAX_NUMBER)] | None = None
+    """Seconds that bound one attempt; none: 180; for openai and command 300."""
+
     keep_alive: (
         Annotated[str, Field(max_length=MAX_WORD)]
         | Annotated[int, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
         | None
     ) = None
+    """How long Ollama keeps the model, as 15m or in seconds; none: the preset's."""
+
     slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)] | None = None
+    """Requests that its host takes at once; none: `concurrency`."""
+
     enabled: bool = True
+    """Whether it is used."""
+
     options: Annotated[dict[str, JsonValue], Field(max_length=MAX_FIELDS)] = {}
+    """What goes to the model as it is: num_ctx, temperature and the like."""
+
     api_key_env: (
         Annotated[str, Field(max_length=MAX_NAME, pattern=r"^[A-Z_][A-Z0-9_]*$")] | None
     ) = None
+    """The variable that holds the key; a key is never in a file."""
+
     command: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+    """The program of a command entry, which reads the prompt on standard input."""
+
     env: Annotated[list[VariableName], Field(max_length=MAX_FIELDS)] = []
+    """Variables that the program gets besides what every program needs."""
 
     @field_validator("url")
     @classmethod
@@ -118,13 +139,15 @@ class ChainEntry(BaseModel):
         if named := [name for name in _OURS if name in options]:
             raise ValueError(f"an option can't be {named[0]!r}, which llmc says itself")
         for name, most in OPTIONS.items():
-            value = options.get(name, 0)
+            value, least = options.get(name, most), LEAST.get(name, -most)
             if (
                 not isinstance(value, int | float)
                 or isinstance(value, bool)
-                or not -most <= value <= most
+                or not least <= value <= most
             ):
-                raise ValueError(f"{name} is {quote(value)}; it must be a number up to {most}")
+                raise ValueError(
+                    f"{name} is {quote(value)}; it must be a number, {least} to {most}"
+                )
         return options
 
 
@@ -146,10 +169,19 @@ class EnrichmentTable:
     """What `[enrichment]` says; None where it says nothing."""
 
     default_chain: str = DEFAULT_CHAIN
+    """The chain that is used where the user names none."""
+
     concurrency: int | None = None
+    """Requests that a host gets at once."""
+
     cooldown_seconds: int | None = None
+    """Seconds for which a changed file is left alone."""
+
     est_tokens_per_span: int | None = None
+    """Tokens that a stored enrichment is taken to save its reader."""
+
     entries: tuple[ChainEntry, ...] = ()
+    """The entries of all chains, in file order."""
 
     @property
     def untrusted_default(self) -> str:

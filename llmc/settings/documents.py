@@ -66,23 +66,47 @@ OPTIONS: Mapping[str, float] = {
 }
 """Options that only say how a model is loaded and samples: numbers all, and the most each may be.
 
-As far below 0 as above; a preset's not below -1, which is a server's word for "all".
+As far below 0 as above, unless LEAST says otherwise; a preset's not below -1, which is a server's
+word for "all".
 """
+
+LEAST: Mapping[str, float] = {
+    "max_completion_tokens": 1,
+    "max_tokens": 1,
+    "min_p": 0,
+    "num_batch": 1,
+    "num_ctx": 1,
+    "num_gpu": -1,
+    "num_keep": -1,
+    "num_predict": -2,
+    "num_thread": 0,
+    "repeat_last_n": -1,
+    "repeat_penalty": 0,
+    "temperature": 0,
+    "top_k": 0,
+    "top_p": 0,
+    "typical_p": 0,
+}
+"""The least that an option may be, where below it there is no sense; -1 and -2 are words."""
 
 _SHOWN_CHARS = 200
 
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """One settings file of a repository: its bytes, and what they were parsed to.
-
-    `name` is its path in the repository.
-    """
+    """One settings file of a repository."""
 
     name: str
+    """Its path in the repository."""
+
     path: Path
+    """Its whole path."""
+
     raw: bytes = field(repr=False)
+    """Its bytes."""
+
     document: Mapping[str, Any] = field(repr=False)
+    """What they were parsed to."""
 
     @cached_property
     def sha256(self) -> str:

@@ -56,35 +56,54 @@ _NONE = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An OpenAI-compatible server: the chat completions URL, the model and how to sign in.
-
-    `key_name` is the variable that the key is, or would be, in.
-    """
+    """An OpenAI-compatible server: the chat completions URL, the model and how to sign in."""
 
     url: str
+    """The whole URL of a call."""
+
     model: str
+    """The model that is asked for."""
+
     label: str
+    """Its name in the records."""
+
     key: SecretStr | None = None
+    """What signs in; None: nothing does."""
+
     key_header: str = "authorization"
+    """The header that the key goes in."""
+
     key_name: str = ""
+    """The variable that the key is, or would be, in."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """A program if `program` is set, else `endpoint`, else none, and `trouble` may say why.
-
-    `environ` is what the program gets; `label` is its model in the records, which is a deployment
-    of Azure's, whatever model is asked for, if `is_azure`.
-    """
+    """A program if `program` is set, else `endpoint`, else none, and `trouble` may say why."""
 
     program: Path | None = None
+    """The program that is the gateway."""
+
     timeout: float = 300.0
+    """Seconds of one call."""
+
     debug: bool = False
+    """Whether the program is asked to say more."""
+
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What the program gets."""
+
     endpoint: Endpoint | None = None
+    """The server that is the gateway."""
+
     trouble: str = ""
+    """Why there is none though variables name one."""
+
     label: str = "gemini"
+    """The model in the records."""
+
     is_azure: bool = False
+    """Whether a deployment of Azure's names it, whatever model is asked for."""
 
     @property
     def configured(self) -> bool:

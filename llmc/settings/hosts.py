@@ -17,10 +17,13 @@ DEFAULT_URL = f"http://localhost:{OLLAMA_PORT}"
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One Ollama server: a label for people, a URL without trailing slash."""
+    """One Ollama server."""
 
     label: str
+    """Its name for people."""
+
     url: str
+    """Its base URL, without a slash at the end."""
 
 
 def parse_hosts(environ: Mapping[str, str]) -> tuple[Host, ...]:

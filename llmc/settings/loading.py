@@ -29,6 +29,7 @@ from llmc.settings.config import Settings
 from llmc.settings.documents import (
     CONFIG_FILE,
     MAX_IN_FLIGHT,
+    MAX_NUMBER,
     MAX_SLOTS,
     POLICY_FILE,
     PRESET_FILE,
@@ -63,6 +64,17 @@ _T = TypeVar("_T")
 USER_FILE = "config.toml"
 USER_FILE_BYTES = 1024 * 1024
 
+_LEAST = {
+    "limit": 0,
+    "retries": 1,
+    "retry_wait": 0,
+    "cooldown": 0,
+    "headroom": 0,
+    "host_patience": 0,
+    "gateway_timeout": 0.001,
+}
+"""The least that a flag's number may be."""
+
 _HOST_VARIABLES = ("ENRICH_OLLAMA_HOSTS", "ATHENA_OLLAMA_URL", "OLLAMA_URL")
 
 
@@ -77,6 +89,7 @@ def load_settings(
     files = read_all(repo)
     if not flags.lenient:
         refuse_unknown(files.get(CONFIG_FILE))
+        _check_numbers(flags)
     table = read_table(files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
     chain, sources = _choose_chain(repo, table, files, flags, env)
     presets = read_presets(files.get(PRESET_FILE), env.get("ENRICH_NUM_GPU", ""))
@@ -101,6 +114,16 @@ def load_settings(
         sources=sources,
     )
     return replace(settings, warnings=tuple(_check(settings, flags.chain)))
+
+
+def _check_numbers(flags: Flags) -> None:
+    """Refuse numbers that mean nothing; the batch driver takes them as it always did."""
+    for name, least in _LEAST.items():
+        value = getattr(flags, name)
+        if value is not None and not least <= value <= MAX_NUMBER:
+            raise ConfigError(
+                f"{name} is {quote(value)}; it must be a number, {least} to {MAX_NUMBER}"
+            )
 
 
 def _choose_chain(

@@ -31,16 +31,19 @@ _BARE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing that needs the user's word.
-
-    `value` is what it is about, `where` names file, entry and key, `text` follows "it wants to".
-    Of kind "here" it is only one where the user has named hosts that it would replace.
-    """
+    """One thing that needs the user's word."""
 
     kind: Kind
+    """What it is; `here` only counts where the user has named hosts that it would replace."""
+
     value: str
+    """What it is about: an address, a program, a name."""
+
     where: str
+    """File, entry and key."""
+
     text: str
+    """What follows: it wants to."""
 
 
 def find_in_files(files: Mapping[str, SettingsFile]) -> tuple[Need, ...]:

@@ -36,10 +36,13 @@ Lines = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """The user's own network, and the paths whose code stays: a list of lines for each source."""
+    """The user's own network, and the paths whose code stays."""
 
     own: OwnNetwork = field(default_factory=OwnNetwork)
+    """Hosts that the user has declared to be their own."""
+
     local_only: tuple[Lines, ...] = ()
+    """Lines of .gitignore's form for paths that stay, a list for each source."""
 
     def leads_away(self, provider: str, place: str, model: str | None) -> bool:
         """Tell whether what is sent there leaves; `place` is a URL, or what a program is called.

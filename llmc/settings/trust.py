@@ -37,14 +37,21 @@ _HEAD = "# Repositories whose settings are taken as your own word. Written by: l
 
 
 class Record(BaseModel):
-    """A trusted repository: its real path, the hash of each settings file, what was allowed."""
+    """A trusted repository."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     path: str
+    """Its real path."""
+
     trusted_at: str
+    """When it was trusted, in UTC."""
+
     files: dict[str, str]
+    """The hash, in hex, of each of its settings files."""
+
     granted: list[str]
+    """What that allowed, in words."""
 
 
 class _Store(BaseModel):

@@ -47,4 +47,4 @@ def read_health(env: Mapping[str, str]) -> HealthCheck:
     except ValueError:
         timeout = HEALTH_SEC
     enabled = switch is None or switch.strip().lower() in ("1", "true", "yes", "on")
-    return HealthCheck(enabled, timeout if timeout > 0 else HEALTH_SEC)
+    return HealthCheck(enabled, timeout if 0 < timeout <= MAX_NUMBER else HEALTH_SEC)
