@@ -8,23 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOM = Path(__file__).parents[2] / "llmc/settings"
-READ = [
-    "chains",
-    "config",
-    "documents",
-    "flags",
-    "gateways",
-    "groups",
-    "hosts",
-    "presets",
-    "privacy",
-]
+READ = (
+    *("chains", "config", "documents", "flags", "gateways"),
+    *("groups", "hosts", "presets", "privacy"),
+)
 """The modules whose classes hold what is read; what is made of it has its own words."""
 
 CLASSES = [
     pytest.param(node, id=f"{name}.{node.name}")
-    for file in (ROOM / f"{name}.py" for name in READ)
-    for node in ast.parse(file.read_text(encoding="utf-8")).body
+    for name in READ
+    for node in ast.parse((ROOM / f"{name}.py").read_text(encoding="utf-8")).body
     if isinstance(node, ast.ClassDef)
     and node.name != "Health"  # which is no setting
     and any(isinstance(each, ast.AnnAssign) for each in node.body)
