@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -40,6 +39,7 @@ from llmc.settings.documents import (
     MAX_WORD,
     OPTIONS,
     SettingsFile,
+    find_meant,
     quote,
 )
 from llmc.settings.providers import PROVIDERS
@@ -238,6 +238,8 @@ def _number(path: str, table: Mapping[str, Any], key: str) -> int | None:
 def _entries(
     found: object, source: str, key: str, kind: type[ChainEntry]
 ) -> tuple[ChainEntry, ...]:
+    if isinstance(found, dict) and kind is ChainEntry:
+        raise ConfigError(f"{source}: [{key}] is one table; each entry begins with [[{key}]]")
     if not isinstance(found, list):
         raise ConfigError(f"{source}: {key} is {quote(found)}; it must be a list of entries")
     if len(found) > MAX_ENTRIES:
@@ -264,8 +266,8 @@ def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
     problem = error.errors(include_url=False)[0]
     where = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
-        close = get_close_matches(where.lower(), ChainEntry.model_fields, 1)
-        meant = f"did you mean {close[0]}? " if close else ""
+        name = find_meant(where, ChainEntry.model_fields)
+        meant = f"did you mean {name}? " if name else ""
         return f"unknown key {quote(where)}; {meant}allowed: {', '.join(ChainEntry.model_fields)}"
     if problem["type"] == "missing":
         return f"{where} is missing"

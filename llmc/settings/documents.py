@@ -8,8 +8,9 @@ refused must not fill the screen.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,15 @@ class SettingsFile:
     @property
     def text(self) -> str:
         return self.raw.decode("utf-8-sig")
+
+
+def find_meant(key: str, names: Iterable[str]) -> str | None:
+    """Return the name that a key was meant to be: one like it, or a part of it or around it."""
+    low, names = key.lower().replace("-", "_"), list(names)
+    if close := get_close_matches(low, names, 1, 0.7):
+        return close[0]
+    parts = [name for name in names if low in name.split("_") or name in low.split("_")]
+    return next((name for name in (*parts, *names) if name in parts or low in name), None)
 
 
 def quote(value: object) -> str:

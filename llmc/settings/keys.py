@@ -11,7 +11,7 @@ from typing import Any
 
 from llmc.errors import ConfigError
 from llmc.settings.chains import TABLE_KEYS, ChainEntry
-from llmc.settings.documents import MAX_WORD, SettingsFile
+from llmc.settings.documents import MAX_WORD, SettingsFile, find_meant
 
 ENTRY = "enrichment.chain"
 
@@ -71,15 +71,15 @@ def _suggest_top(name: str, value: object) -> str:
 def _suggest(table: str, key: str) -> str:
     """Say what a key was meant to be: one of its table's, or of another's."""
     own = TABLES.get(table, ())
-    if close := get_close_matches(key.lower(), own, 1, 0.6):
-        meant = f"[[{ENTRY}]]" if close[0] == "chain" else f"{table}.{close[0]}"
+    if name := find_meant(key, own):
+        meant = f"[[{ENTRY}]]" if name == "chain" else f"{table}.{name}"
         return f"did you mean {meant}?"
     if key.lower() in _LEAVING_OUT:
         return f"allowed: {_list_keys(table)}; which files are left out, .ragignore says"
     for other, names in TABLES.items():
-        if close := get_close_matches(key.lower(), names, 1, 0.8):
+        if name := find_meant(key, names):
             place = f"[[{other}]]" if other == ENTRY else f"[{other}]"
-            return f"did you mean {close[0]} in {place}?"
+            return f"did you mean {name} in {place}?"
     return f"allowed: {_list_keys(table)}"
 
 

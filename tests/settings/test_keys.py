@@ -28,7 +28,16 @@ UNKNOWN = {
     "[enrichment]\nzeal = 4": ["enrichment.zeal", "allowed: default_chain, concurrency"],
     "[logging]\nlevel = 3": ["[logging]", "allowed: [enrichment]"],
     "zeal = 4": ["zeal", "allowed: [enrichment]"],
+    "[enrichment]\nmax_concurrency = 4": ["enrichment.max_concurrency", "enrichment.concurrency?"],
+    "[enrichment]\ncooldown = 4": ["enrichment.cooldown", "enrichment.cooldown_seconds?"],
+    '[enrichment]\nbase_url = "u"': ["enrichment.base_url", "url in [[enrichment.chain]]?"],
+    '[enrichment.chain]\nname = "n"': ["[enrichment.chain]", "begins with [[enrichment.chain]]"],
     f"{ENTRY}modle = 'm'": ["'modle'", "did you mean model?", "routing_tier"],
+    f"{ENTRY}tier = '7b'": ["'tier'", "did you mean routing_tier?"],
+    f"{ENTRY}base_url = 'u'": ["'base_url'", "did you mean url?"],
+    f"{ENTRY}timeout = 3": ["'timeout'", "did you mean timeout_seconds?"],
+    f"{ENTRY}api_key = 'x'": ["'api_key'", "did you mean api_key_env?"],
+    f"{ENTRY}keep-alive = 'x'": ["'keep-alive'", "did you mean keep_alive?"],
 }
 
 
