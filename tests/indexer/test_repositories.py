@@ -59,7 +59,7 @@ def test_one_without_files_or_not_fetched_is_not_mentioned(repo, clean_environ):
 
 def test_index_says_what_was_left_out_and_how_to_index_it(repo, other, clean_environ):
     other.rename(repo / "nested")
-    told: list[object] = []
+    told = []
     engine.index(repo, load_settings(repo, environ=clean_environ), hooks=[told.append])
     [warned] = [event.message for event in told if isinstance(event, Warned)]
     assert warned == (
