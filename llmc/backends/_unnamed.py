@@ -35,7 +35,7 @@ def check_named(client: Client, endpoint: Endpoint) -> None:
 
 def _list_models(client: Client, endpoint: Endpoint) -> list[str]:
     """Return the names of a server's models, none if it doesn't tell."""
-    url = endpoint.url.removesuffix("/chat/completions") + "/models"
+    url = endpoint.url.replace("/chat/completions", "/models")
     headers = {}
     if endpoint.key:
         headers["Authorization"] = f"Bearer {endpoint.key.get_secret_value()}"

@@ -73,12 +73,18 @@ def read_base_url(text: str, name: str) -> str:
             f"AZURE_OPENAI_ENDPOINT={endpoint}, AZURE_OPENAI_DEPLOYMENT={deployment} and "
             f"AZURE_OPENAI_KEY instead of {name}"
         )
-    if parts.query or parts.fragment:
+    if parts.fragment:
         raise ConfigError(
-            f"{name} is {blot_address(url)}; it must end before the ? or #, as in "
+            f"{name} is {blot_address(url)}; it must end before the #, as in "
             f"{blot_address(_spell_base(parts))}"
         )
     return _spell_base(parts)
+
+
+def name_call(base: str, call: str = "chat/completions") -> str:
+    """Return the URL of a call at a base URL; what a proxy wants in the query stays at the end."""
+    path, mark, query = base.partition("?")
+    return f"{path.rstrip('/')}/{call}{mark}{query}"
 
 
 def read_azure_uri(text: str, name: str) -> tuple[str, str, str]:
@@ -141,7 +147,7 @@ def _spell_base(parts: SplitResult) -> str:
     path = _OPENAI_CALL.sub("", parts.path.rstrip("/")).rstrip("/")
     if parts.hostname == "api.openai.com" and not path:
         path = "/v1"
-    return _asked_here(parts)._replace(path=path, query="", fragment="").geturl()
+    return _asked_here(parts)._replace(path=path, fragment="").geturl()
 
 
 def _asked_here(parts: SplitResult) -> SplitResult:

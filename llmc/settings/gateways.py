@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from llmc.errors import ConfigError
 from llmc.net.places import host_of
 from llmc.programs.launching import SearchPath, pick_listed, pick_minimal
-from llmc.settings.addresses import read_azure_uri, read_base_url
+from llmc.settings.addresses import name_call, read_azure_uri, read_base_url
 
 CLOUDS = ("azure", "gemini", "openai")
 CHOICE = "LLMC_GATEWAY"
@@ -240,7 +240,7 @@ def _openai(environ: Mapping[str, str], key: SecretStr | None) -> Endpoint | Non
         return None
     base = read_base_url(named, "OPENAI_BASE_URL") if named else OPENAI_BASE_URL
     model = environ.get("OPENAI_MODEL") or environ.get("GEMINI_MODEL") or UNNAMED_MODEL
-    return Endpoint(f"{base}/chat/completions", model, find_label(environ), key)
+    return Endpoint(name_call(base), model, find_label(environ), key)
 
 
 _BUILT = {"azure": _azure, "gemini": _gemini, "openai": _openai}

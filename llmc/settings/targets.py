@@ -18,6 +18,7 @@ from llmc.errors import ConfigError
 from llmc.net.deadlines import MAX_TIMEOUT_SEC
 from llmc.net.places import address
 from llmc.settings.chains import ChainEntry
+from llmc.settings.addresses import name_call
 from llmc.settings.config import Settings
 from llmc.settings.documents import MAX_SLOTS
 from llmc.settings.gateways import Endpoint
@@ -282,7 +283,7 @@ class _Tier:
             problem = ""
         if entry.url:
             model = entry.model or "default"
-            url = f"{entry.url.rstrip('/')}/chat/completions"
+            url = name_call(entry.url)
             found = Endpoint(url, model, model, key, key_name=entry.api_key_env or "")
             return replace(_at(target, found), problem=problem)
         try:

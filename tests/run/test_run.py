@@ -376,7 +376,7 @@ def refusing(call):
 def again(repo, env=None, **changes):
     """Run once more with these settings, on a host that answers well; return (report, calls)."""
     with serving("a") as hosts:
-        settings = replace(configured(repo, hosts, env=env), **changes)
+        settings = configured(repo, hosts, env=env).change(**changes)
         return enrich(repo, settings).report, len(calls(hosts))
 
 

@@ -54,6 +54,7 @@ def test_an_ollama_host_is_taken_as_it_is_meant(text: str, meant: str) -> None:
         ("http://localhost:8080/v1/models", "http://localhost:8080/v1"),
         ("http://0.0.0.0:8000/v1", "http://127.0.0.1:8000/v1"),
         ("https://api.openai.com", "https://api.openai.com/v1"),
+        ("http://proxy/v1/chat/completions?team=x", "http://proxy/v1?team=x"),
         ("https://corp.openai.azure.com/openai/v1", "https://corp.openai.azure.com/openai/v1"),
     ],
 )
@@ -77,7 +78,7 @@ def test_a_base_url_is_taken_as_it_is_meant(text: str, meant: str) -> None:
         ("http://", "http://localhost:8080/v1"),
         ("'http://box'", "http://localhost:8080/v1"),
         ("http://my box/v1", "blank"),
-        ("http://box/v1?x=1", "http://box/v1"),
+        ("http://box/v1#x", "http://box/v1"),
         (AZURE_URI, "AZURE_OPENAI_DEPLOYMENT=mini"),
         (AZURE_URI, "AZURE_OPENAI_ENDPOINT=https://corp.openai.azure.com"),
     ],
@@ -89,9 +90,16 @@ def test_what_is_no_base_url_is_refused_with_what_to_write(text: str, advice: st
     assert advice in str(caught.value)
 
 
+def test_a_query_stays_at_the_end_of_a_call() -> None:
+    environ = {"OPENAI_BASE_URL": "http://proxy/v1/?team=x", "OPENAI_MODEL": "m"}
+    endpoint, _ = choose(environ, None)
+    assert endpoint
+    assert endpoint.url == "http://proxy/v1/chat/completions?team=x"
+
+
 def test_a_refusal_shows_the_address_and_no_password_or_key() -> None:
     with pytest.raises(ConfigError) as caught:
-        read_base_url("http://ann:planted1@box:8000/v1/chat?key=planted2", "OPENAI_BASE_URL")
+        read_base_url("http://ann:planted1@box:8000/v1/chat?key=planted2#x", "OPENAI_BASE_URL")
     assert "box:8000/v1/chat?key=" in str(caught.value)
     assert "planted" not in str(caught.value)
 

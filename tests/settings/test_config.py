@@ -701,12 +701,6 @@ def test_the_variable_replaces_the_chain_of_the_file(tmp_path: Path) -> None:
     assert [entry.name for entry in found.chain] == ["new"]
 
 
-def test_an_unknown_key_of_the_table_is_a_warning(tmp_path: Path) -> None:
-    toml(tmp_path, "[enrichment]\nconcurency = 4\n")
-    (warning,) = load(tmp_path).warnings
-    assert "concurency" in warning
-
-
 @pytest.mark.parametrize(
     ("name", "text", "least"),
     [
