@@ -17,8 +17,8 @@ from pathlib import Path
 from llmc.errors import ConfigError
 from llmc.net.deadlines import MAX_TIMEOUT_SEC
 from llmc.net.places import address
-from llmc.settings.chains import ChainEntry
 from llmc.settings.addresses import name_call
+from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings
 from llmc.settings.documents import MAX_SLOTS
 from llmc.settings.gateways import Endpoint
