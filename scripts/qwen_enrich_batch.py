@@ -381,8 +381,12 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
         settings = settings.change(trusted=True)  # the engine would ask for what llmc would use
     for sentence in settings.sources.passed_over:
         _complain(sentence)
-    args.settings, args.client = settings, Client(secrets=settings.secrets)
-    if settings.health.enabled and not find_reachable(settings.hosts, settings.health.timeout):
+    args.settings, args.client = (
+        settings,
+        Client(secrets=settings.secrets, network=settings.network),
+    )
+    wait, network = settings.health.timeout, settings.network
+    if settings.health.enabled and not find_reachable(settings.hosts, wait, network):
         tried = ", ".join(f"{host.label} ({address(host.url)})" for host in settings.hosts)
         _complain(f"no Ollama host answers; tried: {tried or 'none is configured'}")
         return 2

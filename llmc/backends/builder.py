@@ -62,7 +62,11 @@ class CascadeBuilder:
         self.settings = settings
         self.policy = policy
         self._egress = Egress(settings.repo, settings.privacy, settings.logs) if guarded else None
-        self._client = Client(connect_timeout=CONNECT_TIMEOUT_SEC, secrets=settings.secrets)
+        self._client = Client(
+            connect_timeout=CONNECT_TIMEOUT_SEC,
+            secrets=settings.secrets,
+            network=settings.network,
+        )
         self._built: dict[tuple[str, int, int], AttemptCascade] = {}
 
     def __call__(self, attempt: Attempt) -> AttemptCascade:

@@ -121,6 +121,14 @@ def add_backend_flags(parser: argparse.ArgumentParser) -> None:
         help="the chain of llmc.toml to use (default: what default_chain names there)",
     )
     parser.add_argument(
+        "--proxy",
+        nargs="?",
+        const="env",
+        metavar="URL",
+        help="ask what is not on this machine by this proxy; without URL, by those of $HTTP_PROXY "
+        "and $HTTPS_PROXY, but for $NO_PROXY",
+    )
+    parser.add_argument(
         "--gateway-path",
         metavar="PROGRAM",
         help="a program that is the gateway: it gets each prompt on its standard input",

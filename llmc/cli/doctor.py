@@ -64,6 +64,7 @@ def _doctor(args: argparse.Namespace) -> int:
     flags = Flags(
         backend=args.backend,
         chain=args.chain,
+        proxy=args.proxy,
         gateway_path=find_gateway_program(args.gateway_path, repo),
         gateway=args.gateway,
         gateway_env=tuple(args.gateway_env),

@@ -156,6 +156,7 @@ def _settings_flags(args: argparse.Namespace, repo: Path) -> Flags:
     return Flags(
         backend=args.backend,
         chain=args.chain,
+        proxy=args.proxy,
         limit=args.limit,
         router=args.router,
         start_tier=args.start_tier,

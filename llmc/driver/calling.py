@@ -137,7 +137,7 @@ def _read_anew(repo: Path, gateway_path: str | Path | None) -> Surroundings:
     path = str(gateway_path) if gateway_path else None
     settings = load_settings(repo, Flags(gateway_path=path, whole_environ=True, lenient=True))
     settings.require_trust(driver=True)
-    return Surroundings(settings, Client())
+    return Surroundings(settings, Client(network=settings.network))
 
 
 def find_gateway(settings: Settings, config: BackendConfig) -> GatewaySettings:

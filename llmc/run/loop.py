@@ -80,6 +80,7 @@ class Run:
             self._scheduler,
             rests=parts.rules.side_by_side,
             timeout=settings.health.timeout,
+            network=settings.network,
             post=self._inbox.put,
             tell=self._tell,
         )

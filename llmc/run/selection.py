@@ -207,7 +207,7 @@ def _place(target: Target) -> str:
 def _answering(settings: Settings, hosts: Iterable[Host]) -> list[Host]:
     if not settings.health.enabled:
         return list(hosts)
-    return find_reachable(hosts, settings.health.timeout)
+    return find_reachable(hosts, settings.health.timeout, settings.network)
 
 
 def drop_unasked_cloud(settings: Settings) -> Settings:

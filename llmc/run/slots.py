@@ -14,6 +14,7 @@ from functools import partial
 from llmc.events import CallFinished, CallStarted, Event, HostRests, HostReturned, HostSlots
 from llmc.net.client import Client
 from llmc.net.probe import find_trouble
+from llmc.net.routes import STRAIGHT, Network
 from llmc.run.flights import Flight, Message, Probed, Ticket
 from llmc.run.health import Verdict
 from llmc.run.job import Job
@@ -35,6 +36,7 @@ class Slots:
         *,
         rests: bool,
         timeout: float,
+        network: Network = STRAIGHT,
         post: Callable[[Message], None],
         tell: Callable[[Event], None],
     ) -> None:
@@ -44,7 +46,7 @@ class Slots:
         self._timeout = timeout
         self._post = post
         self._tell = tell
-        self._client = Client(connect_timeout=timeout)
+        self._client = Client(connect_timeout=timeout, network=network)
         self._tickets: deque[Ticket] = deque()
 
     @property

@@ -16,10 +16,13 @@ from pydantic import SecretStr
 
 from llmc.errors import ConfigError, UntrustedError
 from llmc.models import IndexPlace
+from llmc.net.places import is_this_machine
+from llmc.net.routes import STRAIGHT, Network
 from llmc.programs.launching import SearchPath
 from llmc.redaction.keys import find_secrets
 from llmc.settings import gateways, needs
 from llmc.settings.chains import ChainEntry
+from llmc.settings.documents import CONFIG_FILE
 from llmc.settings.environment import find_logs
 from llmc.settings.gateways import GatewaySettings
 from llmc.settings.groups import HealthCheck, Labels, Pace, Sources
@@ -81,6 +84,9 @@ class Settings:
     privacy: Privacy = field(default_factory=Privacy)
     """What must not leave, and what counts as leaving."""
 
+    network: Network = STRAIGHT
+    """The ways out: proxies, if the user wants them, and certificates that are believed."""
+
     warnings: tuple[str, ...] = ()
     """What was found that the user should know of."""
 
@@ -127,6 +133,14 @@ class Settings:
         """Return the chain's entries for a tier, in the order in which they are asked."""
         return tuple(entry for entry in self.chain if entry.routing_tier == tier)
 
+    @property
+    def asks_afar(self) -> bool:
+        """Whether anything is configured that is not on this machine: a proxy may matter."""
+        urls = [host.url for host in self.hosts] + [entry.url for entry in self.chain if entry.url]
+        if self.gateway.endpoint:
+            urls.append(self.gateway.endpoint.url)
+        return not all(map(is_this_machine, urls))
+
     def unmet(self, *, driver: bool = False) -> tuple[needs.Need, ...]:
         """Return what a run would use that the repository's user has not allowed.
 
@@ -142,6 +156,7 @@ class Settings:
             chosen=self.sources.chain_chosen,
             driver=driver,
         )
+        found += tuple(needs.find_in_network(self.sources.files.get(CONFIG_FILE)))
         return tuple(need for need in found if need.kind != "here" or self._named_hosts)
 
     @property

@@ -72,6 +72,9 @@ class Flags(PaceFlags):
     chain: str | None = None
     """The chain of `llmc.toml` that is used; None: its default."""
 
+    proxy: str | None = None
+    """The URL of a proxy that is used; env: those of the environment; None: as settings say."""
+
     router: str | None = None
     """on or off; $ROUTER_ENABLED, else on."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from llmc.net.client import Client
 from llmc.net.places import bracket
 from llmc.net.probe import find_trouble
+from llmc.net.routes import STRAIGHT, Network
 from llmc.settings.addresses import OLLAMA_PORT, tidy_ollama_url
 
 DEFAULT_URL = f"http://localhost:{OLLAMA_PORT}"
@@ -59,9 +60,11 @@ def normalise_url(url: str) -> str:
     return tidy_ollama_url(bracket(url.strip()))
 
 
-def find_reachable(hosts: Iterable[Host], timeout: float) -> list[Host]:
+def find_reachable(
+    hosts: Iterable[Host], timeout: float, network: Network = STRAIGHT
+) -> list[Host]:
     """Return the hosts that answer, asking all of them at once."""
-    chain, client = list(hosts), Client()
+    chain, client = list(hosts), Client(network=network)
     with ThreadPoolExecutor(max(1, len(chain))) as pool:
         found = pool.map(lambda host: find_trouble(client, f"{host.url}/api/tags", timeout), chain)
         return [host for host, trouble in zip(chain, found, strict=True) if trouble is None]

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from llmc.errors import ConfigError
+from llmc.settings import network
 from llmc.settings.chains import TABLE_KEYS, ChainEntry
 from llmc.settings.documents import MAX_WORD, SettingsFile, find_meant
 
@@ -19,6 +20,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "enrichment": TABLE_KEYS,
     ENTRY: tuple(ChainEntry.model_fields),
     "privacy": ("local_only",),
+    "network": network.KEYS,
 }
 """The keys of each table; those of an entry stand in [[enrichment.chain]]."""
 
@@ -39,9 +41,9 @@ def refuse_unknown(file: SettingsFile | None) -> None:
 def _find_unknown(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each table and key at the top, and each key of a table, not of ours."""
     for name, value in document.items():
-        if name not in ("enrichment", "privacy"):
+        if name not in _TOP:
             yield f"{_write(name, value)} is not a setting of llmc; {_suggest_top(name, value)}"
-        elif isinstance(value, dict) and name != "privacy":  # which refuses its own
+        elif isinstance(value, dict) and name == "enrichment":  # the others refuse their own
             for key in value:
                 if key not in TABLES[name]:
                     place = f"{name}.{_shorten(key)}"
@@ -96,5 +98,5 @@ def _shorten(name: str) -> str:
     return name if name.isidentifier() and len(name) <= MAX_WORD else repr(name[:MAX_WORD])
 
 
-_TOP = ("enrichment", "privacy")
-_ALLOWED = f"[enrichment], [[{ENTRY}]], [privacy]"
+_TOP = ("enrichment", "privacy", "network")
+_ALLOWED = f"[enrichment], [[{ENTRY}]], [privacy], [network]"

@@ -10,11 +10,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from llmc.errors import ConfigError
 from llmc.files import home, tilde
 from llmc.net.places import OwnNetwork, address
+from llmc.net.routes import Network
 from llmc.programs.launching import SearchPath
 from llmc.settings import gateways, needs, privacy, trust
 from llmc.settings.addresses import OLLAMA_PORT, find_missing_port
@@ -50,6 +51,8 @@ from llmc.settings.groups import (
 )
 from llmc.settings.hosts import parse_hosts
 from llmc.settings.keys import refuse_unknown
+from llmc.settings.network import find_unused_proxies, read_network
+from llmc.settings.network import read_table as read_network_table
 from llmc.settings.presets import (
     DEFAULT_FALLBACK_MODEL,
     RouterSettings,
@@ -108,6 +111,7 @@ def load_settings(
         exclude=env.get("LLMC_RAG_EXCLUDE", ""),
         environ=env,
         privacy=_read_privacy(repo, files.get(CONFIG_FILE), env),
+        network=_read_network(flags, files.get(CONFIG_FILE) if sources.trusted else None, env),
         pace=_read_pace(table, flags, env),
         health=read_health(env),
         labels=_read_labels(table, flags, env),
@@ -208,6 +212,12 @@ def _check(settings: Settings, chain: str | None) -> list[str]:
         for host in settings.hosts
         if find_missing_port(host.url)
     ]
+    unused = find_unused_proxies(settings.network, settings.environ)
+    if unused and settings.asks_afar:
+        found.append(
+            f"${' and $'.join(unused)} not used: add --proxy, or trust_env = true under [network] "
+            f"in {CONFIG_FILE}"
+        )
     if settings.logs.parent != settings.repo:
         found.append(f"{settings.repo} can't be written to; the logs are in {settings.logs}")
     if chain and not settings.chain:
@@ -224,16 +234,29 @@ def _read_privacy(repo: Path, file: SettingsFile | None, env: Mapping[str, str])
     return Privacy(OwnNetwork.of(own), tuple(filter(None, sources)))
 
 
+def _read_network(flags: Flags, file: SettingsFile | None, env: Mapping[str, str]) -> Network:
+    """Return the ways out: the user's words, and those of a repository that is trusted."""
+    tables = [read_network_table(*_read_users_document(env))]
+    if file:
+        tables.append(read_network_table(file.document, file.path))
+    return read_network(flags.proxy, tuple(tables), env)
+
+
 def _read_users_words(env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (own_network, local_only) of the user's own settings file; it need not be there."""
+    return privacy.read_users_words(*_read_users_document(env))
+
+
+def _read_users_document(env: Mapping[str, str]) -> tuple[dict[str, Any], Path]:
+    """Return the user's own settings file, empty if it isn't there, and its path."""
     try:
         folder = home.find_folder(env)
     except ConfigError:
-        return (), ()  # nobody's environment, such as that of a service
+        return {}, Path()  # nobody's environment, such as that of a service
     path = folder / USER_FILE
     data = home.read(path, USER_FILE_BYTES)
     try:
-        return privacy.read_users_words(tomllib.loads((data or b"").decode("utf-8")), path)
+        return tomllib.loads((data or b"").decode("utf-8")), path
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 

@@ -154,6 +154,8 @@ def _known(table: dict[str, Any], source: Path, known: Sequence[str]) -> dict[st
 
 def _refuse_misspelt(table: Mapping[str, Any], source: Path, above: str) -> None:
     for key in table:
+        if not above and key == "network" and isinstance(table[key], dict):
+            continue  # a table of its own
         close = get_close_matches(key.lower(), (TABLE, "local_only", "own_network"), cutoff=0.75)
         if close and (above or key != TABLE):
             meant = f"[{TABLE}]" if close[0] == TABLE else f"{close[0]} in [{TABLE}]"
