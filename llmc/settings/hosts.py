@@ -27,17 +27,18 @@ class Host:
     """Its base URL, without a slash at the end."""
 
 
-def parse_hosts(environ: Mapping[str, str]) -> tuple[Host, ...]:
+def parse_hosts(environ: Mapping[str, str], *, as_meant: bool = True) -> tuple[Host, ...]:
     """Read the host chain from $ENRICH_OLLAMA_HOSTS, else $ATHENA_OLLAMA_URL and $OLLAMA_URL.
 
-    Duplicates stay; the chain may be empty.
+    Duplicates stay; the chain may be empty. Unless URLs are taken `as_meant`, see `normalise_url`.
     """
+    read = tidy_url if as_meant else normalise_url
     hosts: list[Host] = []
     for part in environ.get("ENRICH_OLLAMA_HOSTS", "").split(","):
         label, equals, url = part.strip().partition("=")
         if not equals:
             label, url = "", label
-        if normal := normalise_url(url):
+        if normal := read(url):
             hosts.append(Host(label.strip() or f"host{len(hosts) + 1}", normal))
     if hosts:
         return tuple(hosts)
@@ -45,7 +46,7 @@ def parse_hosts(environ: Mapping[str, str]) -> tuple[Host, ...]:
         ("athena", environ.get("ATHENA_OLLAMA_URL", "")),
         (environ.get("OLLAMA_HOST_LABEL") or "localhost", environ.get("OLLAMA_URL", DEFAULT_URL)),
     )
-    return tuple(Host(label, url) for label, raw in fallbacks if (url := normalise_url(raw)))
+    return tuple(Host(label, url) for label, raw in fallbacks if (url := read(raw)))
 
 
 def make_host(given: Host | Mapping[str, str | None]) -> Host:
@@ -56,7 +57,18 @@ def make_host(given: Host | Mapping[str, str | None]) -> Host:
 
 
 def normalise_url(url: str) -> str:
-    """Return a URL with scheme and brackets, without blanks around it and slashes at its end."""
+    """Return a URL with scheme and brackets, without blanks around it and slashes at its end.
+
+    This is the batch driver's way: what else a URL says, it says.
+    """
+    url = bracket(url.strip())
+    if url and "://" not in url:
+        url = f"http://{url}"
+    return url.rstrip("/")
+
+
+def tidy_url(url: str) -> str:
+    """Return the base URL that is meant: without a call's path, with Ollama's port if none is."""
     return tidy_ollama_url(bracket(url.strip()))
 
 

@@ -103,7 +103,7 @@ def load_settings(
         metrics_log=_find_metrics_log(find_logs(repo, index_path), flags, env),
         backend=flags.backend or "auto",
         router=_read_router(files.get(POLICY_FILE), flags, env),
-        hosts=parse_hosts(env),
+        hosts=parse_hosts(env, as_meant=not flags.lenient),
         presets=presets,
         gateway=read_gateway(flags, env, SearchPath.of(env, repo)),
         ollama_model=env.get("OLLAMA_MODEL", presets["7b"].model),

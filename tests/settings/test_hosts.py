@@ -21,6 +21,22 @@ def chain(**environ: str) -> list[tuple[str, str]]:
     return [(host.label, host.url) for host in parse_hosts(environ)]
 
 
+@pytest.mark.parametrize(
+    ("text", "as_meant", "expected"),
+    [
+        ("attic", True, "http://attic:11434"),
+        ("attic", False, "http://attic"),
+        ("http://attic/v1/", True, "http://attic"),
+        ("http://attic/v1/", False, "http://attic/v1"),
+    ],
+)
+def test_the_batch_driver_takes_urls_to_the_letter(
+    text: str, as_meant: bool, expected: str
+) -> None:
+    [host] = parse_hosts({"ENRICH_OLLAMA_HOSTS": text}, as_meant=as_meant)
+    assert host.url == expected
+
+
 # How a chain is written
 
 
