@@ -11,7 +11,6 @@ from typing import Any
 from llmc.errors import RequestError
 from llmc.net.client import Client
 
-
 MAX_LIST_BYTES = 4 * 1024 * 1024
 """The list of all models of a cloud is the longest answer there is."""
 
