@@ -232,40 +232,29 @@ def events(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _all_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     begun: list[bytes] = []  # joined once, as a long line may come in very many chunks
-    size = 0
-    for chunk in _without_mark(chunks):
-        first, *others = chunk.split(b"\n")
-        begun.append(first)
-        size += len(first)
-        if size > MAX_LINE_BYTES:
-            raise _too_long()
-        if others:
-            yield from _stripped(b"".join(begun))
-            *complete, rest = others
-            begun, size = [rest], len(rest)
-            for line in complete:
-                yield from _stripped(line)
-    if rest := b"".join(begun).strip():
-        yield from _stripped(rest)
-
-
-def _stripped(line: bytes) -> Iterable[bytes]:
-    """Return a line without blanks around it; those of old Macs come all in one."""
-    line = line.strip()
-    return [part.strip() for part in line.split(b"\r")] if b"\r" in line else (line,)
-
-
-def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield a body without the mark that may say it is UTF-8."""
-    rest = iter(chunks)
-    first = b""
-    for chunk in rest:
-        first += chunk
-        if not codecs.BOM_UTF8.startswith(first[:3]) or len(first) >= 3:
-            break
-    if first:
-        yield first.removeprefix(codecs.BOM_UTF8)
-    yield from rest
+    size, mark = 0, codecs.BOM_UTF8
+    for chunk in chunks:
+        parts = chunk.split(b"\n")
+        rest = parts.pop()
+        if parts:
+            if begun:
+                parts[0] = b"".join((*begun, parts[0]))
+                begun, size = [], 0
+            if mark:
+                parts[0], mark = parts[0].removeprefix(mark), b""
+            for part in parts:
+                line = part.strip()
+                if b"\r" in line:  # those of old Macs come all in one
+                    yield from map(bytes.strip, line.split(b"\r"))
+                else:
+                    yield line
+        if rest:
+            begun.append(rest)
+            size += len(rest)
+            if size > MAX_LINE_BYTES:
+                raise _too_long()
+    if last := b"".join(begun).removeprefix(mark).strip():
+        yield from map(bytes.strip, last.split(b"\r"))
 
 
 def _too_long() -> RequestError:
