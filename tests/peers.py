@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TypeVar
 
 from llmc.net.client import Client
@@ -204,3 +207,25 @@ def stalls(first: bytes) -> Talk:
         peer.wait()
 
     return talk
+
+
+def make_certificate(folder: Path, name: str, *more: str) -> tuple[Path, Path]:
+    """Return (certificate, key), the one signed with the other."""
+    crt, key = folder / f"{name}.pem", folder / f"{name}.key"
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"]
+    out = ["-keyout", str(key), "-out", str(crt)]
+    subprocess.run([*words, *out, *more], check=True, capture_output=True, timeout=120)
+    return crt, key
+
+
+def secured(certificate: tuple[Path, Path], talk: Talk) -> Talk:
+    """Return a talk over TLS."""
+
+    def shake(peer: Peer) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as sock:
+            peer.sock = sock
+            talk(peer)
+
+    return shake

@@ -20,6 +20,7 @@ from llmc.settings.presets import TierPreset
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama, Reply
 from llmc.testing.openai import FakeOpenAI
+from tests.peers import Server, make_certificate, says, secured
 
 GOOD = '{"summary_120w": "Adds two numbers."}'
 ITEM = {"lines": [3, 900], "path": "m.py", "attempt": 1}
@@ -369,3 +370,35 @@ def test_what_is_too_long_of_ollama_is_refused_unparsed(structured):
         backend._policy = CallPolicy(timeout=10.0, structured=structured)
         with pytest.raises(BackendError, match="exceeds"):
             backend.generate(PROMPT, item=ITEM)
+
+
+# -- certificates ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("structured", [True, False], ids=["chat", "plain"])
+def test_a_certificate_that_is_not_believed_is_an_error_at_once(tmp_path, structured):
+    pair = make_certificate(tmp_path, "localhost", "-days", "2")
+    server = Server(secured(pair, says(b"")))
+    backend = OllamaBackend(
+        BackendConfig("host", "ollama", url=f"https://localhost:{server.port}"),
+        TierPreset("7b", "qwen:7b", "15m", {"num_ctx": 3072}),
+        label="attic",
+        default_model=None,
+        policy=CallPolicy(tries=3, retry_wait=0.0, timeout=20.0, structured=structured),
+        client=Client(),
+    )
+    with pytest.raises(CredentialsError, match="SSL_CERT_FILE"):
+        backend.generate(PROMPT, item=ITEM)
+    server.stop()
+    assert server.connections == 1
+
+
+def test_a_gateways_certificate_that_is_not_believed_is_an_error_at_once(tmp_path):
+    pair = make_certificate(tmp_path, "localhost", "-days", "2")
+    server = Server(secured(pair, says(b"")))
+    endpoint = Endpoint(f"https://localhost:{server.port}/v1/chat/completions", "m", "m")
+    policy, config = CallPolicy(timeout=20.0), BackendConfig("cloud", "openai")
+    with pytest.raises(CredentialsError, match="SSL_CERT_FILE"):
+        OpenAIBackend(config, endpoint, policy=policy, client=Client()).generate(PROMPT, item=ITEM)
+    server.stop()
+    assert server.connections == 1

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -16,50 +12,27 @@ from llmc.net.exchange import Exchange
 from llmc.net.places import place_of
 from llmc.net.probe import find_trouble
 from llmc.net.routes import Network, Proxy
-from tests.peers import OK, PATIENCE, Peer, Serve, Server, Talk, get, says, within
+from tests.peers import (
+    OK,
+    PATIENCE,
+    Peer,
+    Serve,
+    Server,
+    get,
+    make_certificate,
+    says,
+    secured,
+    within,
+)
 
 HELLO = OK + b"Content-Length: 5\r\n\r\nhello"
 NAMES = "subjectAltName=DNS:attic.example,DNS:localhost"
-
-
-def make_certificate(folder: Path, name: str, *more: str) -> tuple[Path, Path]:
-    """Return (certificate, key), the one signed with the other."""
-    crt, key = folder / f"{name}.pem", folder / f"{name}.key"
-    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"]
-    out = ["-keyout", str(key), "-out", str(crt)]
-    subprocess.run([*words, *out, *more], check=True, capture_output=True, timeout=120)
-    return crt, key
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("certificates")
     return make_certificate(folder, "attic.example", "-days", "2", "-addext", NAMES)
-
-
-def secured(certificate: tuple[Path, Path], talk: Talk) -> Talk:
-    """Return a talk over TLS."""
-
-    def shake(peer: Peer) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate)
-        with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as sock:
-            peer.sock = sock
-            talk(peer)
-
-    return shake
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    with ExitStack() as stack:
-
-        def start(talk: Talk) -> Server:
-            server = Server(talk)
-            stack.callback(server.stop)
-            return server
-
-        yield start
 
 
 def through(url: str, **more: object) -> Client:
