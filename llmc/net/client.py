@@ -15,7 +15,7 @@ from llmc.errors import ConnectError
 from llmc.net.connections import Connections
 from llmc.net.deadlines import MAX_TIMEOUT_SEC, Cancellation
 from llmc.net.exchange import Exchange
-from llmc.net.places import place_of
+from llmc.net.places import read_place
 from llmc.net.routes import STRAIGHT, Network
 from llmc.redaction.keys import Redaction, find_url_secrets
 
@@ -68,8 +68,7 @@ class Client:
         Raises RequestError.
         """
         try:
-            parts = urlsplit(url)
-            place = place_of(url)
+            parts, place = urlsplit(url), read_place(url)
         except ValueError as error:
             raise ConnectError(_NOT_A_URL) from error
         if place[0] not in ("http", "https") or not place[1]:
@@ -88,8 +87,7 @@ class Client:
         for name, value in headers.items():
             if name.lower() in _SIGNING:
                 self.redaction.learn(value.rpartition(" ")[2])
-        send = (method, target, body, headers)
-        exchange.begin(*send, resend=resend)
+        exchange.begin(method, target, body, headers, resend=resend)
         return exchange
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ _HERE = ("::1", "::")
 """Addresses of this machine, after which a number is a port."""
 
 
-def place_of(url: str) -> Place:
+def read_place(url: str) -> Place:
     """Return the place a URL leads to; scheme and host may be empty. Raises ValueError."""
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -31,7 +31,7 @@ def place_of(url: str) -> Place:
 def address(url: str) -> str:
     """Return scheme, host and port of a URL: what else it holds may be a password or a key."""
     try:
-        return spell(place_of(url))
+        return spell(read_place(url))
     except ValueError:
         return "an unreadable URL"
 
@@ -64,7 +64,7 @@ def bracket(url: str) -> str:
 def host_of(url: str) -> str | None:
     """Return the host name or address in a URL, in lower case; None if it has none."""
     try:
-        return place_of(url)[1] or None
+        return read_place(url)[1] or None
     except ValueError:
         return None
 

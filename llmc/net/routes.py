@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from llmc.net.places import Place, is_this_machine, place_of, spell
+from llmc.net.places import Place, is_this_machine, read_place, spell
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -64,7 +64,7 @@ class Proxy:
     def of(cls, url: str) -> Proxy:
         """Read a proxy's URL; without a scheme it is http. Raises ValueError."""
         url = url if "://" in url else f"http://{url}"
-        scheme, host, port = place_of(url)
+        scheme, host, port = read_place(url)
         if scheme not in DEFAULT_PORTS or not host:
             raise ValueError("a proxy is http://HOST:PORT or https://HOST:PORT")
         parts, sign = urlsplit(url), ""

@@ -9,7 +9,7 @@ import pytest
 from llmc.errors import CertificateError, ConnectError, DeadlineError, RequestError
 from llmc.net.client import Client
 from llmc.net.exchange import Exchange
-from llmc.net.places import place_of
+from llmc.net.places import read_place
 from llmc.net.probe import find_trouble
 from llmc.net.routes import Network, Proxy
 from tests.peers import (
@@ -128,7 +128,7 @@ def test_nothing_but_the_settings_names_a_proxy(
 )
 def test_what_is_to_be_asked_straight_is(words: tuple[str, ...], url: str, straight: bool) -> None:
     network = Network({"http": "http://proxy:1", "https": "http://proxy:1"}, words)
-    assert (network.find_proxy(place_of(url)) is None) is straight
+    assert (network.find_proxy(read_place(url)) is None) is straight
 
 
 def test_a_proxy_needs_no_scheme() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from llmc.errors import ConfigError, UntrustedError
-from llmc.net.places import place_of
+from llmc.net.places import read_place
 from llmc.settings.flags import Flags
 from llmc.settings.loading import load_settings
 from llmc.settings.needs import find_in_files
@@ -28,7 +28,7 @@ def load(repo, clean_environ):
 
 
 def proxy_of(settings, url="https://api.example/v1"):
-    found = settings.network.find_proxy(place_of(url))
+    found = settings.network.find_proxy(read_place(url))
     return found.place if found else ("", "", None)
 
 
