@@ -24,6 +24,9 @@ USUAL_CONTEXT = 4096
 LEAST_TRAINED = 2048
 """No model that writes code was trained for less: what fits in that needs no question."""
 
+LEAST_SHARE = 0.65
+"""The estimate of a prompt's tokens is seldom so far above what is read of the whole of it."""
+
 MAX_PROMPTS = 500
 """Prompts that were cut, of one host and model, that are remembered."""
 
@@ -113,9 +116,18 @@ class Context:
             return f"the server cut the prompt to num_ctx {self.size}"
         if isinstance(written, int) and read + written >= self.size:
             return f"the server forgot the prompt's beginning to stay within num_ctx {self.size}"
-        if read * 5 < len(prompt) and read < 0.8 * len(_WORD.findall(prompt)):
+        if self._lacks_turns(prompt, read):
             return f"the server read {read} tokens of a prompt of {len(prompt)} characters"
         return ""
+
+    def _lacks_turns(self, prompt: str, read: int) -> bool:
+        """Tell whether so few tokens were read that whole turns must have been dropped."""
+        if read * 5 < len(prompt) and read < 0.8 * len(_WORD.findall(prompt)):
+            return True
+        if len(prompt) <= self.size:  # a token has a character at least
+            return False
+        estimate = estimate_tokens(prompt)
+        return estimate > self.size and read < LEAST_SHARE * estimate
 
 
 def count_lost_lines(prompt: str, read: int) -> int:

@@ -98,7 +98,7 @@ def test_turns_that_a_server_dropped_are_no_success():
     name = next(NAMES)
     reply = Reply(text=GOOD, eval_count=5)
     with FakeOllama(lambda call: reply) as fake, pytest.raises(BackendError) as caught:
-        backend(fake.url, name, num_ctx=400).generate(SHORT, item=ITEM)
+        backend(fake.url, name, num_ctx=350).generate(SHORT, item=ITEM)
     assert caught.value.failure[0] == "truncation"
     assert "read" in caught.value.failure[1]
 

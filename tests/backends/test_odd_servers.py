@@ -349,7 +349,7 @@ def test_a_prompt_that_cannot_be_made_to_fit_fails_with_that_said():
 
 # -- bounds ----------------------------------------------------------------------------------------
 
-BOMB = b'{"choices": [' + b"[]," * (MAX_LINE_BYTES // 3) + b"[]]}"
+BOMB = b'{"choices": [' + b"[]," * (MAX_LINE_BYTES // 2) + b"[]]}"
 
 
 @pytest.mark.parametrize(
