@@ -75,10 +75,12 @@ def _read_last(text: str) -> int:
 def _status(args: argparse.Namespace) -> int:
     from llmc.cli.printing import print_view
     from llmc.show.display import record_status, view_status
-    from llmc.store.store import Store
+    from llmc.store.reader import Reader
+    from llmc.store.remembered import recall_totals
 
-    with Store.open_readonly(locate_index(args.repo), seal=load_seal()) as store:
-        totals = store.counts.count_all()
+    place = locate_index(args.repo)
+    with Reader.open_readonly(place, seal=load_seal()) as reader:
+        totals = recall_totals(place, reader)
     if args.json:
         print_json(record_status(totals))
     else:

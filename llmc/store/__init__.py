@@ -2,5 +2,5 @@
 
 Modules, each built on those before it: provenance, retries, seal, tables, owners, database,
 installation, origins, adoption, claims, results, totals, reader, salvage, evidence, archive, spans,
-store, rescue.
+store, rescue, remembered.
 """

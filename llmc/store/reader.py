@@ -50,6 +50,11 @@ class Reader:
             )
         return reader
 
+    @property
+    def installation(self) -> str:
+        """The installation whose marks it believes, "" for none."""
+        return self._origins.mine
+
     def close(self) -> None:
         """Close the index; what was committed is on disk."""
         self._db.close()

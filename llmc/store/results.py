@@ -96,10 +96,13 @@ class Results:
 
     def list_latest(self, limit: int) -> list[StoredResult]:
         """Return the spans enriched last, the newest first."""
-        return self._read(
-            "e.span_hash IS NOT NULL ORDER BY CAST(e.created_at AS REAL) DESC, s.id DESC LIMIT ?",
-            (limit,),
+        order = "ORDER BY CAST({0}.created_at AS REAL) DESC, {1}.id DESC"
+        # Which ones is found out first: rows are not sorted with all that they hold.
+        among = (
+            "SELECT n.id FROM enrichments r JOIN spans n ON n.span_hash = r.span_hash "
+            f"JOIN files ON files.id = n.file_id {order.format('r', 'n')} LIMIT ?"
         )
+        return self._read(f"s.id IN ({among}) {order.format('e', 's')}", (limit,))
 
     def read_servable(self, page: int = 500) -> Iterator[StoredResult]:
         """Yield each span whose enrichment may be given to agents, by id; twins are left out."""

@@ -27,23 +27,26 @@ _COUNT_RESULTS_SLOWLY = (
     "SELECT count(*) FROM enrichments e JOIN spans s ON s.span_hash = e.span_hash "
     "JOIN files f ON f.id = s.file_id"
 )
-_COUNT_PENDING = (
-    "SELECT count(*) FROM (SELECT span_hash FROM spans EXCEPT SELECT span_hash FROM enrichments "
-    "EXCEPT SELECT span_hash FROM ({failures}) ORDER BY 1 LIMIT -1) p "
-    "CROSS JOIN spans s ON s.span_hash = p.span_hash JOIN files f ON f.id = s.file_id"
-)
 _COUNT_UNMARKED = (
     "SELECT count(*) FROM (SELECT span_hash FROM enrichments EXCEPT SELECT span_hash "
     "FROM llmc_origins WHERE installation = ? AND what = 'result' ORDER BY 1 LIMIT -1)"
 )
+_ANY_MARK = "SELECT 1 FROM llmc_origins WHERE installation = ? AND what = 'result' LIMIT 1"
 _COUNT_RESTING = (
     f"SELECT count(*) FROM llmc_failures x WHERE {RESTS} AND NOT EXISTS "
     "(SELECT 1 FROM enrichments e WHERE e.span_hash = x.span_hash)"
 )
+# Each table is read once, in its own order: spans by their file, enrichments by their hash.
 _BY_LANGUAGE = (
-    "SELECT f.lang, count(DISTINCT f.id) AS files, count(s.id) AS spans, "
-    "count(e.span_hash) AS enriched FROM files f LEFT JOIN spans s ON s.file_id = f.id "
-    "LEFT JOIN enrichments e ON e.span_hash = s.span_hash GROUP BY f.lang ORDER BY 3 DESC"
+    "SELECT f.lang, count(*) AS files, coalesce(sum(n.spans), 0) AS spans FROM files f LEFT JOIN "
+    "(SELECT file_id, count(*) AS spans FROM spans GROUP BY file_id) n ON n.file_id = f.id "
+    "GROUP BY f.lang ORDER BY 3 DESC"
+)
+_ENRICHED_BY_LANGUAGE = (
+    "SELECT f.lang, count(*) AS enriched FROM "
+    "(SELECT span_hash FROM enrichments ORDER BY 1 LIMIT -1) e "
+    "CROSS JOIN spans s ON s.span_hash = e.span_hash CROSS JOIN files f ON f.id = s.file_id "
+    "GROUP BY f.lang"
 )
 _BY_MODEL = (
     "SELECT coalesce(e.model, '-') AS model, {tier} AS tier, count(*) AS count "
@@ -157,19 +160,21 @@ class Counts:
 
     def _count_all(self, ours: set[str]) -> Totals:
         languages = self._db.read(_BY_LANGUAGE)
+        spans = sum(row["spans"] for row in languages)
+        enriched = {row["lang"]: row["enriched"] for row in self._db.read(_ENRICHED_BY_LANGUAGE)}
         outcomes = "llmc_outcomes" in ours
         tokens = self._db.read_first(SUM_TOKENS) if outcomes else None
         by_model = self._by_model(outcomes=outcomes)
         elsewhere, adopted = self._not_made_here(ours)
-        failures = _list_failures(ours)
+        failed = self._failed(ours)
         return Totals(
             files=sum(row["files"] for row in languages),
-            spans=sum(row["spans"] for row in languages),
-            enriched=sum(row["enriched"] for row in languages),
-            pending=self._db.count(_COUNT_PENDING.format(failures=failures)),
+            spans=spans,
+            enriched=sum(enriched.values()),
+            pending=spans - sum(enriched.values()) - sum(failed.values()),
             twins=self._db.count("SELECT count(*) FROM llmc_twins") if "llmc_twins" in ours else 0,
-            by_language=_by_language(languages),
-            failed=self._failed(failures),
+            by_language=_by_language(languages, enriched),
+            failed=failed,
             by_model=by_model,
             prompt_tokens=tokens["prompt_tokens"] if tokens else 0,
             completion_tokens=tokens["completion_tokens"] if tokens else 0,
@@ -188,7 +193,8 @@ class Counts:
 
     def _not_made_here(self, ours: set[str]) -> tuple[dict[tuple[str, str], int] | None, int]:
         """Count enrichments made elsewhere by model and tier, and adopted ones; None: all are."""
-        if not ("llmc_origins" in ours and self._origins.mine):
+        mine = (self._origins.mine,)
+        if not ("llmc_origins" in ours and all(mine) and self._db.read_first(_ANY_MARK, mine)):
             return None, 0
         elsewhere: Counter[tuple[str, str]] = Counter()
         adopted = 0
@@ -205,14 +211,16 @@ class Counts:
         row = self._db.read_first(query, (result.span_hash,)) if known else None
         return _named(result.row.model), _named(row["tier"]) if row else "-"
 
-    def _failed(self, failures: str) -> dict[str, int]:
+    def _failed(self, ours: set[str]) -> dict[str, int]:
         kinds: Counter[str] = Counter()
-        for row in self._db.read(_FAILED.format(failures=failures)):
+        for row in self._db.read(_FAILED.format(failures=_list_failures(ours))):
             kinds[read_text(row["kind"]) or "unknown"] += row["count"]
         return dict(kinds)
 
-    def _claimed(self) -> int:
+    def count_claimed(self) -> int:
         """Count claims that count: not ended, of owners that live."""
+        if "llmc_claims" not in self._db.list_own_tables():
+            return 0
         claims = {row["owner"]: row["count"] for row in self._db.read(_CLAIMED)}
         if not claims:
             return 0
@@ -223,7 +231,9 @@ class Counts:
         return sum(claims.get(owner, 0) for owner in alive)
 
 
-def _by_language(rows: Iterable[sqlite3.Row]) -> dict[str, tuple[int, int, int]]:
+def _by_language(
+    rows: Iterable[sqlite3.Row], enriched_of: Mapping[object, int]
+) -> dict[str, tuple[int, int, int]]:
     """Return (files, spans, enriched) of each language; two may be shown by one name."""
     by_language: dict[str, tuple[int, int, int]] = {}
     for row in rows:
@@ -231,7 +241,7 @@ def _by_language(rows: Iterable[sqlite3.Row]) -> dict[str, tuple[int, int, int]]
         by_language[name] = (
             files + row["files"],
             spans + row["spans"],
-            enriched + row["enriched"],
+            enriched + enriched_of.get(row["lang"], 0),
         )
     return by_language
 
