@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 
 from bench import _world as world
-from llmc.settings.config import load_settings
+from llmc.settings.loading import load_settings
 from llmc.store import installation
 from llmc.store.seal import Seal
 from llmc.store.store import Store

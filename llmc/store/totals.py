@@ -132,10 +132,6 @@ class Counts:
         row = self._db.read_first(_NEXT_RETRY, (now, now + REFUSED_PAUSES_SEC[1] + 86400))
         return float(row["first"]) if row and row["first"] is not None else None
 
-    def count_claimed(self) -> int:
-        """Count the spans that runs have in work now."""
-        return self._claimed() if "llmc_claims" in self._db.list_own_tables() else 0
-
     def count_unmarked(self) -> int:
         """Count enrichments that bear no mark of this installation, without checking the marks.
 
