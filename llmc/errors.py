@@ -11,12 +11,14 @@
     ├─ RequestError           one HTTP request came to no response
     │  ├─ ConnectError            no connection was made
     │  │  └─ CertificateError     who answers shows no certificate that is believed
+    │  ├─ DroppedError            the connection ended before the response began
     │  ├─ DeadlineError           it was not over by its deadline
     │  └─ CancelledError          somebody cancelled it
     └─ BackendError           one attempt at a model gave nothing usable
        ├─ HostUnreachableError    nobody answers at that address
        ├─ RateLimitedError        the server asks to come back later
-       └─ CredentialsError        the server refuses the key, or cannot prove who it is
+       └─ TurnedAwayError         the server would say the same to every request of ours
+          └─ CredentialsError         it refuses the key, or cannot prove who it is
 
 Each is made whole by its constructor and not changed afterwards. A bug is none of these: it stays a
 traceback.
@@ -97,6 +99,10 @@ class DeadlineError(RequestError):
         self.silent: Final = silent
 
 
+class DroppedError(RequestError):
+    """The other side ended the connection before its response began."""
+
+
 class CancelledError(RequestError):
     """Somebody cancelled the request."""
 
@@ -164,14 +170,21 @@ class BackendError(LlmcError):
 class HostUnreachableError(BackendError):
     """Nobody answers at the address: refused, unresolvable, or no connection in time.
 
-    `why` is the reason alone, without the address.
+    `why` is the reason alone, without the address. `silent`: the request was taken, and nothing
+    came in the call's whole time.
     """
 
     def __init__(
-        self, message: str, *, failure_type: str | None = "runtime", why: str = ""
+        self,
+        message: str,
+        *,
+        failure_type: str | None = "runtime",
+        why: str = "",
+        silent: bool = False,
     ) -> None:
         super().__init__(message, failure_type=failure_type)
         self.why: Final = why
+        self.silent: Final = silent
 
 
 class RateLimitedError(BackendError):
@@ -191,11 +204,21 @@ class RateLimitedError(BackendError):
         self.retry_after: Final = retry_after
 
 
-class CredentialsError(BackendError):
-    """The server refuses the key (HTTP 401 or 403), or shows no certificate that is believed."""
+class TurnedAwayError(BackendError):
+    """The server would say the same to every request: a spent quota, a model or a path it lacks.
 
-    def __init__(self, message: str, *, failure_type: str | None = "runtime") -> None:
+    To ask again is in vain until somebody has mended it: `remedy` says how.
+    """
+
+    def __init__(
+        self, message: str, *, failure_type: str | None = "runtime", remedy: str = ""
+    ) -> None:
         super().__init__(message, failure_type=failure_type)
+        self.remedy: Final = remedy
+
+
+class CredentialsError(TurnedAwayError):
+    """The server refuses the key (HTTP 401 or 403), or shows no certificate that is believed."""
 
 
 def make_refusal(kind: str, detail: str, payload: object) -> BackendError:

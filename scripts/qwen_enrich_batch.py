@@ -336,6 +336,9 @@ class _DriverBuilder:
     def check(self) -> None:
         """Find nothing wrong: what is missing fails the one span that needs it."""
 
+    def hurry(self) -> None:
+        """Let the tries of a call go on as they are configured."""
+
     def cancel(self) -> None:
         self._args.client.cancellation.cancel()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 from llmc.errors import (
     BackendError,
@@ -14,9 +16,11 @@ from llmc.errors import (
     ConnectError,
     CredentialsError,
     DeadlineError,
+    DroppedError,
     HostUnreachableError,
     RateLimitedError,
     RequestError,
+    TurnedAwayError,
 )
 from llmc.net.client import Client
 from llmc.net.exchange import Exchange
@@ -25,7 +29,11 @@ QUOTED_CHARS = 300
 """What a failure quotes of a server's own words."""
 
 _REFUSED = frozenset({"401", "403", "invalid_api_key", "authentication_error", "permission_error"})
-_SPENT = frozenset({"insufficient_quota", "billing_error", "402"})
+_SPENT = frozenset(
+    {"insufficient_quota", "billing_error", "402", "billing_not_active", "account_deactivated"}
+    | {"billing_hard_limit_reached", "insufficient_credits", "insufficient_balance"}
+)
+_NO_MODEL = frozenset({"model_not_found", "model_not_available", "deploymentnotfound"})
 _BUSY = frozenset(
     {"429", "503", "529", "rate_limit_exceeded", "rate_limit_error", "rate_limited", "rate_limit"}
     | {"too_many_requests", "resource_exhausted", "overloaded_error", "overloaded", "slow_down"}
@@ -40,7 +48,18 @@ _IS_BUSY = re.compile(
     r"rate.?limit|too many requests|server (is )?busy|overloaded|try again (later|in)|\b429\b",
     re.IGNORECASE,
 )
+_LACKS_MODEL = re.compile(
+    r"\b(unknown|invalid|no such) model\b"
+    r"|\bmodel\b.{0,120}?\b(not found|(does not|doesn't|not) exist|not a valid model)",
+    re.IGNORECASE | re.DOTALL,
+)
+_IS_MODERATION = re.compile(r"moderat|flagged|content.?(policy|filter)", re.IGNORECASE)
 """How servers say, in error objects and in words, what an error is of."""
+
+_CHECK_KEY = "check the key of this host, and what it is allowed to do"
+_PAY = "see to the quota or the billing of its account, or use another host"
+_CHECK_MODEL = "correct the model's name, or have the host serve it"
+_CHECK_ADDRESS = "correct the address of this host"
 
 
 def unanswered(
@@ -52,14 +71,20 @@ def unanswered(
     takes a host that takes requests and never begins to answer for one that is not there.
     """
     if isinstance(error, CertificateError):
-        return CredentialsError(str(error))
+        return CredentialsError(
+            str(error), remedy="see to its certificate, or give your own ca_file"
+        )
+    if isinstance(error, DroppedError):
+        return HostUnreachableError(str(error), why="it closes the connection without an answer")
     if isinstance(error, ConnectError):
         why = error.why
     elif silent_is_gone and isinstance(error, DeadlineError) and error.silent:
         why = "no answer within the call's time"
     else:
         return BackendError(str(error), failure_type="runtime")
-    return HostUnreachableError(f"{host}: {error}" if host else str(error), why=why)
+    silent = isinstance(error, DeadlineError)
+    text = f"{host}: {error}" if host else str(error)
+    return HostUnreachableError(text, why=why, silent=silent)
 
 
 def declined(exchange: Exchange, host: str | None, *, if_not_found: str = "") -> BackendError:
@@ -67,16 +92,43 @@ def declined(exchange: Exchange, host: str | None, *, if_not_found: str = "") ->
 
     `if_not_found` says what to do where the server knows no such model. Raises RequestError.
     """
-    status = exchange.status
-    said = exchange.complaint()[:QUOTED_CHARS].strip()
+    status, complaint = exchange.status, exchange.complaint()
+    said = complaint[:QUOTED_CHARS].strip()
     text = f"{host} answered HTTP {status}: {said}"
     if if_not_found and status == 404 and "not found" in said:
         text += f"; {if_not_found}"
-    if status in (401, 403):
-        return CredentialsError(text)
+    if status == 401 or (status == 403 and not _IS_MODERATION.search(said)):
+        return CredentialsError(text, remedy=_CHECK_KEY)
+    if remedy := _find_remedy(exchange, complaint, if_not_found):
+        return TurnedAwayError(text, remedy=remedy)
     if status in (429, 503):
         return RateLimitedError(text, retry_after=retry_after(exchange.header("retry-after")))
     return BackendError(text, failure_type="runtime")
+
+
+def _find_remedy(exchange: Exchange, complaint: str, pull: str) -> str:
+    """Say what has to be mended before a server answers otherwise, nothing if it may by itself."""
+    status, codes = exchange.status, _codes_in(complaint)
+    if 300 <= status < 400:
+        there = urlsplit(exchange.header("location") or "")
+        to = f" to {there.scheme}://{there.hostname}{there.path}" if there.hostname else ""
+        return f"it has moved{to}; {_CHECK_ADDRESS}"
+    if status == 402 or (status == 429 and codes & _SPENT):
+        return _PAY
+    asks_for_model = codes & _NO_MODEL or _LACKS_MODEL.search(complaint[:QUOTED_CHARS])
+    if status in (400, 404, 422) and asks_for_model:
+        return pull or _CHECK_MODEL
+    return _CHECK_ADDRESS if status in (404, 405, 410) else ""
+
+
+def _codes_in(complaint: str) -> set[str]:
+    try:
+        answer = json.loads(complaint)
+    except (ValueError, RecursionError):
+        return set()
+    answer = answer[0] if isinstance(answer, list) and answer else answer
+    error = answer.get("error", answer) if isinstance(answer, dict) else None
+    return _codes(error)
 
 
 def reported(error: object, host: str | None, said: str, *, header: str | None) -> BackendError:
@@ -88,8 +140,10 @@ def reported(error: object, host: str | None, said: str, *, header: str | None) 
     text = f"{host} broke off: {said}"
     codes = _codes(error)
     if codes & _REFUSED:
-        return CredentialsError(text)
-    if not codes & _SPENT and (codes & _BUSY or (not codes & _FINAL and _IS_BUSY.search(text))):
+        return CredentialsError(text, remedy=_CHECK_KEY)
+    if codes & (_SPENT | _NO_MODEL):
+        return TurnedAwayError(text, remedy=_PAY if codes & _SPENT else _CHECK_MODEL)
+    if codes & _BUSY or (not codes & _FINAL and _IS_BUSY.search(text)):
         return RateLimitedError(text, retry_after=retry_after(header))
     return BackendError(text, failure_type="runtime")
 

@@ -112,6 +112,10 @@ class CascadeBuilder:
             for backend in self(Attempt(1, tier, 0)).cascade.backends:
                 prepare(backend)
 
+    def hurry(self) -> None:
+        """End every wait for a busy server; calls under way go on."""
+        self._client.cancellation.hurry()
+
     def cancel(self) -> None:
         """End every call under way and refuse later ones."""
         self._client.cancellation.cancel()

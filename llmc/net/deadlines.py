@@ -28,6 +28,7 @@ class Cancellation:
 
     def __init__(self) -> None:
         self._switch = threading.Event()
+        self._hurry = threading.Event()
         self._lock = threading.Lock()
         self._open: set[Abortable] = set()
 
@@ -36,13 +37,18 @@ class Cancellation:
         return self._switch.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Pause for some time; return at once, and True, when cancelled."""
-        return self._switch.wait(max(0.0, min(seconds, MAX_TIMEOUT_SEC)))
+        """Pause for some time; return at once, and True, when cancelled or in a hurry."""
+        return self._hurry.wait(max(0.0, min(seconds, MAX_TIMEOUT_SEC)))
+
+    def hurry(self) -> None:
+        """End all pauses, also those to come; requests under way go on."""
+        self._hurry.set()
 
     def cancel(self) -> None:
         """Close the sockets of all requests under way, and refuse later ones."""
         with self._lock:
             self._switch.set()
+            self._hurry.set()
             for exchange in self._open:
                 exchange.abort()
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
 
-from llmc.errors import CancelledError, ConnectError, DeadlineError, RequestError
+from llmc.errors import CancelledError, ConnectError, DeadlineError, DroppedError, RequestError
 from llmc.net.connections import Connections
 from llmc.net.deadlines import WATCHDOG, Cancellation
 from llmc.net.places import Place, spell
@@ -31,6 +32,8 @@ that they take as text."""
 
 MAX_COMPLAINT_BYTES = 2000
 """What is quoted of a body that says what is wrong; more is a page made for a browser."""
+
+_DROPS = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class Exchange:
@@ -237,4 +240,6 @@ class Exchange:
             what = f"{spell(self._place)} did not answer in full by the deadline"
             return DeadlineError(what, silent=self._response is None)
         said = self._redaction(str(error))
-        return RequestError(f"{spell(self._place)}: {said or type(error).__name__}")
+        is_dropped = self._response is None and isinstance(error, _DROPS)
+        kind = DroppedError if is_dropped else RequestError
+        return kind(f"{spell(self._place)}: {said or type(error).__name__}")

@@ -32,6 +32,9 @@ class Builder(Protocol):
     def check(self) -> None:
         """Raise ConfigError for what can be known to be wrong before the first attempt."""
 
+    def hurry(self) -> None:
+        """End every wait between two calls, as the run winds down; calls under way go on."""
+
     def cancel(self) -> None:
         """End every call under way and refuse later ones."""
 

@@ -22,7 +22,12 @@ class InOrder(Scheduler[T]):
         self._ready: deque[T] = deque()
 
     def add(self, task: T) -> None:
-        self._ready.append(task)
+        if not self._keep_shut(task):
+            self._ready.append(task)
+
+    def _drain(self) -> list[T]:
+        ready, self._ready = self._ready, deque()
+        return list(ready)
 
     def has_room(self, open_tasks: int) -> bool:
         stranded = sum(self._is_cut_off(self._own(task)) for task in self._ready)
@@ -55,6 +60,6 @@ class InOrder(Scheduler[T]):
     def _choice(self, task: T) -> Choice | None:
         for choice in self._own(task):
             state = self.states[choice.lane]
-            if not state.health.rests_now:
+            if not state.health.rests_now and self.is_open(choice.steps[0]):
                 return choice if state.has_room(choice.steps[0].slots) else None
         return None

@@ -11,7 +11,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from llmc.errors import BackendError, HostUnreachableError
+from llmc.errors import (
+    BackendError,
+    HostUnreachableError,
+    RateLimitedError,
+    TurnedAwayError,
+)
 from llmc.models import Attempt, AttemptOutcome
 from llmc.programs.launching import SearchPath
 from llmc.run.attempts import Builder, make_attempt
@@ -22,12 +27,15 @@ from llmc.run.lanes import Choice, Step
 GRACE_SEC = 60.0
 """What an attempt may overrun all its deadlines by before it counts as hung."""
 
+_CHARGED = (Verdict.ANSWERED, Verdict.FAILED)
+
 
 @dataclass(eq=False, slots=True)
 class Flight:
     """One attempt on its way.
 
     `held` is the step whose host has a slot busy for it, if any; `asked` the lane asked last.
+    `charged`: a host has had a look at the prompt. `busy`: one asked to come back later.
     """
 
     job: Job
@@ -38,6 +46,17 @@ class Flight:
     verdict: Verdict = Verdict.UNKNOWN
     reason: str = ""
     asked: int | None = None
+    charged: bool = False
+    busy: bool = False
+
+    def spares_span(self, *, ending: bool) -> bool:
+        """Tell whether its failure is none of the span's, as nobody has had a look at the prompt.
+
+        Who waited for a busy server when the run was asked to end was not looked at either.
+        """
+        if self.busy and ending:
+            return True
+        return not self.charged and self.verdict in (Verdict.UNREACHABLE, Verdict.TURNED_AWAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +152,14 @@ class CallGate:
         elif isinstance(error, HostUnreachableError):
             flight.verdict = Verdict.UNREACHABLE
             flight.reason = error.why or flight.reason
+        elif isinstance(error, TurnedAwayError):
+            flight.verdict = Verdict.TURNED_AWAY
+            flight.reason = f"{error}; {error.remedy}" if error.remedy else str(error)
         else:
             flight.verdict = Verdict.FAILED
+        silent = isinstance(error, HostUnreachableError) and error.silent
+        flight.charged = flight.charged or silent or flight.verdict in _CHARGED
+        flight.busy = isinstance(error, RateLimitedError)
 
     def last(self, error: BackendError) -> BackendError:
         """Return the error of the last call that was made: a host that was passed over made none.
@@ -159,11 +184,11 @@ def aim(attempt: Attempt, choice: Choice) -> Attempt:
 
 
 def fly(
-    flight: Flight,
-    prompt: str,
     builder: Builder,
     search: SearchPath,
     post: Callable[[Message], None],
+    flight: Flight,
+    prompt: str,
 ) -> None:
     """Make one attempt, on a worker thread, and post what came of it; `search` finds programs."""
     gate = CallGate(flight, post)

@@ -19,6 +19,7 @@ class Verdict(Enum):
     ANSWERED = "a reply came back"
     FAILED = "an error came back"
     UNREACHABLE = "nobody answered"
+    TURNED_AWAY = "it would say the same to every request"
     UNKNOWN = "nobody can tell"
 
 

@@ -88,10 +88,11 @@ class Intake:
         del self.open[job.span.id]
         self._warm.pop(job.span.id, None)
 
-    def put_back(self, spans: Sequence[Span]) -> None:
+    def put_back(self, spans: Sequence[Span], *, read_anew: bool = True) -> None:
         """Give spans back that this run does nothing about."""
         self._lease.release(spans)
-        if self._rules.verify:  # they aren't what was indexed: so their files aren't either
+        # They aren't what was indexed: so their files aren't either.
+        if read_anew and self._rules.verify:
             paths = {span.path for span in spans}
             self._writer.patiently(lambda: self._store.spans.read_anew(paths))
 

@@ -13,8 +13,8 @@ from llmc.run.routing import SpanState
 class Job:
     """A span on its way. Its prompt is there only while a request is in flight, or about to be.
 
-    The prompt is the work list's to set, `state` and `outcomes` are the loop's; nothing else of a
-    job changes.
+    The prompt is the work list's to set, `begun` the loop's; `state`, `outcomes` and `spared` (how
+    often an attempt was none of its own) are the settlement's. Nothing else of a job changes.
     """
 
     span: Span
@@ -23,6 +23,8 @@ class Job:
     state: SpanState
     started: float
     outcomes: list[AttemptOutcome] = field(default_factory=list)
+    begun: bool = False
+    spared: int = 0
 
     @property
     def tier(self) -> str:

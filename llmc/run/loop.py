@@ -85,28 +85,26 @@ class Run:
             tell=self._tell,
         )
         self._workers = Workers()
+        self._fly = partial(fly, parts.builder, settings.search, self._inbox.put)
         self._lease = Lease(parts, self._writer, self._signature)
         self._intake = Intake(parts, self._writer, self._lease, self._width)
         self._settlement = Settlement(
             parts, self._writer, self._score, self._intake, self._scheduler
         )
-        self._patience = Patience(settings.pace.host_patience)
+        self._patience = Patience(parts, self._scheduler, self._slots)
         self._flights: set[Flight] = set()
         self._stopping = self._behind = False
         self._error: LlmcError | None = None
 
     def run(self) -> RunReport:
-        """Work until nothing is left, the limit is reached or somebody stops it.
-
-        Raises StoreError, ConfigError.
-        """
+        """Work until it is done, or somebody stops it. Raises StoreError, ConfigError."""
         started = time.monotonic()
         interrupted = False
         pending = self._writer.spans - self._writer.enrichments - self._lease.count_resting()
         self._writer.lay_in(self._width)
         try:
             self._tell(RunStarted(pending, self._parts.settings.pace.limit, self._slots.hosts))
-            self._slots.say_who_rests()
+            self._slots.begin(take_stock=self._parts.settings.health.enabled)
             self._parts.stop.listen(lambda: self._inbox.put(StopAsked()))
             while not self._turn():
                 pass
@@ -153,11 +151,9 @@ class Run:
         return is_clear and (self._stopping or self._is_done())
 
     def _is_done(self) -> bool:
-        return not self._intake.open and (self._intake.exhausted or self._is_at_limit(0))
-
-    def _is_at_limit(self, under_way: int) -> bool:
-        limit = self._parts.settings.pace.limit
-        return bool(limit) and self._score.enriched + under_way >= limit
+        return not self._intake.open and (
+            self._intake.exhausted or self._score.is_at(self._parts.settings.pace.limit)
+        )
 
     @property
     def _is_ending(self) -> bool:
@@ -167,6 +163,7 @@ class Run:
     def _stop_taking(self) -> None:
         if not self._stopping:
             self._stopping = True
+            self._parts.builder.hurry()
             self._tell(Stopping(len(self._flights)))
 
     def _seconds_to_wait(self) -> float:
@@ -232,12 +229,16 @@ class Run:
                 planned += 1
                 self._plan()
         self._intake.cool()
+        for job in self._scheduler.take_shut():
+            left = f"at tier {job.tier}, whose hosts take no more requests"
+            self._settlement.leave_for_later(job, "", left, read_anew=False)
+            self._patience.in_vain += 1
         self._lose_patience()
 
     def _may_plan(self) -> bool:
         """Tell whether one more span may be opened; what waits in vain may have to make room."""
         under_way = len(self._intake.open)
-        if self._intake.exhausted or self._is_at_limit(under_way):
+        if self._intake.exhausted or self._score.is_at(self._parts.settings.pace.limit, under_way):
             return False
         if self._scheduler.has_room(under_way):
             return True
@@ -261,12 +262,11 @@ class Run:
             self._keep_house()
 
     def _lose_patience(self) -> None:
-        """End the run when there is work and nothing of it could be begun for too long."""
-        busy = self._flights or self._behind or self._scheduler.waits or self._is_done()
-        over = self._patience.watch(time.monotonic(), idle=not busy)
-        if over and not self._is_ending:
-            who = self._slots.who_rests() or "there is none"
-            self._score.stopped = f"no host has answered for {self._patience.seconds:g} s: {who}"
+        """End the run when there is work and nobody for it."""
+        idle, flights = not (self._behind or self._scheduler.waits), len(self._flights)
+        reason = self._patience.find_end(done=self._is_done(), idle=idle, in_flight=flights)
+        if reason and not self._is_ending:
+            self._score.stopped = reason
             self._stopping = True
 
     # -- start -----------------------------------------------------------------------------------
@@ -284,13 +284,13 @@ class Run:
             self._settlement.leave_for_later(job, "has changed since it was indexed", CHANGED)
             return
         attempt = aim(attempt, choice)
-        if not job.outcomes:
+        if not job.begun:
+            job.begun = True
             self._tell(SpanStarted(job.span, attempt.tier))
         flight = Flight(job, attempt, choice, time.monotonic() + choice.timeout + GRACE_SEC)
         self._flights.add(flight)
         self._slots.enter(flight, choice.steps[0])
-        builder, search = self._parts.builder, self._parts.settings.search
-        self._workers.submit(partial(fly, flight, prompt, builder, search, self._inbox.put))
+        self._workers.submit(partial(self._fly, flight, prompt))
 
     # -- land ------------------------------------------------------------------------------------
 
@@ -301,7 +301,9 @@ class Run:
             return  # it was given up as hung
         self._flights.discard(flight)
         job = flight.job
-        following = self._settlement.follow(job, outcome)  # before a hook is told: it may raise
+        spared = self._slots.spares_span(flight, ending=self._is_ending)
+        # Before a hook is told: it may raise.
+        following = self._settlement.follow(job, outcome, spared=spared)
         self._slots.leave(flight)
         self._settlement.tell_what_left(job, outcome)
         self._tell(AttemptFinished(job.span, outcome, following, self._slots.name(flight)))

@@ -32,6 +32,11 @@ class Parts:
     def host_order(self) -> str:
         return self.settings.pace.host_order if self.rules.side_by_side else "failover"
 
+    def reaches(self, tier: str) -> bool:
+        """Tell whether a span may get to a tier that there are choices for."""
+        settings = self.settings
+        return tier != "nano" or settings.backend != "auto" or settings.router.reaches_cloud
+
     def lay_lanes(self) -> Lanes:
         """Return the lanes of the run: a single one for the batch driver."""
         settings = self.settings

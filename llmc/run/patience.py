@@ -1,25 +1,62 @@
-"""How long a run that has work, and no host that would take it, waits for one."""
+"""When a run has work and nobody for it: at once if all turn us away, else after some patience."""
 
 from __future__ import annotations
 
+import time
+
+from llmc.run.job import Job
+from llmc.run.parts import Parts
+from llmc.run.scheduler import Scheduler
+from llmc.run.slots import Slots
+
+MOST_IN_VAIN = 32
+"""So many spans left in a row, for want of anybody to ask, show that the rest would be as well."""
+
 
 class Patience:
-    """Ends after so many seconds in a row in which nothing could be begun."""
+    """Ends when nobody is left who may be asked, or when nobody has answered for too long.
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    What counts are the seconds in which nothing could be begun but trials: calls that a host gets
+    which has failed before. `in_vain` counts the spans left, since the last answer, for want of
+    anybody to ask.
+    """
+
+    def __init__(self, parts: Parts, scheduler: Scheduler[Job], slots: Slots) -> None:
+        self._parts = parts
+        self._scheduler = scheduler
+        self._slots = slots
+        self._seconds = parts.settings.pace.host_patience
         self._idle_since: float | None = None
+        self._answers = 0
+        self.in_vain = 0
 
     @property
     def ends(self) -> float | None:
         """When it is over, None while there is no need of it."""
-        return None if self._idle_since is None else self._idle_since + self.seconds
+        return None if self._idle_since is None else self._idle_since + self._seconds
 
-    def watch(self, now: float, *, idle: bool) -> bool:
-        """Take note whether nothing can be begun now; tell whether that has lasted too long."""
-        if not idle:
+    def find_end(self, *, done: bool, idle: bool, in_flight: int) -> str | None:
+        """Say why the run should end, None if it should not.
+
+        `done`: there is no more work; `idle`: nothing can be begun just now.
+        """
+        now, answers = time.monotonic(), self._slots.answers
+        if answers != self._answers:
+            self._idle_since, self._answers, self.in_vain = None, answers, 0
+        if self._are_all_shut() or self.in_vain >= (1 if done and not answers else MOST_IN_VAIN):
+            return self._slots.who_turned_away()
+        if done or not idle or self._slots.is_trusted:
             self._idle_since = None
-            return False
+            return None
         if self._idle_since is None:
             self._idle_since = now
-        return now - self._idle_since >= self.seconds
+        if in_flight or now - self._idle_since < self._seconds:
+            return None
+        who = self._slots.who_rests() or "there is none"
+        return f"no host has answered for {self._seconds:g} s: {who}"
+
+    def _are_all_shut(self) -> bool:
+        if not self._slots.who_turned_away():
+            return False
+        tiers = filter(self._parts.reaches, self._scheduler.lanes.choices)
+        return all(map(self._scheduler.is_shut, tiers))

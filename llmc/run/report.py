@@ -38,6 +38,10 @@ class Score:
                 self.blotted += departure.blotted
                 self.blotted_prompts += departure.blotted > 0
 
+    def is_at(self, limit: int, under_way: int = 0) -> bool:
+        """Tell whether enough is done, or would be with what is under way; a limit of 0 is none."""
+        return bool(limit) and self.enriched + under_way >= limit
+
     def settle(self, report: SpanReport) -> None:
         """Count a span that is enriched, or has used up its attempts."""
         if report.success:

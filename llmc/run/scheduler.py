@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from llmc.run.health import FAILURES_BEFORE_REST, Health, Verdict
-from llmc.run.lanes import Choice, Lane, Lanes
+from llmc.run.lanes import Choice, Lane, Lanes, Step
 
 BLOCK = 256
 """Attempts put by that make a change of model worth its 3 to 14 s; a host puts by twice as many at
@@ -79,6 +79,8 @@ class Scheduler(Generic[T]):
     def __init__(self, lanes: Lanes, now: float) -> None:
         self.lanes = lanes
         self.states = [LaneState(lane) for lane in lanes.lanes]
+        self._closed: set[tuple[int, str]] = set()
+        self._shut: list[T] = []
         self._waiting: list[tuple[float, int, T]] = []
         self._order = itertools.count()
         for state in self.states:
@@ -110,8 +112,51 @@ class Scheduler(Generic[T]):
         """Drop what is noted of an attempt whose span is settled or left."""
 
     def _is_cut_off(self, choices: Iterable[Choice]) -> bool:
-        """Tell whether none of these choices has a host that is awake."""
-        return all(self.states[choice.lane].health.rests_now for choice in choices)
+        """Tell whether none of these choices has a host that is awake, and takes us."""
+        return all(
+            self.states[choice.lane].health.rests_now or not self.is_open(choice.steps[0])
+            for choice in choices
+        )
+
+    # -- ways that are closed for good -----------------------------------------------------------
+
+    def is_open(self, step: Step) -> bool:
+        """Tell whether a host may be asked for a model."""
+        return not self._closed or (step.lane, step.model) not in self._closed
+
+    def close(self, step: Step) -> bool:
+        """Ask a host for this model no more; tell whether it was asked so far."""
+        if not self.is_open(step):
+            return False
+        self._closed.add((step.lane, step.model))
+        for task in self._drain():
+            self.add(task)
+        return True
+
+    def is_shut(self, tier: str) -> bool:
+        """Tell whether nobody is left who may be asked for a tier; nobody can be, if nobody was."""
+        return not any(
+            self.is_open(choice.steps[0]) and self.lanes.lanes[choice.lane].name
+            for choice in self.lanes.choices[tier]
+        )
+
+    def take_shut(self) -> list[T]:
+        """Return the attempts for which nobody is left, each once."""
+        shut, self._shut = self._shut, []
+        return shut
+
+    def _keep_shut(self, task: T) -> bool:
+        """Put an attempt aside if nobody is left for it; tell whether that is so."""
+        is_shut = bool(self._closed) and self.is_shut(task.tier)
+        if is_shut:
+            self._shut.append(task)
+        return is_shut
+
+    def _drain(self) -> list[T]:
+        """Give up all attempts that may run now, in their order: they are added anew."""
+        raise NotImplementedError
+
+    # -- time ------------------------------------------------------------------------------------
 
     def add_later(self, task: T, due: float) -> None:
         """Take an attempt that may run from `due` on."""
@@ -147,7 +192,7 @@ class Scheduler(Generic[T]):
         state = self.states[lane]
         state.busy -= 1
         health = state.health
-        if verdict is Verdict.ANSWERED:
+        if verdict in (Verdict.ANSWERED, Verdict.TURNED_AWAY):
             health.answered()
         elif health.rests_now:
             pass  # a call that was under way when the rest began

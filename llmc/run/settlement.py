@@ -13,6 +13,9 @@ from llmc.run.report import Score, report_span
 from llmc.run.scheduler import Scheduler
 from llmc.run.writer import Writer
 
+MOST_SPARED = 3
+"""Rests of 1, 2 and 4 s have passed by then: enough for a server that is started again."""
+
 
 class Settlement:
     """Takes outcomes and closes spans; routing says what follows, the writer gets what is due."""
@@ -32,8 +35,13 @@ class Settlement:
         self._intake = intake
         self._scheduler = scheduler
 
-    def follow(self, job: Job, outcome: AttemptOutcome) -> Attempt | None:
-        """Settle a job, or see to its next attempt, which is returned."""
+    def follow(self, job: Job, outcome: AttemptOutcome, *, spared: bool) -> Attempt | None:
+        """Settle a job, or see to its next attempt, which is returned.
+
+        `spared`: should it have failed, it was for no reason of the span's.
+        """
+        if spared and not outcome.success:
+            return self._spare(job)
         following = None
         job.outcomes.append(outcome)
         if not outcome.success:
@@ -62,13 +70,17 @@ class Settlement:
         for departure in outcome.departures:
             self._writer.tell(PromptLeft(job.span, departure))
 
-    def leave_for_later(self, job: Job, why: str, left: str) -> None:
-        """Give a span back that can't be asked about now; `left` is `SpanLeft.why`."""
-        place = f"{job.span.path}:{job.span.start_line}"
-        self._writer.tell(Warned(f"{place}: {why}; left for later"))
+    def leave_for_later(self, job: Job, why: str, left: str, *, read_anew: bool = True) -> None:
+        """Give a span back that can't be asked about now; say why, unless that was said of all.
+
+        `left` is `SpanLeft.why`. `read_anew`: its file may have changed.
+        """
+        if why:
+            place = f"{job.span.path}:{job.span.start_line}"
+            self._writer.tell(Warned(f"{place}: {why}; left for later"))
         self._writer.tell(SpanLeft(job.span, left))
         self.give_up(job)
-        self._intake.put_back([job.span])
+        self._intake.put_back([job.span], read_anew=read_anew)
 
     def give_up(self, job: Job) -> None:
         """Leave a span for a later run; what was tried goes on record."""
@@ -77,6 +89,25 @@ class Settlement:
             self._score.unfinished += 1
             if self._is_recorded:
                 self._writer.leave(report_span(job, self._settings, time.monotonic()))
+
+    def _spare(self, job: Job) -> Attempt | None:
+        """Have an attempt made again that failed for no reason of the span's; return it.
+
+        Nothing is charged to the span. It is left for later if it was spared too often: should it
+        be what brings the host down, others shall have their turn.
+        """
+        job.spared += 1
+        if job.spared > MOST_SPARED:
+            self.leave_for_later(
+                job,
+                f"nobody answered {job.spared} times",
+                "whose requests nobody answered",
+                read_anew=False,
+            )
+            return None
+        self._intake.keep_warm(job)
+        self._scheduler.add(job)
+        return job.state.offer()
 
     def _settle(self, job: Job) -> None:
         self._close(job)

@@ -11,7 +11,15 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from llmc.events import CallFinished, CallStarted, Event, HostRests, HostReturned, HostSlots
+from llmc.events import (
+    CallFinished,
+    CallStarted,
+    Event,
+    HostRests,
+    HostReturned,
+    HostSlots,
+    Warned,
+)
 from llmc.net.client import Client
 from llmc.net.probe import find_trouble
 from llmc.net.routes import STRAIGHT, Network
@@ -20,6 +28,7 @@ from llmc.run.health import Verdict
 from llmc.run.job import Job
 from llmc.run.lanes import Step
 from llmc.run.scheduler import Scheduler
+from llmc.run.stock import find_missing
 from llmc.run.workers import Workers
 
 
@@ -48,6 +57,8 @@ class Slots:
         self._tell = tell
         self._client = Client(connect_timeout=timeout, network=network)
         self._tickets: deque[Ticket] = deque()
+        self._turned_away: dict[tuple[int, str], str] = {}
+        self.answers = 0
 
     @property
     def hosts(self) -> tuple[HostSlots, ...]:
@@ -74,10 +85,27 @@ class Slots:
             return
         verdict = flight.verdict if self._rests else Verdict.UNKNOWN
         name = self._states[step.lane].lane.name
+        self.answers += verdict is Verdict.ANSWERED
         seconds = self._scheduler.leave(step.lane, verdict, flight.reason, time.monotonic())
         self._tell(CallFinished(name))
         if seconds is not None:
             self._tell(HostRests(name, seconds, flight.reason))
+        elif verdict is Verdict.TURNED_AWAY:
+            self.close(step, flight.reason)
+
+    def close(self, step: Step, reason: str) -> None:
+        """Ask a host for a model no more, and say so: it would answer all requests alike."""
+        if self._scheduler.close(step):
+            self._turned_away[step.lane, step.model] = reason
+            self._tell(Warned(f"{self._states[step.lane].lane.name} is asked no more: {reason}"))
+
+    def who_turned_away(self) -> str:
+        """Return why the ways that are closed are, each reason once; empty if none is closed."""
+        return "; ".join(dict.fromkeys(self._turned_away.values()))
+
+    def spares_span(self, flight: Flight, *, ending: bool) -> bool:
+        """Tell whether the failure of a flight is none of its span's; where nobody rests, it is."""
+        return self._rests and flight.spares_span(ending=ending)
 
     def move_on(self, ticket: Ticket) -> None:
         """Take back the slot of a cascade that asks for one of its next host."""
@@ -94,7 +122,9 @@ class Slots:
         for _ in range(len(self._tickets)):
             ticket = self._tickets.popleft()
             state = self._states[ticket.step.lane]
-            if state.health.rests_now:
+            if reason := self._turned_away.get((ticket.step.lane, ticket.step.model)):
+                ticket.refuse(f"{state.lane.name} is asked no more: {reason}")
+            elif state.health.rests_now:
                 ticket.refuse(f"{state.lane.name} rests: {state.health.reason}")
             elif not state.has_room(ticket.step.slots):
                 self._tickets.append(ticket)
@@ -130,12 +160,21 @@ class Slots:
             seconds = state.health.rest(time.monotonic(), answer.trouble)
             self._tell(HostRests(state.lane.name, seconds, answer.trouble))
 
-    def say_who_rests(self) -> None:
-        """Tell which hosts rest from the start."""
+    def begin(self, *, take_stock: bool) -> None:
+        """Tell which hosts rest from the start, and ask the others for no model that they lack."""
+        if take_stock and self._rests:
+            lanes = self._scheduler.lanes
+            for step, reason in find_missing(self._client, lanes, self._timeout):
+                self.close(step, reason)
         for state in self._states:
             if state.health.rests_now:
                 seconds = state.health.until - time.monotonic()
                 self._tell(HostRests(state.lane.name, max(0.0, seconds), state.health.reason))
+
+    @property
+    def is_trusted(self) -> bool:
+        """Tell whether a host that is not on trial has a call under way."""
+        return any(state.busy and not state.health.on_trial for state in self._states)
 
     def who_rests(self) -> str:
         """Return the hosts that rest with their reasons, empty if none does."""

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from llmc.run.failover import InOrder
-from llmc.run.lanes import Choice, Lanes
+from llmc.run.lanes import Choice, Lanes, Step
 from llmc.run.scheduler import BLOCK, WANTS_SPAN, Next, Scheduler, Start, T
 
 LOCAL_TIERS = ("7b", "14b")
@@ -52,13 +52,30 @@ class Spread(Scheduler[T]):
         self._fresh: defaultdict[str, deque[T]] = defaultdict(deque)
         self._own: defaultdict[tuple[int, str], deque[T]] = defaultdict(deque)
         self._waiting_at_hosts = 0
-        self._routes = [_routes(lanes, index) for index in range(len(lanes.lanes))]
-        self._seekers = [self._serves_first(index) for index in range(len(lanes.lanes))]
+        self._lay_routes()
         self._most_fresh = BLOCK * len(lanes.lanes)
         slots = sum(lane.slots for lane in lanes.lanes)
         self._most_open = slots + 2 * BLOCK * len(lanes.lanes)
 
+    def _lay_routes(self) -> None:
+        lanes = range(len(self.lanes.lanes))
+        self._routes = [_routes(self.lanes, index, self.is_open) for index in lanes]
+        self._seekers = [self._serves_first(index) for index in lanes]
+        for state, routes in zip(self.states, self._routes, strict=True):
+            if state.block not in routes:
+                state.block = None
+
+    def _drain(self) -> list[T]:
+        ready = [task for queue in (*self._own.values(), *self._fresh.values()) for task in queue]
+        self._own.clear()
+        self._fresh.clear()
+        self._waiting_at_hosts = 0
+        self._lay_routes()
+        return ready
+
     def add(self, task: T) -> None:
+        if self._keep_shut(task):
+            return
         note = self._noted(task)
         lane = note.lane
         if lane is not None and lane in note.been:
@@ -104,7 +121,7 @@ class Spread(Scheduler[T]):
 
     def _dead_tiers(self) -> Iterator[str]:
         """Yield the tiers that no host serves just now."""
-        if any(state.health.rests_now for state in self.states):
+        if self._closed or any(state.health.rests_now for state in self.states):
             for tier, choices in self.lanes.choices.items():
                 if self._is_cut_off(choices):
                     yield tier
@@ -237,7 +254,8 @@ class Spread(Scheduler[T]):
 
     def _ring(self, tier: str) -> list[int]:
         """Return the lanes that a tier's work is spread over, in their order."""
-        return [choice.lane for choice in self.lanes.choices[tier] if not choice.fallback]
+        choices = self.lanes.choices[tier]
+        return [c.lane for c in choices if not c.fallback and self.is_open(c.steps[0])]
 
     def _block(self, lane: int, tier: str) -> str | None:
         routes = self._routes[lane].items()
@@ -251,14 +269,17 @@ class Spread(Scheduler[T]):
         return next((lane for lane in around if lane not in been), None)
 
 
-def _routes(lanes: Lanes, lane: int) -> dict[str, list[tuple[str, Choice]]]:
+def _routes(
+    lanes: Lanes, lane: int, is_open: Callable[[Step], bool]
+) -> dict[str, list[tuple[str, Choice]]]:
     """Return what a lane can do: for each model that it may hold, the tiers and how they get there.
 
     Where a change of model costs nothing, all models are one.
     """
     routes: dict[str, list[tuple[str, Choice]]] = {}
     for tier, choices in lanes.choices.items():
-        choice = next((choice for choice in choices if choice.lane == lane), None)
+        here = (choice for choice in choices if choice.lane == lane and is_open(choice.steps[0]))
+        choice = next(here, None)
         if choice:
             block = choice.steps[0].model if lanes.lanes[lane].one_model else ""
             routes.setdefault(block, []).append((tier, choice))

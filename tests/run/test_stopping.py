@@ -173,6 +173,22 @@ def test_a_pause_before_a_retry_does_not_hold_up_a_stop(tmp_path):
     assert ran.report.unfinished == 1
 
 
+@pytest.mark.parametrize("fault", [faults.RateLimited(150), faults.QueueFull()], ids=["429", "503"])
+def test_a_wait_for_a_busy_server_ends_with_a_stop_and_charges_no_span(repo, fault):
+    stop = Stop()
+
+    def answer(call):
+        if call.index == 1:
+            threading.Timer(0.2, stop.request).start()
+        return fault
+
+    with serving("a", answer) as hosts:
+        ran = enrich(repo, configured(repo, hosts, slots=2), stop=stop)
+    assert ran.report.wall_sec < PATIENCE_SEC
+    assert (ran.report.interrupted, ran.report.failed, ran.report.unfinished) == (True, {}, 0)
+    assert ran.report.left == 20
+
+
 # -- asked twice -----------------------------------------------------------------------------------
 
 
