@@ -29,7 +29,7 @@ from llmc.run.gpu import is_local
 from llmc.run.selection import select
 from llmc.settings.config import Settings
 from llmc.settings.documents import POLICY_FILE
-from llmc.settings.environment import copy_environment, locate_index
+from llmc.settings.environment import copy_environment, find_logs, locate_index
 from llmc.settings.flags import Flags
 from llmc.settings.loading import load_settings
 from llmc.settings.targets import find_namesakes
@@ -63,8 +63,9 @@ def examine(
     except ConfigError as error:
         broken = Finding("configuration", "settings", "fail", str(error))
         looked = examine_repository(repo, "", copy_environment(environ))
-        rest = [*looked, *examine_index(locate_index(repo, environ))]
-        rest += examine_logs(repo, metrics_path(repo))
+        index = locate_index(repo, environ)
+        logs = find_logs(repo, index.path)
+        rest = [*looked, *examine_index(index), *examine_logs(logs, repo, metrics_path(logs))]
         return Report((broken, *rest), readable=False)
     plan, settled = _settled(settings)
     # Which of several chains was meant is for the user to say: nobody is asked in their name.
@@ -80,7 +81,7 @@ def examine(
         *_gpu(settled, targets),
         *examine_repository(settings.repo, settings.exclude, settings.environ),
         *examine_index(settings.index),
-        *examine_logs(settings.repo, settings.metrics_log),
+        *examine_logs(settings.logs, settings.repo, settings.metrics_log),
     ]
     hide = Redaction(settings.secrets)
     asked = [tier for target in targets for tier in target.tiers]

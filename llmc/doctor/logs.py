@@ -13,10 +13,9 @@ from llmc.records.ledger import ledger_path
 SECTION = "logs"
 
 
-def examine_logs(repo: Path, metrics_log: Path) -> list[Finding]:
+def examine_logs(folder: Path, repo: Path, metrics_log: Path) -> list[Finding]:
     """Look at the folder of the logs and at those that are there; nothing is written."""
-    ledger = ledger_path(repo)
-    folder = ledger.parent
+    ledger = ledger_path(folder)
     try:
         if problem := _folder_problem(folder, repo):
             return [Finding(SECTION, "folder", "fail", *problem)]
@@ -42,7 +41,8 @@ _Problem = tuple[str, str]
 def _folder_problem(folder: Path, repo: Path) -> _Problem | None:
     if os.path.lexists(folder) and not folder.is_dir():
         return f"{folder} is no folder, and a run needs it for its logs", "move it away"
-    if not folder.resolve().is_relative_to(repo.resolve()):
+    inside = folder.is_relative_to(repo)  # else it is beside an index elsewhere
+    if inside and not folder.resolve().is_relative_to(repo.resolve()):
         return f"{folder} leads out of the repository", "replace the link by a folder"
     place = folder
     while not place.exists():

@@ -160,7 +160,7 @@ def test_a_folder_without_permission_is_found(repo, monkeypatch):
     """As somebody who isn't root sees it."""
     (repo / "logs").mkdir()
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != repo / "logs")
-    [finding] = examine_logs(repo, metrics_path(repo))
+    [finding] = examine_logs(repo / "logs", repo, metrics_path(repo / "logs"))
     assert (finding.state, finding.name) == ("fail", "folder")
 
 

@@ -703,7 +703,10 @@ def test_what_conforms_to_the_schema_is_accepted(size: float, seed: int) -> None
 
 
 def test_the_schema_is_the_same_text_in_every_process() -> None:
-    code = "import json; from llmc.enrichment.reply import schema; print(json.dumps(schema()))"
+    code = (
+        "import json; from llmc.enrichment.reply import build_schema; "
+        "print(json.dumps(build_schema()))"
+    )
     texts = {
         subprocess.run(
             [sys.executable, "-c", code],
