@@ -338,8 +338,8 @@ def test_a_span_changed_since_indexing_is_left_for_later(settings):
     builder = FakeBuilder(settings, FakeBackend(answer))
     report = engine.enrich(settings.repo, settings, hooks=(seen.append,), builder=builder)
     assert (report.enriched, report.left) == (0, 5)
-    [told] = [event for event in seen if isinstance(event, Warned)]
-    assert "cannot be read as it was indexed" in told.message
+    told = [event.message for event in seen if isinstance(event, Warned)]
+    assert "cannot be read as it was indexed" in told[0]
 
 
 @pytest.mark.parametrize("path", ["../outside.py", "/etc/hostname"])

@@ -16,6 +16,7 @@ from llmc.cli.printing import print_lines
 from llmc.cli.streams import outlive
 from llmc.errors import StoreError
 from llmc.events import Destinations, Event, EventHook
+from llmc.models import RunReport
 from llmc.redaction.text import join_lines
 from llmc.run import destinations
 from llmc.run.selection import Selection
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace, selection: Selection, screen: Console, elsewhe
         elif args.quiet:
             hooks = (_in_words, *hooks)
         report = engine.enrich(settings.repo, settings, hooks=hooks, stop=stop)
-    around = _look_around(settings)
+    around = _look_around(settings, report)
     reasons = list(remains.explain(report, around))
     if args.json:
         where = destinations.make_record(selection.destinations)
@@ -57,9 +58,11 @@ def run(args: argparse.Namespace, selection: Selection, screen: Console, elsewhe
     return 1 if report.failed else 0
 
 
-def _look_around(settings: Settings) -> Surroundings:
-    """Ask the index what became of the spans that are left."""
+def _look_around(settings: Settings, report: RunReport) -> Surroundings:
+    """Ask the index what became of the spans that are left, if any are."""
     claimed, next_retry = 0, None
+    if not (report.left or report.resting or report.failed):
+        return Surroundings(settings.pace.limit, settings.pace.cooldown)
     with suppress(StoreError), Reader.open_readonly(settings.index) as reader:
         claimed, next_retry = reader.counts.count_claimed(), reader.counts.find_next_retry()
     return Surroundings(settings.pace.limit, settings.pace.cooldown, claimed, next_retry)

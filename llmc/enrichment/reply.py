@@ -69,7 +69,7 @@ def read_reply(
 
     Raises BackendError with `failure` = (parse | truncation | validation, detail, text).
     """
-    ended = ""
+    said, ended = text, ""
     if require_summary:
         text, ended = drop_thoughts(text), _why_it_ended(done_reason)
     try:
@@ -85,7 +85,7 @@ def read_reply(
             kind = "truncation"
             detail = f"the reply stops before its JSON ends ({len(text)} chars){ended}"
     # Out here, so that the error does not hold on to what was read through its context.
-    raise make_refusal(kind, detail, text)
+    raise make_refusal(kind, detail, said)
 
 
 def drop_thoughts(text: str) -> str:

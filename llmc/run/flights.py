@@ -154,7 +154,8 @@ class CallGate:
             flight.reason = error.why or flight.reason
         elif isinstance(error, TurnedAwayError):
             flight.verdict = Verdict.TURNED_AWAY
-            flight.reason = f"{error}; {error.remedy}" if error.remedy else str(error)
+            said = str(error)  # an Ollama server's has the remedy in it: the driver tells no more
+            flight.reason = said if error.remedy in said else f"{said}; {error.remedy}"
         else:
             flight.verdict = Verdict.FAILED
         silent = isinstance(error, HostUnreachableError) and error.silent

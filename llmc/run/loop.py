@@ -232,7 +232,7 @@ class Run:
         for job in self._scheduler.take_shut():
             left = f"at tier {job.tier}, whose hosts take no more requests"
             self._settlement.leave_for_later(job, "", left, read_anew=False)
-            self._patience.in_vain += 1
+            self._patience.leave()
         self._lose_patience()
 
     def _may_plan(self) -> bool:

@@ -17,8 +17,7 @@ class Patience:
     """Ends when nobody is left who may be asked, or when nobody has answered for too long.
 
     What counts are the seconds in which nothing could be begun but trials: calls that a host gets
-    which has failed before. `in_vain` counts the spans left, since the last answer, for want of
-    anybody to ask.
+    which has failed before.
     """
 
     def __init__(self, parts: Parts, scheduler: Scheduler[Job], slots: Slots) -> None:
@@ -28,12 +27,18 @@ class Patience:
         self._seconds = parts.settings.pace.host_patience
         self._idle_since: float | None = None
         self._answers = 0
-        self.in_vain = 0
+        self._in_vain = 0
+        self._left = 0
 
     @property
     def ends(self) -> float | None:
         """When it is over, None while there is no need of it."""
         return None if self._idle_since is None else self._idle_since + self._seconds
+
+    def leave(self) -> None:
+        """Take note of a span that is left since all turn us away who might be asked for it."""
+        self._in_vain += 1
+        self._left += 1
 
     def find_end(self, *, done: bool, idle: bool, in_flight: int) -> str | None:
         """Say why the run should end, None if it should not.
@@ -42,8 +47,8 @@ class Patience:
         """
         now, answers = time.monotonic(), self._slots.answers
         if answers != self._answers:
-            self._idle_since, self._answers, self.in_vain = None, answers, 0
-        if self._are_all_shut() or self.in_vain >= (1 if done and not answers else MOST_IN_VAIN):
+            self._idle_since, self._answers, self._in_vain = None, answers, 0
+        if self._are_all_shut() or self._in_vain >= MOST_IN_VAIN or (done and self._left):
             return self._slots.who_turned_away()
         if done or not idle or self._slots.is_trusted:
             self._idle_since = None
