@@ -44,7 +44,7 @@ from llmc.run.parts import Parts
 from llmc.run.patience import Patience
 from llmc.run.report import Score, report_run
 from llmc.run.scheduler import WANTS_SPAN, Scheduler, Start
-from llmc.run.settlement import Settlement
+from llmc.run.settlement import IN_WORK, Settlement
 from llmc.run.slots import Slots
 from llmc.run.spread import make_scheduler
 from llmc.run.workers import Workers
@@ -230,8 +230,7 @@ class Run:
                 self._plan()
         self._intake.cool()
         for job in self._scheduler.take_shut():
-            left = f"at tier {job.tier}, whose hosts take no more requests"
-            self._settlement.leave_for_later(job, "", left, read_anew=False)
+            self._settlement.leave_shut(job)
             self._patience.leave()
         self._lose_patience()
 
@@ -244,8 +243,7 @@ class Run:
             return True
         job = self._scheduler.shed()
         if job:
-            tier = f"tier {job.tier}, whose hosts all rest"
-            self._settlement.leave_for_later(job, f"needs {tier}", f"at {tier}")
+            self._settlement.leave_resting(job)
         return job is not None
 
     def _plan(self) -> None:
@@ -274,9 +272,7 @@ class Run:
     def _start(self, job: Job, choice: Choice) -> None:
         """Send a job's next attempt on its way."""
         if not self._lease.holds(job.span):
-            self._settlement.leave_for_later(
-                job, "is another run's by now", "in work in another run"
-            )
+            self._settlement.leave_for_later(job, "is another run's by now", IN_WORK)
             return
         prompt = self._intake.prompt(job)
         attempt = job.state.offer()

@@ -17,6 +17,10 @@ MOST_SPARED = 3
 """Rests of 1, 2 and 4 s have passed by then: enough for a server that is started again."""
 
 
+IN_WORK = "in work in another run"
+"""Why a span is left, as `SpanLeft.why`."""
+
+
 class Settlement:
     """Takes outcomes and closes spans; routing says what follows, the writer gets what is due."""
 
@@ -69,6 +73,16 @@ class Settlement:
         """Tell which prompts an attempt sent beyond this machine."""
         for departure in outcome.departures:
             self._writer.tell(PromptLeft(job.span, departure))
+
+    def leave_shut(self, job: Job) -> None:
+        """Give a span back whose tier has only hosts that turn everything away, as was said."""
+        left = f"at tier {job.tier}, whose hosts take no more requests"
+        self.leave_for_later(job, "", left, read_anew=False)
+
+    def leave_resting(self, job: Job) -> None:
+        """Give a span back to make room for work whose hosts don't rest."""
+        tier = f"tier {job.tier}, whose hosts all rest"
+        self.leave_for_later(job, f"needs {tier}", f"at {tier}")
 
     def leave_for_later(self, job: Job, why: str, left: str, *, read_anew: bool = True) -> None:
         """Give a span back that can't be asked about now; say why, unless that was said of all.
