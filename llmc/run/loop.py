@@ -13,14 +13,7 @@ import time
 from functools import partial
 
 from llmc.errors import LlmcError, LockedIndexError, StoreError
-from llmc.events import (
-    AttemptFinished,
-    Event,
-    RunFinished,
-    RunStarted,
-    SpanStarted,
-    Stopping,
-)
+from llmc.events import AttemptFinished, Event, RunFinished, RunStarted, SpanStarted, Stopping
 from llmc.models import AttemptOutcome, RunReport
 from llmc.run.flights import (
     GRACE_SEC,
