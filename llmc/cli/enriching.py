@@ -135,7 +135,7 @@ def _enrich(args: argparse.Namespace) -> int:
     settings = load_settings(repo, flags)
     if not args.dry_run:
         settings = seek_trust(settings, flags, as_json=args.json)
-    for warning in settings.warnings:
+    for warning in settings.sources.warnings:
         complain(warning)
     screen = open_console(quiet=args.quiet or args.json)
     indexed = _index(settings, screen)

@@ -69,7 +69,7 @@ def examine_configuration(
         Finding(SECTION, name, "info", f"{value} ({origin})")
         for name, value, origin in _rows(settings, flags, targets)
     ]
-    found += [Finding(SECTION, "warning", "warn", warning) for warning in settings.warnings]
+    found += [Finding(SECTION, "warning", "warn", warning) for warning in settings.sources.warnings]
     if _strange_tier(settings.router):
         detail = f"start tier {settings.router.start_tier!r} is no tier: ignored"
         advice = f"set ROUTER_DEFAULT_TIER to one of auto, {', '.join(TIERS)}"

@@ -87,9 +87,6 @@ class Settings:
     network: Network = STRAIGHT
     """The ways out: proxies, if the user wants them, and certificates that are believed."""
 
-    warnings: tuple[str, ...] = ()
-    """What was found that the user should know of."""
-
     pace: Pace = field(default_factory=Pace)
     """How much is done, how often, at how many places at once."""
 

@@ -102,3 +102,6 @@ class Sources:
 
     hosts_named: bool = False
     """Whether the user's environment names the Ollama hosts."""
+
+    warnings: tuple[str, ...] = ()
+    """What was found that the user should know of."""

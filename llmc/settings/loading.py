@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,7 +116,7 @@ def load_settings(
         labels=_read_labels(table, flags, env),
         sources=sources,
     )
-    return replace(settings, warnings=tuple(_check(settings, flags.chain)))
+    return settings.change(warnings=tuple(_check(settings, flags.chain)))
 
 
 def _check_numbers(flags: Flags) -> None:

@@ -180,7 +180,7 @@ def test_an_entrys_url_that_is_none_is_refused_with_what_to_write(
 def test_a_host_with_a_scheme_and_no_port_is_asked_at_80_and_that_is_said(tmp_path: Path) -> None:
     settings = load_settings(tmp_path, environ={"OLLAMA_URL": "http://attic"})
     assert [host.url for host in settings.hosts] == ["http://attic"]
-    assert any("11434" in warning for warning in settings.warnings)
+    assert any("11434" in warning for warning in settings.sources.warnings)
 
 
 def _entry_url(repo: Path, provider: str, url: str) -> str | None:

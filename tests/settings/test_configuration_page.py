@@ -72,7 +72,7 @@ def test_a_worked_file_selects_what_the_page_says(tmp_path: Path, name: str) -> 
         tier: ", ".join(entry.name for entry in settings.entries(tier)) for tier in told
     }
     assert list(told) == ["7b", "14b", "nano"]
-    assert settings.warnings == ()
+    assert settings.sources.warnings == ()
 
 
 def test_the_cloud_file_does_what_its_text_says(tmp_path: Path) -> None:

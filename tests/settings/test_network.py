@@ -35,14 +35,14 @@ def proxy_of(settings, url="https://api.example/v1"):
 def test_a_proxy_of_the_environment_is_not_used_and_that_is_said_once(load):
     settings = load(**PROXIED)
     assert settings.network.proxies == {}
-    [said] = [text for text in settings.warnings if "PROXY" in text]
+    [said] = [text for text in settings.sources.warnings if "PROXY" in text]
     for word in ("$HTTPS_PROXY", "$HTTP_PROXY", "--proxy", "trust_env = true"):
         assert word in said
 
 
 def test_nothing_is_said_of_it_where_everything_is_on_this_machine(load):
     here = {**PROXIED, "OPENAI_BASE_URL": "http://localhost:8080/v1"}
-    assert not any("PROXY" in text for text in load(**here).warnings)
+    assert not any("PROXY" in text for text in load(**here).sources.warnings)
 
 
 def test_the_flag_has_the_environments_proxies_used(load):
@@ -50,7 +50,7 @@ def test_the_flag_has_the_environments_proxies_used(load):
     assert proxy_of(settings) == ("http", "proxy.example", 3128)
     assert proxy_of(settings, "http://api.example") == ("http", "proxy.example", 3129)
     assert proxy_of(settings, "https://attic.example") == ("", "", None)
-    assert not any("PROXY" in text for text in settings.warnings)
+    assert not any("PROXY" in text for text in settings.sources.warnings)
 
 
 def test_the_flag_may_name_a_proxy_itself(load):
