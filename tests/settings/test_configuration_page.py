@@ -13,11 +13,13 @@ from llmc.settings.flags import Flags
 from llmc.settings.groups import Labels, Pace
 from llmc.settings.keys import ENTRY, TABLES
 from llmc.settings.loading import load_settings
+from llmc.settings.network import NetworkTable
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n)*)", PAGE, re.MULTILINE))
-HEADINGS = {"enrichment": "`[enrichment]`", ENTRY: f"`[[{ENTRY}]]`", "privacy": "`[privacy]`"}
+HEADINGS = {name: f"`[{name}]`" for name in ("enrichment", ENTRY, "privacy", "network")}
+HEADINGS[ENTRY] = f"`[[{ENTRY}]]`"
 FILES = ("One machine", "Three machines", "Machines and a cloud")
 
 DEFAULTS = {
@@ -27,6 +29,8 @@ DEFAULTS = {
     "est_tokens_per_span": Labels().est_tokens_per_span,
     "chain": [],
     "local_only": [],
+    "trust_env": NetworkTable().trust_env,
+    "ca_file": NetworkTable().ca_file,
 }
 
 
@@ -48,9 +52,15 @@ def test_the_keys_of_the_page_are_those_of_the_code(table: str) -> None:
     assert all(len(row) == 4 and all(row) for row in rows(HEADINGS[table]))
 
 
-@pytest.mark.parametrize("table", ["enrichment", "privacy"])
+@pytest.mark.parametrize("table", ["enrichment", "privacy", "network"])
 def test_the_defaults_of_a_table_are_those_of_the_code(table: str) -> None:
-    told = {row[0].strip("`"): ast.literal_eval(row[2].strip("`")) for row in rows(HEADINGS[table])}
+    words = {"`true`": True, "`false`": False}
+    told = {
+        name.strip("`"): words[default]
+        if default in words
+        else ast.literal_eval(default.strip("`"))
+        for name, _, default, _ in rows(HEADINGS[table])
+    }
     assert told == {name: DEFAULTS[name] for name in TABLES[table]}
 
 
