@@ -36,15 +36,18 @@ def _init(args: argparse.Namespace) -> int:
     from llmc.settings import starter
     from llmc.settings.documents import CONFIG_FILE
     from llmc.settings.environment import copy_environment
+    from llmc.settings.flags import Flags
     from llmc.settings.gateways import KEYS
     from llmc.settings.hosts import parse_hosts
+    from llmc.settings.loading import find_network
     from llmc.settings.variables import read_health
 
     repo = find_repository(args.repo).resolve()
     if os.path.lexists(repo / CONFIG_FILE):
         raise ConfigError(f"{repo / CONFIG_FILE} is there already; llmc init writes over nothing")
     environ = copy_environment()
-    answers = starter.ask(parse_hosts(environ), read_health(environ).timeout)
+    network = find_network(Flags(), None, environ)
+    answers = starter.ask(parse_hosts(environ), read_health(environ).timeout, network)
     text = starter.compose(answers, [name for name in KEYS.values() if environ.get(name)])
     path = starter.write(repo, text)
     left = _trusted(repo, text)

@@ -13,6 +13,7 @@ from llmc.doctor.targets import Asked
 from llmc.doctor.trial import try_model
 from llmc.net.client import Client
 from llmc.net.places import is_this_machine
+from llmc.net.routes import STRAIGHT, Network
 
 FIRST_WITH_SCHEMA = (0, 5, 0)
 """The first version that takes a JSON schema in `format`."""
@@ -36,9 +37,11 @@ class HostFacts:
     contexts: Mapping[str, int] = field(default_factory=dict)
 
 
-def look_up(url: str, wanted: Sequence[str], seconds: float) -> HostFacts:
+def look_up(
+    url: str, wanted: Sequence[str], seconds: float, network: Network = STRAIGHT
+) -> HostFacts:
     """Ask a host for its facts; all questions together take at most `seconds`."""
-    client, started = Client(), time.monotonic()
+    client, started = Client(network=network), time.monotonic()
     deadline = started + seconds
     try:
         tags = ask(client, f"{url}/api/tags", deadline)
@@ -73,7 +76,7 @@ def examine_host(asked: Sequence[Asked], *, seconds: float, trial: bool) -> Exam
     """Look at one host, for the models that a run would ask it for."""
     first, models = asked[0].target, [one.target.model for one in asked]
     section = f"Ollama {first.label} ({first.address})"
-    facts = look_up(first.place, models, seconds)
+    facts = look_up(first.place, models, seconds, asked[0].network)
     tiers = tuple(dict.fromkeys(tier for one in asked for tier in one.tiers))
     if facts.problem:
         detail = f"{facts.problem} (after {tell_seconds(facts.seconds)})"

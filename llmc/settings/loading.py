@@ -110,13 +110,24 @@ def load_settings(
         exclude=env.get("LLMC_RAG_EXCLUDE", ""),
         environ=env,
         privacy=_read_privacy(repo, files.get(CONFIG_FILE), env),
-        network=_read_network(flags, files.get(CONFIG_FILE) if sources.trusted else None, env),
+        network=find_network(flags, files.get(CONFIG_FILE) if sources.trusted else None, env),
         pace=_read_pace(table, flags, env),
         health=read_health(env),
         labels=_read_labels(table, flags, env),
         sources=sources,
     )
     return settings.change(warnings=tuple(_check(settings, flags.chain)))
+
+
+def find_network(flags: Flags, file: SettingsFile | None, env: Mapping[str, str]) -> Network:
+    """Return the ways out: the user's words, and those of `file` if its repository is trusted.
+
+    Raises ConfigError.
+    """
+    tables = [read_network_table(*_read_users_document(env))]
+    if file:
+        tables.append(read_network_table(file.document, file.path))
+    return read_network(flags.proxy, tuple(tables), env)
 
 
 def _check_numbers(flags: Flags) -> None:
@@ -231,14 +242,6 @@ def _read_privacy(repo: Path, file: SettingsFile | None, env: Mapping[str, str])
     theirs = privacy.read_local_lines(file.document if file else {}, repo / CONFIG_FILE)
     sources = (local, theirs, privacy.read_local_file(repo))
     return Privacy(OwnNetwork.of(own), tuple(filter(None, sources)))
-
-
-def _read_network(flags: Flags, file: SettingsFile | None, env: Mapping[str, str]) -> Network:
-    """Return the ways out: the user's words, and those of a repository that is trusted."""
-    tables = [read_network_table(*_read_users_document(env))]
-    if file:
-        tables.append(read_network_table(file.document, file.path))
-    return read_network(flags.proxy, tuple(tables), env)
 
 
 def _read_users_words(env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

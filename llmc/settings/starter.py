@@ -20,6 +20,7 @@ from typing import Any
 from llmc.errors import ConfigError, RequestError
 from llmc.net.client import Client
 from llmc.net.places import is_cloud_model
+from llmc.net.routes import STRAIGHT, Network
 from llmc.settings.documents import CONFIG_FILE, MAX_NAME
 from llmc.settings.hosts import Host
 from llmc.settings.needs import is_bare
@@ -48,9 +49,9 @@ class Answer:
     """Why there is none."""
 
 
-def ask(hosts: Sequence[Host], timeout: float) -> list[Answer]:
+def ask(hosts: Sequence[Host], timeout: float, network: Network = STRAIGHT) -> list[Answer]:
     """Ask all hosts at once which models they have; `timeout` is in seconds."""
-    client = Client()
+    client = Client(network=network)
     with ThreadPoolExecutor(max(1, len(hosts))) as pool:
         return list(pool.map(lambda host: _ask(client, host, timeout), hosts))
 
