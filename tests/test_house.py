@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
 import sys
+import tokenize
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -117,3 +121,85 @@ def test_every_phony_target_is_documented() -> None:
     assert set(phony[1].split()) == set(
         re.findall(r"^([a-z]+):.*## ", makefile, flags=re.MULTILINE)
     )
+
+
+DOTTED = re.compile(r"\bllmc(?:\.[A-Za-z_]\w*)+\b(?!\.\w)")
+"""A module or a name in one, as it is imported."""
+
+NOT_CODE = {"toml"}
+"""What follows `llmc.` in the name of a file."""
+
+PLANTING = {"test_layers.py", "test_house.py"}
+"""Tests that plant names which lead nowhere."""
+
+
+def texts_of(path: Path) -> Iterator[str]:
+    """Yield what a file tells people, or hands to another interpreter, in words."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type in (tokenize.STRING, tokenize.COMMENT):
+                yield token.string
+    elif path.suffix == ".md" and path.name != "CHANGELOG.md":
+        yield text
+
+
+def names_in(text: str) -> set[str]:
+    """Return the dotted names of ours in a text: what is named, imported, or a path in backticks.
+
+    `run/loop` is the module of that path; `.../fields.py` are files, which others look after.
+    """
+    found = {name for name in DOTTED.findall(text) if name.split(".")[1] not in NOT_CODE}
+    for base, names in re.findall(r"\bfrom (llmc(?:\.\w+)*) import (\w+(?:, \w+)*)", text):
+        found |= {f"{base}.{name}" for name in names.split(", ")}
+    rooms = {path.stem for path in (ROOT / "llmc").iterdir()}
+    for path in re.findall(r"`([a-z_]+(?:/[a-z_]+)+)`", text):
+        if path.split("/")[0] in rooms:
+            found.add(f"llmc.{path.replace('/', '.')}")
+    return found
+
+
+def is_there(dotted: str) -> bool:
+    """Tell whether a name leads to a module, or to something in one or in one of its classes."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            thing = import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            fields = getattr(thing, "__annotations__", {})
+            if part in fields:
+                return True
+            if not hasattr(thing, part):
+                return False
+            thing = getattr(thing, part)
+        return True
+    return False
+
+
+def test_every_module_and_name_that_is_spoken_of_exists() -> None:
+    files = [path for path in project_files() if path.name not in PLANTING]
+    lost = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files
+        if path.suffix in (".py", ".md")
+        for text in texts_of(path)
+        for name in names_in(text)
+        if not is_there(name)
+    }
+    assert lost == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("see `llmc.reply` for it", {"llmc.reply"}),
+        ("`llmc.enrichment.reply.read`.", {"llmc.enrichment.reply.read"}),
+        ("from llmc.run.loop import Run, Walk", {"llmc.run.loop.Walk"}),
+        ("the way is `run/heart`", {"llmc.run.heart"}),
+        ("`run/loop`, `llmc.toml`, llmc.run.loop.Run.run, `docs/x` and llmc.", set[str]()),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_found(text: str, lost: set[str]) -> None:
+    assert {name for name in names_in(text) if not is_there(name)} == lost

@@ -51,10 +51,6 @@ class BackendConfig:
             return given
         return cls(**{field.name: getattr(given, field.name, None) for field in fields(cls)})
 
-    def with_url(self, url: str | None) -> BackendConfig:
-        """Return a copy that points elsewhere."""
-        return replace(self, url=url)
-
 
 @dataclass(frozen=True, slots=True)
 class CallPolicy:
@@ -95,7 +91,7 @@ class Surroundings:
 class AttemptCascade(NamedTuple):
     """The cascade of one attempt, and what the records say of it.
 
-    A builder other than ours may have its presets as mappings: see `presets.as_preset`.
+    A builder other than ours may have its presets as mappings: see `presets.make_preset`.
     """
 
     cascade: BackendCascade

@@ -57,10 +57,6 @@ class Spans:
         rows = self._db.read(ALL_FILES)
         return {row["path"]: read_state(row) for row in rows if is_name(row["path"])}
 
-    def has_file(self, path: str) -> bool:
-        """Tell whether the index has a file of this path."""
-        return self._db.read_first("SELECT 1 FROM files WHERE path = ?", (path,)) is not None
-
     def find_file(self, span: Span) -> FileState | None:
         """Return the file that a span is in, None if the span is no longer at its place there."""
         place = (span.id, span.span_hash, span.path, span.byte_start, span.byte_end)

@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from pydantic import SecretStr
@@ -45,7 +46,7 @@ def ollama(fake, *, config=None, preset=PRESET, **policy):
     policy = CallPolicy(**({"timeout": 10, "retry_wait": 0} | policy))
     config = config or BackendConfig("host", "ollama")
     return OllamaBackend(
-        config.with_url(fake if isinstance(fake, str) else fake.url),
+        replace(config, url=fake if isinstance(fake, str) else fake.url),
         preset,
         label="attic",
         default_model="default:7b",
