@@ -28,7 +28,7 @@ from llmc.run.attempts import Builder
 from llmc.run.loop import Run
 from llmc.run.parts import Parts
 from llmc.run.stopping import Stop
-from llmc.run.worklist import Rules, WorkList, pages
+from llmc.run.worklist import Rules, WorkList, read_pages
 from llmc.settings.config import Settings
 from llmc.settings.loading import load_settings
 from llmc.store import installation
@@ -268,7 +268,7 @@ def plan(
     rules = rules or Rules()
     opened = Store.open if rules.maintain else Store.open_readonly
     with opened(_telling(settings.index, hooks)) as store:
-        planned = WorkList(settings, store, rules).jobs(pages(settings, store, rules))
+        planned = WorkList(settings, store, rules).jobs(read_pages(settings, store, rules))
         for job in itertools.islice(planned, max(0, settings.pace.limit) or None):
             assert job.prompt is not None, "a job is made with its prompt"
             yield job.span, job.state.tier, job.prompt

@@ -77,7 +77,7 @@ class Dialect:
         return words
 
 
-def first_dialect(url: str, *, stream: bool) -> Dialect:
+def choose_dialect(url: str, *, stream: bool) -> Dialect:
     """Return what a server is asked in before anything is known of it."""
     host = urlsplit(url).hostname or ""
     theirs = host.endswith((".openai.com", ".openai.azure.com"))

@@ -62,7 +62,7 @@ _CHECK_MODEL = "correct the model's name, or have the host serve it"
 _CHECK_ADDRESS = "correct the address of this host"
 
 
-def unanswered(
+def explain_silence(
     error: RequestError, host: str | None = None, *, silent_is_gone: bool = False
 ) -> BackendError:
     """Return what a request without a response means.
@@ -87,7 +87,7 @@ def unanswered(
     return HostUnreachableError(text, why=why, silent=silent)
 
 
-def declined(exchange: Exchange, host: str | None, *, if_not_found: str = "") -> BackendError:
+def explain_status(exchange: Exchange, host: str | None, *, if_not_found: str = "") -> BackendError:
     """Return what an HTTP status other than 2xx means, in the server's words.
 
     `if_not_found` says what to do where the server knows no such model. Raises RequestError.
@@ -102,7 +102,7 @@ def declined(exchange: Exchange, host: str | None, *, if_not_found: str = "") ->
     if remedy := _find_remedy(exchange, complaint, if_not_found):
         return TurnedAwayError(text, remedy=remedy)
     if status in (429, 503):
-        return RateLimitedError(text, retry_after=retry_after(exchange.header("retry-after")))
+        return RateLimitedError(text, retry_after=read_retry_after(exchange.header("retry-after")))
     return BackendError(text, failure_type="runtime")
 
 
@@ -131,7 +131,9 @@ def _codes_in(complaint: str) -> set[str]:
     return _codes(error)
 
 
-def reported(error: object, host: str | None, said: str, *, header: str | None) -> BackendError:
+def explain_report(
+    error: object, host: str | None, said: str, *, header: str | None
+) -> BackendError:
     """Return what an error object inside an answer of status 200 means, `said` being its text.
 
     Proxies answer so when the server behind them is busy: that is to be waited for as a 429 is.
@@ -144,11 +146,11 @@ def reported(error: object, host: str | None, said: str, *, header: str | None) 
     if codes & (_SPENT | _NO_MODEL):
         return TurnedAwayError(text, remedy=_PAY if codes & _SPENT else _CHECK_MODEL)
     if codes & _BUSY or (not codes & _FINAL and _IS_BUSY.search(text)):
-        return RateLimitedError(text, retry_after=retry_after(header))
+        return RateLimitedError(text, retry_after=read_retry_after(header))
     return BackendError(text, failure_type="runtime")
 
 
-def error_of(answer: Mapping[str, object]) -> object:
+def find_error(answer: Mapping[str, object]) -> object:
     """Return the error in an answer, None if there is none; servers have several forms for one."""
     found = answer.get("error")
     if found:
@@ -177,12 +179,12 @@ def _codes(error: object) -> set[str]:
     return {str(value).lower() for value in values if isinstance(value, str | int)}
 
 
-def quoted(client: Client, said: object) -> str:
+def quote_server(client: Client, said: object) -> str:
     """Return what a server says in an answer that is an error, fit for a message."""
     return client.redaction(str(said))[:QUOTED_CHARS]
 
 
-def retry_after(header: str | None) -> float | None:
+def read_retry_after(header: str | None) -> float | None:
     """Read a Retry-After header, seconds or a date, as seconds from now; None for nonsense."""
     if not header:
         return None

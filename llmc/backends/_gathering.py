@@ -55,9 +55,9 @@ class Gathered:
 
     def take(self, part: dict[str, Any]) -> str | None:
         """Take a chunk of a stream, or a whole answer; return why it should be read no further."""
-        self.usage = as_mapping(part.get("usage")) or self.usage
+        self.usage = read_mapping(part.get("usage")) or self.usage
         choice = _first(part.get("choices"))
-        message = as_mapping(choice.get("delta")) or as_mapping(choice.get("message"))
+        message = read_mapping(choice.get("delta")) or read_mapping(choice.get("message"))
         reason = choice.get("finish_reason")
         if reason:
             self.finish = str(reason)[:40].lower()
@@ -71,8 +71,8 @@ class Gathered:
             self._thoughts.keep(message.get(name))
         calls = message.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
-            self._arguments.keep(as_mapping(as_mapping(call).get("function")).get("arguments"))
-        self._arguments.keep(as_mapping(message.get("function_call")).get("arguments"))
+            self._arguments.keep(read_mapping(read_mapping(call).get("function")).get("arguments"))
+        self._arguments.keep(read_mapping(message.get("function_call")).get("arguments"))
         self._refusal.keep(message.get("refusal"))
 
     @property
@@ -99,13 +99,13 @@ class Gathered:
         return None
 
 
-def as_mapping(value: object) -> dict[str, Any]:
+def read_mapping(value: object) -> dict[str, Any]:
     """Return an object as such, an empty one for anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def _first(value: object) -> dict[str, Any]:
-    return as_mapping(value[0]) if isinstance(value, list) and value else {}
+    return read_mapping(value[0]) if isinstance(value, list) and value else {}
 
 
 def _content(content: object) -> str:
@@ -113,5 +113,5 @@ def _content(content: object) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(_content(as_mapping(part).get("text")) for part in content)
+        return "".join(_content(read_mapping(part).get("text")) for part in content)
     return json.dumps(content) if isinstance(content, dict) and content else ""

@@ -74,7 +74,7 @@ class Guard:
             unchecked = "".join(self.parts[self._checked_parts :])
             self._recent = (self._recent + unchecked)[-REPEATED_CHARS:]
             self._checked_parts, self._checked_chars = len(self.parts), self._length
-            if repeats(self._recent):
+            if is_repeating(self._recent):
                 self._end("it repeats itself")
         return self.stop
 
@@ -187,7 +187,7 @@ def find_answer(text: str) -> str:
     return answer
 
 
-def repeats(tail: str) -> bool:
+def is_repeating(tail: str) -> bool:
     """Tell whether a text ends in REPEATED_CHARS characters of one phrase, said over and over.
 
     The phrase is at most a third of that long.
@@ -201,7 +201,7 @@ def repeats(tail: str) -> bool:
     return before >= 0 and period <= REPEATED_CHARS // 3 and end[period:] == end[:-period]
 
 
-def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the lines of a body as they come in, without line ends; blank ones are left out.
 
     Raises RequestError for a line that is too long.
@@ -209,7 +209,7 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     return (line for line in _all_lines(chunks) if line)
 
 
-def events(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def split_events(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the data of server-sent events as they come in; comments and other fields are left out.
 
     The lines of an event's data are joined; one that the end of the body cuts off counts too.

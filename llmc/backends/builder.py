@@ -18,7 +18,7 @@ from llmc.backends._base import (
     refuse_reply,
 )
 from llmc.backends._border import Gate, guard, let_out, prepare, put_behind
-from llmc.backends._failures import declined, unanswered
+from llmc.backends._failures import explain_silence, explain_status
 from llmc.backends.cascade import BackendAdapter, BackendCascade
 from llmc.errors import ConfigError
 from llmc.models import Attempt
@@ -38,11 +38,11 @@ __all__ = [
     "TargetBuilder",
     "accept",
     "count",
-    "declined",
+    "explain_silence",
+    "explain_status",
     "let_out",
     "put_behind",
     "refuse_reply",
-    "unanswered",
 ]
 
 CONNECT_TIMEOUT_SEC = 10.0

@@ -23,9 +23,9 @@ from llmc.backends._base import (
 )
 from llmc.backends._contexts import Context, count_lost_lines
 from llmc.backends._dialects import find_limit
-from llmc.backends._failures import declined, quoted, reported, unanswered
-from llmc.backends._gathering import Aside, as_mapping
-from llmc.backends._stream import Guard, lines
+from llmc.backends._failures import explain_report, explain_silence, explain_status, quote_server
+from llmc.backends._gathering import Aside, read_mapping
+from llmc.backends._stream import Guard, split_lines
 from llmc.enrichment.prompts import ROUTING_CHARS_PER_TOKEN, fit, make_chat_messages
 from llmc.enrichment.reply import build_schema, drop_thoughts
 from llmc.errors import (
@@ -40,7 +40,7 @@ from llmc.errors import (
 from llmc.models import Enrichment
 from llmc.net.client import Client
 from llmc.net.exchange import Exchange
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.records.egress import Destination
 from llmc.settings.presets import TierPreset
 from llmc.settings.targets import Target
@@ -84,7 +84,7 @@ class OllamaBackend:
 
     def describe_host(self) -> str | None:
         """Return the host's label, its address if it has none."""
-        return self._label or (address(self._config.url) if self._config.url else None)
+        return self._label or (spell_address(self._config.url) if self._config.url else None)
 
     def generate(
         self, prompt: str, *, item: Mapping[str, Any]
@@ -195,11 +195,12 @@ class OllamaBackend:
         guard, last, aside = Guard(), dict[str, Any](), Aside()
         host = str(self.describe_host())
         with self._open("/api/chat", json.dumps(request).encode(), timeout) as exchange:
-            for line in lines(exchange.chunks()):
+            for line in split_lines(exchange.chunks()):
                 last = _object(line, host)
                 if problem := last.get("error"):
-                    said, header = quoted(self._client, problem), exchange.header("retry-after")
-                    raise _TransientError(reported(problem, host, said, header=header))
+                    said = quote_server(self._client, problem)
+                    header = exchange.header("retry-after")
+                    raise _TransientError(explain_report(problem, host, said, header=header))
                 text = _reply_text(last)
                 if not text:
                     _keep_aside(last, aside)
@@ -249,13 +250,13 @@ class OllamaBackend:
             return exchange
         with exchange:
             pull = f"run: ollama pull {self.model}"
-            raise _TransientError(declined(exchange, self.describe_host(), if_not_found=pull))
+            raise _TransientError(explain_status(exchange, self.describe_host(), if_not_found=pull))
 
     def _mapped(self, error: _TransientError | RequestError) -> BackendError:
         """Return what a failed call means to the cascade."""
         if isinstance(error, _TransientError):
             return error.reason
-        return unanswered(error, self.describe_host(), silent_is_gone=True)
+        return explain_silence(error, self.describe_host(), silent_is_gone=True)
 
     def _truncated(self, detail: str, text: str) -> BackendError:
         failure = ("truncation", detail, self._client.redaction(text))
@@ -292,7 +293,7 @@ def _read_body(raw: bytes, host: str, client: Client) -> Answer:
     text = "".join(_reply_text(part) for part in parts)
     if not text.strip():
         problem = next((part["error"] for part in parts if part.get("error")), "no reply text")
-        raise _transient(f"{host} sent {quoted(client, problem)}")
+        raise _transient(f"{host} sent {quote_server(client, problem)}")
     return text, _meta(parts[-1])
 
 
@@ -313,11 +314,11 @@ def _meta(last: Mapping[str, Any]) -> dict[str, Any]:
 
 def _keep_aside(part: Mapping[str, Any], aside: Aside) -> None:
     """Keep what a part says in places where an answer may stand by mistake."""
-    message = as_mapping(part.get("message"))
+    message = read_mapping(part.get("message"))
     aside.keep(message.get("thinking") or part.get("thinking"))
     calls = message.get("tool_calls")
     for call in calls if isinstance(calls, list) else ():
-        aside.keep(as_mapping(as_mapping(call).get("function")).get("arguments"))
+        aside.keep(read_mapping(read_mapping(call).get("function")).get("arguments"))
 
 
 def _reply_text(part: Mapping[str, Any]) -> str:

@@ -23,24 +23,24 @@ from llmc.backends._base import (
     Surroundings,
     accept_from_gateway,
 )
-from llmc.backends._dialects import Dialect, find_limit, first_dialect, simplify
+from llmc.backends._dialects import Dialect, choose_dialect, find_limit, simplify
 from llmc.backends._failures import (
-    declined,
-    error_of,
+    explain_report,
+    explain_silence,
+    explain_status,
+    find_error,
     is_about_the_request,
-    quoted,
-    reported,
-    unanswered,
+    quote_server,
 )
-from llmc.backends._gathering import Gathered, as_mapping
-from llmc.backends._stream import events
+from llmc.backends._gathering import Gathered, read_mapping
+from llmc.backends._stream import split_events
 from llmc.backends._unnamed import check_named
 from llmc.enrichment.prompts import make_chat_messages
 from llmc.errors import BackendError, ConnectError, RateLimitedError, RequestError, Usage
 from llmc.models import Enrichment
 from llmc.net.client import Client
 from llmc.net.exchange import MAX_WHOLE_BYTES, Exchange
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.records.egress import Destination
 from llmc.redaction.addresses import blot_address
 from llmc.settings.gateways import Endpoint
@@ -94,7 +94,7 @@ class OpenAIBackend:
 
     def describe_host(self) -> str | None:
         """Return the server's address, without path, password or key."""
-        return address(self._endpoint.url)
+        return spell_address(self._endpoint.url)
 
     def generate(
         self, prompt: str, *, item: Mapping[str, Any]
@@ -108,7 +108,7 @@ class OpenAIBackend:
     def ask(self, prompt: str) -> Reply:
         """Return a reply as it came, and what is known of it. Raises BackendError if none did."""
         got, fitted = self._answer(prompt)
-        details = as_mapping(got.usage.get("prompt_tokens_details"))
+        details = read_mapping(got.usage.get("prompt_tokens_details"))
         meta: dict[str, Any] = {
             "backend": "gateway",
             "host": self.describe_host(),
@@ -147,7 +147,7 @@ class OpenAIBackend:
                 waits.pause(error)
             except RequestError as error:
                 busy = None if isinstance(error, ConnectError) else waits.last
-                raise busy or unanswered(error) from error
+                raise busy or explain_silence(error) from error
 
     def _shorten(self, prompt: str, fitted: str, limit: int, reason: BackendError) -> str:
         """Return the prompt shorter than it was, as the server named a limit to its tokens.
@@ -174,7 +174,7 @@ class OpenAIBackend:
         return self._endpoint.url, self._endpoint.model
 
     def _first_dialect(self) -> Dialect:
-        return first_dialect(self._endpoint.url, stream=self._endpoint.url not in _no_streams)
+        return choose_dialect(self._endpoint.url, stream=self._endpoint.url not in _no_streams)
 
     def _learn(self, dialect: Dialect) -> None:
         """Remember what this server takes of this model; whether it streams goes for all."""
@@ -226,7 +226,7 @@ class OpenAIBackend:
         whole = head.lstrip(_MARK_AND_BLANKS)
         if not _IS_EVENTS.match(whole):
             return self._read_whole(whole, chunks, got, exchange)
-        for event in events(_chain(whole, chunks)):
+        for event in split_events(_chain(whole, chunks)):
             if event == b"[DONE]":
                 exchange.drain()
                 return True
@@ -259,14 +259,14 @@ class OpenAIBackend:
             found = json.loads(raw)
         except (ValueError, RecursionError) as error:
             raise self._runtime("sent a body that is not JSON") from error
-        if isinstance(found, list) and found and as_mapping(found[0]).get("error"):
+        if isinstance(found, list) and found and read_mapping(found[0]).get("error"):
             found = found[0]
         if not isinstance(found, dict):
             raise self._runtime("sent JSON that is not an object")
-        if (problem := error_of(found)) is not None:
-            said = quoted(self._client, problem)
+        if (problem := find_error(found)) is not None:
+            said = quote_server(self._client, problem)
             header = exchange.header("retry-after")
-            failure = reported(problem, self.describe_host(), said, header=header)
+            failure = explain_report(problem, self.describe_host(), said, header=header)
             raise _RefusedError(failure) if is_about_the_request(problem) else failure
         return found
 
@@ -282,7 +282,7 @@ class OpenAIBackend:
         if exchange.status < 300:
             return exchange
         with exchange:
-            failure = declined(exchange, blot_address(self._endpoint.url))
+            failure = explain_status(exchange, blot_address(self._endpoint.url))
         raise _RefusedError(failure) if exchange.status in _OF_THE_REQUEST else failure
 
     def _runtime(self, what: str) -> BackendError:

@@ -80,13 +80,13 @@ def _trusted(repo: Path, text: str) -> tuple[str, ...]:
 
 
 def _tell(path: Path, answers: list[Answer], left: tuple[str, ...]) -> None:
-    from llmc.net.places import address
+    from llmc.net.places import spell_address
     from llmc.redaction.text import join_lines
 
     lines = [f"wrote     {path}"]
     for answer in answers:
         said = ", ".join(f"{tier}: {model}" for tier, model in answer.models.items())
-        name = f"{answer.host.label} ({address(answer.host.url)})"
+        name = f"{answer.host.label} ({spell_address(answer.host.url)})"
         lines.append(f"host      {name}: {said or answer.problem}")
     if left:
         lines += [f"not trusted  {sentence}" for sentence in left]

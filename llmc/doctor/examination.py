@@ -23,7 +23,7 @@ from llmc.doctor.ollama import examine_host
 from llmc.doctor.targets import Asked, list_asked, list_tiers
 from llmc.errors import ConfigError
 from llmc.net.places import is_this_machine
-from llmc.records.ledger import metrics_path
+from llmc.records.ledger import locate_metrics
 from llmc.redaction.keys import Redaction
 from llmc.run.gpu import is_local
 from llmc.run.selection import select
@@ -100,7 +100,7 @@ def explain_unreadable(
         Finding("configuration", "settings", "fail", str(error)),
         *examine_repository(repo, "", copy_environment(environ)),
         *examine_index(index),
-        *examine_logs(logs, repo, metrics_path(logs)),
+        *examine_logs(logs, repo, locate_metrics(logs)),
     )
     return Report(found, readable=False)
 

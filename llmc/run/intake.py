@@ -16,7 +16,7 @@ from llmc.run.job import Job
 from llmc.run.lanes import Lanes
 from llmc.run.lease import Lease
 from llmc.run.parts import Parts
-from llmc.run.worklist import WorkList, once
+from llmc.run.worklist import WorkList, give_once
 from llmc.run.writer import Writer
 from llmc.settings.config import Settings
 
@@ -53,7 +53,7 @@ class Intake:
     def _planned(self, size: int) -> Iterator[Job]:
         yield from self._work.jobs(partial(self._lease.claim, size=size))
         while size and (taken := self._lease.take_over()):
-            yield from self._work.jobs(once(taken))
+            yield from self._work.jobs(give_once(taken))
 
     def take(self) -> Job | None:
         """Open one more span; None if there is none left."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.run.routing import route
 from llmc.settings.config import Settings
 from llmc.settings.providers import Kind
@@ -121,7 +121,7 @@ class _Survey:
     def lanes(self) -> tuple[Lane, ...]:
         names = [lane.name for lane in self.found.values()]
         return tuple(
-            replace(lane, name=f"{lane.name} ({address(key)})")
+            replace(lane, name=f"{lane.name} ({spell_address(key)})")
             if names.count(lane.name) > 1
             else lane
             for key, lane in self.found.items()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from llmc.models import Span
 from llmc.run.parts import Parts
-from llmc.run.worklist import newest_mtime
+from llmc.run.worklist import compute_newest_mtime
 from llmc.run.writer import Writer
 
 LEASE_SEC = 120.0
@@ -27,7 +27,7 @@ class Lease:
         self._store = parts.store
         self._writer = writer
         self._side_by_side = parts.rules.side_by_side
-        self._newest = newest_mtime(parts.settings)
+        self._newest = compute_newest_mtime(parts.settings)
         self._signature = signature
         asks_all = parts.settings.pace.retry_failed or not parts.rules.side_by_side
         self._left_alone = None if asks_all else signature

@@ -60,20 +60,20 @@ Source = Callable[[int], Sequence[Span]]
 """Gives the next pending spans whose id is above a number, by id; none at the end."""
 
 
-def pages(settings: Settings, store: Store, rules: Rules) -> Source:
+def read_pages(settings: Settings, store: Store, rules: Rules) -> Source:
     """Return the pending spans of an index, page by page, without claiming them."""
-    newest = newest_mtime(settings)
+    newest = compute_newest_mtime(settings)
     size = PAGE if rules.batch is None else rules.batch
     return lambda after: store.spans.list_pending(after, size, newest)
 
 
-def once(spans: Sequence[Span]) -> Source:
+def give_once(spans: Sequence[Span]) -> Source:
     """Return a source of just these spans."""
     pages = iter((spans,))
     return lambda _: next(pages, ())
 
 
-def newest_mtime(settings: Settings) -> float | None:
+def compute_newest_mtime(settings: Settings) -> float | None:
     """Return the time (epoch seconds) after which a changed file is too young to be worked on."""
     return time.time() - settings.pace.cooldown if settings.pace.cooldown else None
 
@@ -230,7 +230,7 @@ class _Home:
 def _job(settings: Settings, rules: Rules, span: Span, code: str, home: _Home | None) -> Job:
     prompt = prompts.build(span, code)
     metrics = measures.measure(
-        excerpt(code, rules.excerpt_chars),
+        cut_excerpt(code, rules.excerpt_chars),
         line_count=span.line_count,
         prompt_chars=len(prompt),
         nesting=rules.nesting,
@@ -246,7 +246,7 @@ def _job(settings: Settings, rules: Rules, span: Span, code: str, home: _Home | 
     return Job(span, metrics, prompt, state, time.monotonic())
 
 
-def excerpt(code: str, chars: int | None) -> str:
+def cut_excerpt(code: str, chars: int | None) -> str:
     """Return the text cut to `chars` characters, the last one an ellipsis if anything is cut."""
     if chars is None or len(code) <= chars:
         return code

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from llmc.errors import ConfigError
 from llmc.files import home, tilde
-from llmc.net.places import OwnNetwork, address
+from llmc.net.places import OwnNetwork, spell_address
 from llmc.net.routes import Network
 from llmc.programs.launching import SearchPath
 from llmc.settings import gateways, needs, privacy, trust
@@ -218,7 +218,8 @@ def _check(settings: Settings, chain: str | None) -> list[str]:
             "concurrency"
         )
     found = [
-        f"{host.label} is {address(host.url)}, so port 80 is asked; Ollama listens on {OLLAMA_PORT}"
+        f"{host.label} is {spell_address(host.url)}, so port 80 is asked; "
+        f"Ollama listens on {OLLAMA_PORT}"
         for host in settings.hosts
         if find_missing_port(host.url)
     ]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from llmc.errors import ConfigError
 from llmc.net.deadlines import MAX_TIMEOUT_SEC
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.settings.addresses import name_call
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings
@@ -212,7 +212,7 @@ class _Tier:
             server = gateway.server()
         except ConfigError as error:
             return replace(target, problem=str(error))
-        place = address(server.url)
+        place = spell_address(server.url)
         return _at(replace(target, label=place.partition("://")[2] or place), server)
 
     def _of_entry(self, entry: ChainEntry) -> Iterator[Target]:

