@@ -141,7 +141,7 @@ def _index_into(
                 for path in gone[start : start + FILES_PER_WRITE]:
                     store.spans.remove_file(path)
         spans, elsewhere = store.counts.count_spans(), store.counts.count_unmarked()
-        if what := store.displaced():
+        if what := store.find_fate():
             raise StoreError(f"{store.path} {what} while it was written to; start again")
     read = len(paths) - len(skipped)
     return IndexReport(read, changed, len(gone), spans, tuple(skipped), elsewhere)
@@ -268,7 +268,7 @@ def plan(
     rules = rules or Rules()
     opened = Store.open if rules.maintain else Store.open_readonly
     with opened(_telling(settings.index, hooks)) as store:
-        planned = WorkList(settings, store, rules).jobs(read_pages(settings, store, rules))
+        planned = WorkList(settings, store, rules).make_jobs(read_pages(settings, store, rules))
         for job in itertools.islice(planned, max(0, settings.pace.limit) or None):
             assert job.prompt is not None, "a job is made with its prompt"
             yield job.span, job.state.tier, job.prompt

@@ -317,7 +317,7 @@ class _DriverBuilder:
 
     def __init__(self, settings: Settings, args: argparse.Namespace) -> None:
         self._settings = settings
-        self._staying = settings.staying()
+        self._staying = settings.keep_home()
         self._args = args
 
     def __call__(self, attempt: Attempt) -> AttemptCascade:

@@ -64,7 +64,7 @@ class Dialect:
         contexts = [n for n in (options.get("num_ctx"), self.context) if isinstance(n, int) and n]
         return fit(prompt, {"num_ctx": min(contexts)} if contexts else {}, self.reply_tokens)
 
-    def words(self) -> dict[str, Any]:
+    def make_words(self) -> dict[str, Any]:
         """Return the part of a request that is put in this dialect."""
         words: dict[str, Any] = {"stream": self.stream, self.bound: self.reply_tokens}
         if self.stream and self.stream_options:

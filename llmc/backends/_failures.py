@@ -92,7 +92,7 @@ def explain_status(exchange: Exchange, host: str | None, *, if_not_found: str = 
 
     `if_not_found` says what to do where the server knows no such model. Raises RequestError.
     """
-    status, complaint = exchange.status, exchange.complaint()
+    status, complaint = exchange.status, exchange.read_complaint()
     said = complaint[:QUOTED_CHARS].strip()
     text = f"{host} answered HTTP {status}: {said}"
     if if_not_found and status == 404 and "not found" in said:
@@ -102,7 +102,9 @@ def explain_status(exchange: Exchange, host: str | None, *, if_not_found: str = 
     if remedy := _find_remedy(exchange, complaint, if_not_found):
         return TurnedAwayError(text, remedy=remedy)
     if status in (429, 503):
-        return RateLimitedError(text, retry_after=read_retry_after(exchange.header("retry-after")))
+        return RateLimitedError(
+            text, retry_after=read_retry_after(exchange.read_header("retry-after"))
+        )
     return BackendError(text, failure_type="runtime")
 
 
@@ -110,7 +112,7 @@ def _find_remedy(exchange: Exchange, complaint: str, pull: str) -> str:
     """Say what has to be mended before a server answers otherwise, nothing if it may by itself."""
     status, codes = exchange.status, _codes_in(complaint)
     if 300 <= status < 400:
-        there = urlsplit(exchange.header("location") or "")
+        there = urlsplit(exchange.read_header("location") or "")
         to = f" to {there.scheme}://{there.hostname}{there.path}" if there.hostname else ""
         return f"it has moved{to}; {_CHECK_ADDRESS}"
     if status == 402 or (status == 429 and codes & _SPENT):

@@ -88,7 +88,7 @@ class CascadeBuilder:
     @cached_property
     def _staying(self) -> CascadeBuilder:
         """The builder for spans that must stay."""
-        builder = CascadeBuilder(self.settings.staying(), self.policy)
+        builder = CascadeBuilder(self.settings.keep_home(), self.policy)
         builder._client = self._client
         return builder
 
@@ -121,7 +121,7 @@ class CascadeBuilder:
         self._client.cancellation.cancel()
 
     def _has_nano(self) -> bool:
-        return bool(self.settings.entries("nano")) or self.settings.gateway.configured
+        return bool(self.settings.list_entries("nano")) or self.settings.gateway.configured
 
     def _make(self, target: Target) -> BackendAdapter:
         if target.problem:

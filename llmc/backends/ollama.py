@@ -131,7 +131,7 @@ class OllamaBackend:
     def _cut_lines(self, prompt: str, meta: Mapping[str, Any]) -> int:
         """Return the lines left out of a plain prompt, those that the server did not read too."""
         cut: int = getattr(prompt, "cut_lines", 0)
-        if not self._context.lost(prompt, meta):
+        if not self._context.find_lost(prompt, meta):
             return cut
         return cut + count_lost_lines(prompt, meta["prompt_eval_count"])
 
@@ -168,7 +168,7 @@ class OllamaBackend:
                     raise (waits.last if late and waits.last else failure) from error
                 continue
             meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
-            lost = room.lost(fitted, meta)
+            lost = room.find_lost(fitted, meta)
             if not lost:
                 return text, meta
             fitted = room.fit_less(prompt, fitted, MAX_REPLY_TOKENS)
@@ -195,11 +195,11 @@ class OllamaBackend:
         guard, last, aside = Guard(), dict[str, Any](), Aside()
         host = str(self.describe_host())
         with self._open("/api/chat", json.dumps(request).encode(), timeout) as exchange:
-            for line in split_lines(exchange.chunks()):
+            for line in split_lines(exchange.read_chunks()):
                 last = _object(line, host)
                 if problem := last.get("error"):
                     said = quote_server(self._client, problem)
-                    header = exchange.header("retry-after")
+                    header = exchange.read_header("retry-after")
                     raise _TransientError(explain_report(problem, host, said, header=header))
                 text = _reply_text(last)
                 if not text:

@@ -187,7 +187,7 @@ class OpenAIBackend:
         request = {
             "model": self._endpoint.model,
             "messages": make_chat_messages(prompt),
-            **dialect.words(),
+            **dialect.make_words(),
             **{key: value for key, value in self.options.items() if key != "num_ctx"},
         }
         got = Gathered()
@@ -217,7 +217,7 @@ class OpenAIBackend:
 
     def _read(self, exchange: Exchange, got: Gathered) -> bool:
         """Read an answer for what it is, whatever it is called; tell whether it came to its end."""
-        chunks = exchange.chunks()
+        chunks = exchange.read_chunks()
         head = b""
         for chunk in chunks:
             head += chunk
@@ -265,7 +265,7 @@ class OpenAIBackend:
             raise self._runtime("sent JSON that is not an object")
         if (problem := find_error(found)) is not None:
             said = quote_server(self._client, problem)
-            header = exchange.header("retry-after")
+            header = exchange.read_header("retry-after")
             failure = explain_report(problem, self.describe_host(), said, header=header)
             raise _RefusedError(failure) if is_about_the_request(problem) else failure
         return found

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmc.cli.commands import Commands
-    from llmc.settings.starter import Answer
+    from llmc.settings.starter import Offer
 
 
 _WORDS = Words(
@@ -79,7 +79,7 @@ def _trusted(repo: Path, text: str) -> tuple[str, ...]:
     return ()
 
 
-def _tell(path: Path, answers: list[Answer], left: tuple[str, ...]) -> None:
+def _tell(path: Path, answers: list[Offer], left: tuple[str, ...]) -> None:
     from llmc.net.places import spell_address
     from llmc.redaction.text import join_lines
 
@@ -98,7 +98,7 @@ def _tell(path: Path, answers: list[Answer], left: tuple[str, ...]) -> None:
         print(join_lines(line))
 
 
-def _record(path: Path, answers: list[Answer], left: tuple[str, ...]) -> dict[str, object]:
+def _record(path: Path, answers: list[Offer], left: tuple[str, ...]) -> dict[str, object]:
     return {
         "file": str(path),
         "hosts": {answer.host.label: dict(answer.models) or answer.problem for answer in answers},

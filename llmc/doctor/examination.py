@@ -85,7 +85,7 @@ def examine(
     hide = Redaction(settings.secrets)
     asked = [tier for target in targets for tier in target.tiers]
     return Report(
-        tuple(finding.told(hide) for finding in findings), unproved=find_unproved(places, asked)
+        tuple(finding.tell(hide) for finding in findings), unproved=find_unproved(places, asked)
     )
 
 

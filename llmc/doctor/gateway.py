@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from llmc.doctor.findings import Examined, Finding, Note, tell_seconds
-from llmc.doctor.lookup import Answer, ask
 from llmc.doctor.targets import Asked
 from llmc.doctor.trial import leave_untried, try_model
 from llmc.net.client import Client
+from llmc.net.lookup import Answer, look_up
 from llmc.net.routes import Network
 from llmc.settings.targets import Key, Target
 
@@ -63,7 +63,7 @@ def _models(target: Target, deadline: float, network: Network) -> Answer:
         headers[key.header] = f"Bearer {secret}" if bearer else secret
     client = Client(network=network)
     try:
-        return ask(client, url, deadline, headers=headers)
+        return look_up(client, url, deadline, headers=headers)
     finally:
         client.close()
 
@@ -86,7 +86,7 @@ def _key(section: str, asked: Asked, answer: Answer) -> Finding:
 
 
 def _model(section: str, target: Target, answer: Answer) -> Finding:
-    names = [str(entry.get("id")) for entry in answer.entries("data")]
+    names = [str(entry.get("id")) for entry in answer.list_entries("data")]
     wanted = target.model
     if not answer.ok or not names:
         return Finding(section, "model", "info", f"{wanted}; the server lists no models")

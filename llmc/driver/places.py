@@ -37,7 +37,7 @@ def find_destinations(settings: Settings, presets: Mapping[str, TierPreset]) -> 
             elif target.place:
                 servers.append(target.place)
             elif gateway.endpoint or gateway.trouble:
-                servers.append(gateway.server().url)
+                servers.append(gateway.find_server().url)
     hosts = tuple(dict.fromkeys(map(spell_address, urls + servers)))
     return Destinations(
         hosts,

@@ -22,7 +22,7 @@ from pathspec import GitIgnoreSpec
 from llmc import languages
 from llmc.errors import ConfigError
 from llmc.files.ignorefile import open_file, read_lines
-from llmc.programs.git import Git
+from llmc.programs.git import Git, explain_bare
 
 RAGIGNORE = ".ragignore"
 
@@ -102,10 +102,7 @@ def _explain(repo: Path, listing: subprocess.CompletedProcess[bytes]) -> str:
             f"that is, run: {remedy}"
         )
     if "bare repository" in said or "must be run in a work tree" in said:
-        return (
-            f"{str(repo)!r} is a bare repository, which holds no files to read; make a clone, and "
-            f"name that: git clone {shlex.quote(str(repo))}"
-        )
+        return explain_bare(repo)
     return (
         f"{str(repo)!r} cannot be listed by git ({_complaint(listing)}); name the root of a"
         " work tree, or make it one with `git init`"
@@ -129,9 +126,9 @@ class Ignored:
         self._has_git: bool | None = None
 
     def __call__(self, path: str) -> bool:
-        return bool(self.matching([path]))
+        return bool(self.find_matching([path]))
 
-    def matching(self, paths: Iterable[str]) -> set[str]:
+    def find_matching(self, paths: Iterable[str]) -> set[str]:
         """Return those of the paths that are ignored; git is asked once for all of them."""
         wanted = set(paths)
         ruled_out = {path for path in wanted if self._rules.match(path)}

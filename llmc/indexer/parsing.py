@@ -82,7 +82,7 @@ def _parse(repo: Path, path: str) -> ParsedFile:
         _trimmed(piece, source.text)
         for piece in _pieces(source.text, language, PurePosixPath(path).stem)
     ]
-    places = source.places(place for piece in pieces for place in (piece.start, piece.end))
+    places = source.find_places(place for piece in pieces for place in (piece.start, piece.end))
     newlines = [match.start() for match in re.finditer(b"\n", source.text)]
     spans = [_span(piece, source, places, newlines, language) for piece in pieces]
     return ParsedFile(

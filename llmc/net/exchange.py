@@ -64,7 +64,7 @@ class Exchange:
     def status(self) -> int:
         return self._answer.status
 
-    def header(self, name: str) -> str | None:
+    def read_header(self, name: str) -> str | None:
         """Return a response header, None when it is absent."""
         found: str | None = self._answer.getheader(name)
         return found
@@ -134,7 +134,7 @@ class Exchange:
                 raise OSError("aborted")
         sock.settimeout(self._left() if timeout is None else min(timeout, self._left()))
 
-    def chunks(self) -> Iterator[bytes]:
+    def read_chunks(self) -> Iterator[bytes]:
         """Yield the body as it comes in. Raises RequestError when it breaks off."""
         total = 0
         while True:
@@ -159,16 +159,16 @@ class Exchange:
     def read(self, most: int = MAX_WHOLE_BYTES) -> bytes:
         """Return the whole body. Raises RequestError if it breaks off, or exceeds `most` bytes."""
         body = bytearray()
-        for chunk in self.chunks():
+        for chunk in self.read_chunks():
             body += chunk
             if len(body) > most:
                 raise self._failed(OverflowError(f"the body exceeds {most} bytes"))
         return bytes(body)
 
-    def complaint(self) -> str:
+    def read_complaint(self) -> str:
         """Read the body of an error as text, without secrets. Raises RequestError."""
         said = bytearray()
-        for chunk in self.chunks():
+        for chunk in self.read_chunks():
             said += chunk
             if len(said) > MAX_WHOLE_BYTES:
                 break
@@ -188,7 +188,7 @@ class Exchange:
         with suppress(RequestError, OSError):
             if self._sock is not None:
                 self._sock.settimeout(self._left())
-            for _ in self.chunks():
+            for _ in self.read_chunks():
                 pass
 
     def abort(self) -> None:

@@ -88,6 +88,12 @@ def is_cloud_model(name: str | None) -> bool:
     return (name or "").strip().lower().endswith(("-cloud", ":cloud"))
 
 
+def spell_model(name: str) -> str:
+    """Return a model's name as Ollama compares it: its registry and its tag may be left out."""
+    spelt = name.strip().lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
+    return spelt if ":" in spelt.rpartition("/")[2] else f"{spelt}:latest"
+
+
 @dataclass(frozen=True, slots=True)
 class OwnNetwork:
     """Hosts that the user has declared to be their own.

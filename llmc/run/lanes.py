@@ -81,10 +81,10 @@ class Lanes:
     choices: Mapping[str, tuple[Choice, ...]]
 
     @classmethod
-    def one(cls, settings: Settings, timeout: float) -> Lanes:
+    def lay_one(cls, settings: Settings, timeout: float) -> Lanes:
         """Return a single lane with one slot for everything, as the batch driver has it."""
         choice = Choice((Step(0, "", 1, timeout),))
-        routes = (*settings.tiers, *(route(tier, kept=True) for tier in settings.staying_tiers()))
+        routes = (*settings.tiers, *(route(tier, kept=True) for tier in settings.list_home_tiers()))
         return cls((Lane("host", 1),), dict.fromkeys(routes, (choice,)))
 
     @classmethod
@@ -95,8 +95,8 @@ class Lanes:
             tier: tuple(survey.choices(targets)) for tier, targets in list_targets(settings).items()
         }
         if settings.privacy.local_only:
-            staying = list_targets(settings.staying())
-            for tier in sorted(settings.staying_tiers()):
+            staying = list_targets(settings.keep_home())
+            for tier in sorted(settings.list_home_tiers()):
                 choices[route(tier, kept=True)] = tuple(survey.choices(staying[tier]))
         return cls(survey.lanes(), choices)
 

@@ -53,7 +53,7 @@ class Lease:
 
     def claim(self, after: int, size: int) -> Sequence[Span]:
         """Claim the next pending spans, `size` at most, whose id is above `after`."""
-        return self._writer.patiently(
+        return self._writer.write_patiently(
             lambda: self._store.claims.take(
                 after,
                 size,
@@ -65,7 +65,7 @@ class Lease:
 
     def take_over(self) -> Sequence[Span]:
         """Claim what dead runs have left."""
-        return self._writer.patiently(
+        return self._writer.write_patiently(
             lambda: self._store.claims.take_over(
                 lease_sec=LEASE_SEC, newest_mtime=self._newest, signature=self._left_alone
             )
@@ -74,7 +74,7 @@ class Lease:
     def release(self, spans: Sequence[Span]) -> None:
         """End the claims on some spans, so that other runs may have them."""
         hashes = [span.span_hash for span in spans]
-        self._writer.patiently(lambda: self._store.claims.release(hashes))
+        self._writer.write_patiently(lambda: self._store.claims.release(hashes))
 
     def holds(self, span: Span) -> bool:
         """Tell whether a span still is ours, which a run that overslept can't be sure of."""
@@ -95,7 +95,7 @@ class Lease:
         # Stopped or asleep beyond the lease: what was claimed may be another run's by now.
         self._overslept = self._overslept or slept > LEASE_SEC
         self._clock = _boot_time()
-        self._writer.patiently(lambda: self._store.claims.renew(LEASE_SEC))
+        self._writer.write_patiently(lambda: self._store.claims.renew(LEASE_SEC))
         return True
 
 

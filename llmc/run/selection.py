@@ -117,7 +117,7 @@ def _ollama_found(settings: Settings, there: list[Host]) -> Selection:
 
 def _chain(settings: Settings) -> Selection:
     settings = drop_unasked_cloud(settings)
-    uncovered = [tier for tier in list_local_tiers(settings) if not settings.entries(tier)]
+    uncovered = [tier for tier in list_local_tiers(settings) if not settings.list_entries(tier)]
     without_url = [e for e in settings.chain if e.provider == "ollama" and not e.url]
     hosts = [
         Host(entry.name, entry.url)

@@ -133,10 +133,10 @@ class Slots:
 
     def look_after(self, workers: Workers) -> None:
         """Ask the hosts whose rest is over, once each, whether they are there."""
-        for lane in self._scheduler.rested(time.monotonic()):
+        for lane in self._scheduler.find_rested(time.monotonic()):
             state = self._states[lane]
             if state.lane.probe is None:
-                self.probed(Probed(lane, None))
+                self.take_answer(Probed(lane, None))
             else:
                 state.probing = True
                 any_status = not state.lane.one_model
@@ -149,7 +149,7 @@ class Slots:
             found = str(error)
         self._post(Probed(lane, found))
 
-    def probed(self, answer: Probed) -> None:
+    def take_answer(self, answer: Probed) -> None:
         """Let a host that answers return, another one rest longer."""
         state = self._states[answer.lane]
         state.probing = False

@@ -109,7 +109,7 @@ class GatewaySettings:
     def configured(self) -> bool:
         return self.program is not None or self.endpoint is not None
 
-    def server(self) -> Endpoint:
+    def find_server(self) -> Endpoint:
         """Return the server that is the gateway. Raises ConfigError if there isn't just one."""
         if self.endpoint is None:
             raise ConfigError(self.trouble or _NONE)
@@ -129,12 +129,12 @@ class GatewaySettings:
             label=self.label if self.is_azure else model,
         )
 
-    def signed(self, key_name: str | None, key: SecretStr | None) -> Endpoint:
+    def sign(self, key_name: str | None, key: SecretStr | None) -> Endpoint:
         """Return the gateway's server with the key of an entry, if that has one.
 
         Raises ConfigError if the key is another cloud's, or there is no such server.
         """
-        endpoint = self.server()
+        endpoint = self.find_server()
         if not key or not key_name:
             return endpoint
         if key_name in KEYS.values() and key_name != endpoint.key_name:

@@ -200,14 +200,14 @@ def describe_choice(chain: str) -> Need:
     return Need("chain", chain, f"{CONFIG_FILE}, enrichment.default_chain", text)
 
 
-def is_bare(url: str) -> bool:
+def hides_nothing(url: str) -> bool:
     """Tell whether a URL hides nothing: it has no user, no query, no escape."""
     return _BARE_URL.fullmatch(url) is not None
 
 
 def is_loopback(url: str) -> bool:
     """Tell whether a URL leads to this machine and hides nothing."""
-    return is_bare(url) and is_this_machine(url)
+    return hides_nothing(url) and is_this_machine(url)
 
 
 def _program(entry: ChainEntry, command: str) -> Iterator[Need]:
@@ -222,7 +222,7 @@ def _host(url: str, where: str) -> Need:
     place = _spelt(spell_address(url))
     if is_loopback(url):
         return Need("here", place, where, f"send your code to {place}, on this machine")
-    odd = "" if is_bare(url) else ", by an address with more in it than a path"
+    odd = "" if hides_nothing(url) else ", by an address with more in it than a path"
     return Need("host", place, where, f"send your code to {place}{odd}")
 
 

@@ -146,7 +146,7 @@ def test_every_example_is_right_once_its_marks_are_gone(repo, keys):
 
 
 def test_every_key_has_its_comment():
-    answer = starter.Answer(Host("a", "http://a"), {"7b": "m"})
+    answer = starter.Offer(Host("a", "http://a"), {"7b": "m"})
     lines = [*starter.compose([answer], []).splitlines(), *starter.compose([], []).splitlines()]
     keys = [line.removeprefix("# ") for line in lines if re.match(r"(# )?[a-z_]+ = ", line)]
     assert len(keys) > 40
@@ -176,7 +176,7 @@ def test_json_tells_programs_what_was_written(repo, host, capsys):
 
 
 def test_a_label_becomes_a_plain_name(repo):
-    answer = starter.Answer(Host('my "box"\n', "http://a"), {"7b": "m"})
+    answer = starter.Offer(Host('my "box"\n', "http://a"), {"7b": "m"})
     text = starter.compose([answer], [])
     assert tomllib.loads(text)["enrichment"]["chain"][0]["name"] == "my-box--7b"
 

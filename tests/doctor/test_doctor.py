@@ -681,3 +681,13 @@ def test_a_gateway_is_looked_at_by_the_proxy_of_a_run(repo, clean_environ):
         examine(repo, Flags(backend="gateway", proxy=proxy.url), clean_environ)
         asked = [request.path for request in proxy.requests]
     assert asked == ["http://api.invalid/v1/models"]
+
+
+def test_a_model_named_with_its_registry_is_found_among_those_of_a_host(repo, clean_environ):
+    with FakeOllama(models=[SMALL, LARGE]) as fake:
+        clean_environ |= {
+            "OLLAMA_URL": fake.url,
+            "OLLAMA_MODEL": f"registry.ollama.ai/library/{SMALL}",
+        }
+        report = examine(repo, environ=clean_environ, trials=Trials(local=False))
+    assert {finding.state for finding in named(report, "Ollama", "model")} == {"ok"}

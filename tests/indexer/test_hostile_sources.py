@@ -123,7 +123,7 @@ def test_a_name_that_is_not_utf8_can_be_excluded(repo: Path) -> None:
     assert find_source_files(repo, "caf*") == ["small.py"]
     (repo / ".gitignore").write_text("caf*\n")
     assert find_source_files(repo) == ["small.py"]
-    assert Ignored(repo).matching([LATIN, "small.py"]) == {LATIN}
+    assert Ignored(repo).find_matching([LATIN, "small.py"]) == {LATIN}
 
 
 # What is no plain file
