@@ -234,7 +234,9 @@ def enrich(
     settings.require_trust()
     if builder is None:
         _tell(hooks, destinations.find_destinations(settings))
-    builder = builder or CascadeBuilder(settings, CallPolicy(retry_wait=settings.pace.retry_wait))
+    builder = builder or CascadeBuilder(
+        settings, CallPolicy(retry_wait=settings.pace.retry_wait, queues=True)
+    )
     builder.check()
     make_folder(settings.logs, ignored_by_git=True)
     ledger = Ledger(

@@ -13,6 +13,7 @@ from typing import Any
 from llmc.backends._stream import MAX_CHARS, Guard, find_answer
 from llmc.enrichment.reply import TRUNCATED_REASONS, drop_thoughts
 from llmc.errors import Failure
+from llmc.models import CallTimes
 
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thinking_content")
 _FILTERS = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii")
@@ -44,13 +45,15 @@ class Aside:
 class Gathered:
     """A reply as far as it has come.
 
-    `finish` is the server's reason to end it, empty while it goes on; `usage` are its counts.
+    `finish` is the server's reason to end it, empty while it goes on; `usage` are its counts,
+    `times` those of a call that is over.
     """
 
     def __init__(self) -> None:
         self.guard = Guard()
         self.finish = ""
         self.usage: dict[str, Any] = {}
+        self.times: CallTimes | None = None
         self._thoughts, self._arguments, self._refusal = Aside(), Aside(), Aside()
 
     def take(self, part: dict[str, Any]) -> str | None:

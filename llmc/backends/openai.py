@@ -119,6 +119,8 @@ class OpenAIBackend:
             "completion_tokens": got.usage.get("completion_tokens"),
             "cut_lines": getattr(fitted, "cut_lines", 0),
         }
+        if self._policy.queues:
+            meta["times"] = got.times
         if self._policy.require_summary and got.finish:
             meta["done_reason"] = got.finish
         return got.text, meta
@@ -133,7 +135,8 @@ class OpenAIBackend:
             dialect = _dialects.get(self._key, self._first_dialect())
             fitted = dialect.fit(prompt, self.options) if shorter is None else shorter
             try:
-                return self._ask_once(fitted, dialect, deadline - time.monotonic()), fitted
+                left = self._policy.bound(deadline - time.monotonic())
+                return self._ask_once(fitted, dialect, left), fitted
             except _RefusedError as refusal:
                 if limit := find_limit(str(refusal.reason)):
                     shorter = self._shorten(prompt, fitted, limit, refusal.reason)
@@ -198,6 +201,7 @@ class OpenAIBackend:
                 if not got.finish:  # once the reply is whole, only its counts are missing
                     raise
                 ended = True
+            got.times = exchange.measure(None)
         guard = got.guard
         if guard.stop and not guard.complete:
             detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
@@ -227,6 +231,7 @@ class OpenAIBackend:
         if not _IS_EVENTS.match(whole):
             return self._read_whole(whole, chunks, got, exchange)
         for event in split_events(_chain(whole, chunks)):
+            exchange.hear()
             if event == b"[DONE]":
                 exchange.drain()
                 return True
@@ -242,6 +247,7 @@ class OpenAIBackend:
         self, head: bytes, chunks: Iterator[bytes], got: Gathered, exchange: Exchange
     ) -> bool:
         """Read the answer of a server that doesn't stream, or that does so in lines."""
+        exchange.hear()
         body = bytearray(head)
         for chunk in chunks:
             body += chunk
@@ -277,7 +283,13 @@ class OpenAIBackend:
             bearer = self._endpoint.key_header == "authorization"
             headers[self._endpoint.key_header] = f"Bearer {secret}" if bearer else secret
         exchange = self._client.request(
-            "POST", self._endpoint.url, body=body, headers=headers, timeout=timeout, resend=True
+            "POST",
+            self._endpoint.url,
+            body=body,
+            headers=headers,
+            timeout=timeout,
+            resend=True,
+            queues=self._policy.queues,
         )
         if exchange.status < 300:
             return exchange

@@ -41,12 +41,25 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One backend of a cascade: its lane (by number), its model, slots and seconds at most."""
+    """One backend of a cascade: its lane (by number), its model, slots and a call's seconds.
+
+    `queues`: calls may wait at its host for those before them.
+    """
 
     lane: int
     model: str
     slots: int
     timeout: float = CALL_TIMEOUT_SEC
+    queues: bool = False
+
+    @property
+    def longest(self) -> float:
+        """Seconds that it may take at most, of which one call's time is the wait for a slot.
+
+        At a host one more is for waits while it is busy; its queue, and the call itself, may come
+        twice, as a prompt that is too long is sent again.
+        """
+        return self.timeout * (2 * (self.slots + 2) if self.queues else 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +82,8 @@ class Choice:
 
     @property
     def timeout(self) -> float:
-        """Seconds that all steps may take; each may also wait that long for a free slot."""
-        return sum(2 * step.timeout for step in self.steps)
+        """Seconds that all steps may take, waits included."""
+        return sum(step.longest for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +162,7 @@ class _Survey:
             )
         else:
             lane = self._host(target)
-        return Step(lane, target.shown, target.slots, target.timeout)
+        return Step(lane, target.shown, target.slots, target.timeout, row.kind == "host")
 
     def _host(self, target: Target) -> int:
         row, place = target.row, target.address

@@ -57,7 +57,11 @@ Next = Start[T] | Literal[_Wish.SPAN] | None
 
 @dataclass(slots=True)
 class LaneState:
-    """A lane as it stands. `block` is the model loaded last, `started` the attempts since."""
+    """A lane as it stands. `block` is the model loaded last, `started` the attempts since.
+
+    `limit` is how many calls its host was found to do at once, None where that is no less than it
+    is asked.
+    """
 
     lane: Lane
     busy: int = 0
@@ -65,12 +69,17 @@ class LaneState:
     started: int = 0
     probing: bool = False
     health: Health = field(default_factory=Health)
+    limit: int | None = None
+
+    @property
+    def slots(self) -> int:
+        return self.lane.slots if self.limit is None else self.limit
 
     def has_room(self, slots: int) -> bool:
         """Tell whether one more request may go there."""
         if self.health.rests_now:
             return False
-        return self.busy < (1 if self.health.on_trial else slots)
+        return self.busy < (1 if self.health.on_trial else min(slots, self.slots))
 
 
 class Scheduler(Generic[T]):
