@@ -1,7 +1,8 @@
-"""What is written beside the code stays true: no addresses of registries, docs that name it all."""
+"""The house is kept: what is written beside the code stays true, and nothing grows too large."""
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import shutil
@@ -203,3 +204,50 @@ def test_every_module_and_name_that_is_spoken_of_exists() -> None:
 )
 def test_a_name_that_leads_nowhere_is_found(text: str, lost: set[str]) -> None:
     assert {name for name in names_in(text) if not is_there(name)} == lost
+
+
+MOST_LINES = 350
+MOST_ATTRIBUTES = 18
+
+
+def attributes_of(node: ast.ClassDef) -> set[str]:
+    """Return the names that a class gives its objects: its fields, and what its methods set."""
+    fields = {
+        n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and hasattr(n.target, "id")
+    }
+    return fields | {
+        n.attr
+        for n in ast.walk(node)
+        if isinstance(n, ast.Attribute)
+        and isinstance(n.ctx, ast.Store)
+        and isinstance(n.value, ast.Name)
+        and n.value.id == "self"
+    }
+
+
+def oversized(source: str) -> Iterator[str]:
+    """Yield what is too large to be one idea: the file, a class of it."""
+    if len(source.splitlines()) > MOST_LINES:
+        yield "the file"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef) and len(attributes_of(node)) > MOST_ATTRIBUTES:
+            yield node.name
+
+
+def test_no_file_and_no_class_of_the_package_is_too_large() -> None:
+    found = {
+        str(path.relative_to(ROOT)): large
+        for path in (ROOT / "llmc").rglob("*.py")
+        if (large := list(oversized(path.read_text(encoding="utf-8"))))
+    }
+    assert found == {}
+
+
+def test_what_is_too_large_is_found() -> None:
+    half = MOST_ATTRIBUTES // 2
+    fields = "".join(f"    f{n}: int\n" for n in range(half))
+    sets = "".join(f"        self.a{n} = 0\n" for n in range(half + 1))
+    kinds = f"class Wide:\n{fields}    def __init__(self):\n{sets}"
+    assert list(oversized(kinds)) == ["Wide"]
+    assert list(oversized(kinds.replace("self.a0", "self.f0"))) == []
+    assert list(oversized("\n" * (MOST_LINES + 1))) == ["the file"]
