@@ -9,6 +9,10 @@ from llmc.models import ParsedFile
 from llmc.store.tables.values import is_name
 
 ALL_FILES = "SELECT path, lang, file_hash, size, mtime FROM files"
+ALL_STAMPS = (
+    "SELECT path, typeof(size) = 'integer' AND typeof(file_hash) = 'text' AND typeof(lang) = 'text'"
+    " AND NOT instr(CAST(file_hash || lang AS BLOB), x'00') AS usable, size, mtime FROM files"
+)
 FILE_OF_SPAN = (
     "SELECT f.lang, f.file_hash, f.size, f.mtime FROM spans s "
     "JOIN files f ON f.id = s.file_id WHERE s.id = ? AND s.span_hash = ? "
