@@ -15,10 +15,12 @@ from pathlib import Path
 from llmc import languages
 from llmc.errors import ConfigError
 from llmc.files.ignorefile import open_file
-from llmc.languages import Language
 
 Stamp = tuple[int, float]
 """Size in bytes and time of the last change in epoch seconds: the same two mean the same file."""
+
+MAX_FILE_BYTES = 2 * 1024 * 1024
+"""Larger files are generated or data, and their trees take a hundred times the room."""
 
 _TEST_FOLDERS = frozenset({"test", "tests", "testing", "testdata", "__tests__", "spec", "specs"})
 _TEST_FILE = re.compile(r"(test|conftest)\.\w+|test_.*|.*[_.-](test|spec)\.\w+|.*Tests?\.java")
@@ -29,8 +31,7 @@ class Tree:
 
     def __init__(self, repo: Path) -> None:
         self._root = f"{repo.resolve() / '_'}"[:-1]
-        self._real: dict[str, bool] = {}
-        self._for_tests: dict[str, bool] = {}
+        self._known: dict[str, tuple[bool, bool]] = {}
         self.folders: list[str] = []
 
     def find_sources(self, paths: Iterable[str]) -> dict[str, Stamp]:
@@ -43,12 +44,15 @@ class Tree:
         for path in paths:
             try:
                 status = os.lstat(self._root + path)
-                if stat.S_ISDIR(status.st_mode):
-                    self.folders.append(path)
-                folder, _, name = path.rpartition("/")
-                if not (stat.S_ISREG(status.st_mode) and self._is_real(folder)):
+                if not stat.S_ISREG(status.st_mode):
+                    if stat.S_ISDIR(status.st_mode):
+                        self.folders.append(path)
                     continue
-                language = languages.find_language(name, self._read_first_line(path, name))
+                folder, _, name = path.rpartition("/")
+                is_real, is_for_tests = self._known.get(folder) or self._look_at(folder)
+                if not is_real:
+                    continue
+                line = self._read_first_line(path) if languages.needs_content(name) else b""
             except OSError:  # deleted, or no permission to look for a shebang
                 continue
             except UnicodeEncodeError as error:
@@ -56,29 +60,23 @@ class Tree:
                     f"{path!a} cannot be named in this process, whose file names are in "
                     f"{error.encoding}; start Python with PYTHONUTF8=1"
                 ) from None
-            if language:
-                rank = self._rank(folder, name, language)
+            if language := languages.find_language(name, line):
+                rank = 2 if language.document else int(is_for_tests or _is_test(name))
                 ranked[rank][path] = (status.st_size, status.st_mtime)
         return {path: files[path] for files in ranked for path in sorted(files)}
 
-    def _read_first_line(self, path: str, name: str) -> bytes:
-        """Return what tells the language of a script; nothing where the name does."""
-        if not languages.needs_content(name):
-            return b""
+    def _read_first_line(self, path: str) -> bytes:
         with open_file(Path(self._root + path)) as file:
             return file.readline(256)
 
-    def _is_real(self, folder: str) -> bool:
-        if folder not in self._real:
-            full = (self._root + folder).rstrip("/") or "/"
-            self._real[folder] = os.path.realpath(full) == full
-        return self._real[folder]
+    def _look_at(self, folder: str) -> tuple[bool, bool]:
+        """Tell whether a folder is reached without a link, and whether it is one of tests."""
+        full = (self._root + folder).rstrip("/") or "/"
+        is_real = os.path.realpath(full) == full
+        is_for_tests = not _TEST_FOLDERS.isdisjoint(folder.lower().split("/"))
+        self._known[folder] = is_real, is_for_tests
+        return is_real, is_for_tests
 
-    def _rank(self, folder: str, name: str, language: Language) -> int:
-        """Return 0 for code, 1 for tests, 2 for documents."""
-        if language.document:
-            return 2
-        if folder not in self._for_tests:
-            parts = folder.lower().split("/")
-            self._for_tests[folder] = not _TEST_FOLDERS.isdisjoint(parts)
-        return int(self._for_tests[folder] or _TEST_FILE.fullmatch(name) is not None)
+
+def _is_test(name: str) -> bool:
+    return _TEST_FILE.fullmatch(name) is not None

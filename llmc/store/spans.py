@@ -65,9 +65,8 @@ class Spans:
         """
         rows = self._db.read(ALL_STAMPS)
         return {
-            path: (size, mtime) if usable else None
-            for path, usable, size, mtime in rows
-            if is_name(path)
+            path.decode("utf-8", "replace"): (size, mtime) if is_usable else None
+            for path, size, mtime, is_usable in rows
         }
 
     def has_file(self, path: str) -> bool:
