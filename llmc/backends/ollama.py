@@ -23,11 +23,11 @@ from llmc.backends._base import (
 )
 from llmc.backends._contexts import Context, count_lost_lines
 from llmc.backends._dialects import find_limit
-from llmc.backends._failures import declined, quoted, reported, unanswered
+from llmc.backends._failures import declined, find_page, quoted, reported, unanswered
 from llmc.backends._gathering import Aside, as_mapping
-from llmc.backends._stream import Guard, lines
+from llmc.backends._stream import Guard, lines, pick_answer
 from llmc.enrichment.prompts import ROUTING_CHARS_PER_TOKEN, fit, make_chat_messages
-from llmc.enrichment.reply import build_schema, drop_thoughts
+from llmc.enrichment.reply import build_schema
 from llmc.errors import (
     BackendError,
     CancelledError,
@@ -214,7 +214,7 @@ class OllamaBackend:
         if guard.stop and not guard.complete:
             detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
             raise self._truncated(detail, guard.text)
-        text = drop_thoughts(guard.text)
+        text = pick_answer(guard.text)
         if not text.strip():
             text = aside.find_answer()
         if not text:
@@ -300,6 +300,8 @@ def _object(line: bytes, host: str) -> dict[str, Any]:
     try:
         found = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
+        if page := find_page(line, host):
+            raise _TransientError(page) from None
         raise _transient(f"{host} sent a line that is not JSON") from error
     if not isinstance(found, dict):
         raise _transient(f"{host} sent JSON that is not an object")

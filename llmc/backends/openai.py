@@ -23,10 +23,17 @@ from llmc.backends._base import (
     Surroundings,
     accept_from_gateway,
 )
-from llmc.backends._dialects import Dialect, find_limit, first_dialect, simplify
+from llmc.backends._dialects import (
+    Dialect,
+    find_limit,
+    first_dialect,
+    is_about_form,
+    simplify,
+)
 from llmc.backends._failures import (
     declined,
     error_of,
+    find_page,
     is_about_the_request,
     quoted,
     reported,
@@ -35,7 +42,6 @@ from llmc.backends._failures import (
 from llmc.backends._gathering import Gathered, as_mapping
 from llmc.backends._stream import events
 from llmc.backends._unnamed import check_named
-from llmc.enrichment.prompts import make_chat_messages
 from llmc.errors import BackendError, ConnectError, RateLimitedError, RequestError, Usage
 from llmc.models import Enrichment
 from llmc.net.client import Client
@@ -186,7 +192,7 @@ class OpenAIBackend:
     def _ask_once(self, prompt: str, dialect: Dialect, timeout: float) -> Gathered:
         request = {
             "model": self._endpoint.model,
-            "messages": make_chat_messages(prompt),
+            "messages": dialect.put(prompt),
             **dialect.words(),
             **{key: value for key, value in self.options.items() if key != "num_ctx"},
         }
@@ -227,15 +233,16 @@ class OpenAIBackend:
         if not _IS_EVENTS.match(whole):
             return self._read_whole(whole, chunks, got, exchange)
         for event in events(_chain(whole, chunks)):
-            if event == b"[DONE]":
-                exchange.drain()
-                return True
-            had_finished = got.finish
-            stop = got.take(self._object(event, exchange))
-            if got.finish and not had_finished:
-                exchange.hasten(LINGER_SEC)
-            if stop:
-                return True
+            for part in _split_event(event):
+                if part.strip(b'"').upper() == b"[DONE]":
+                    exchange.drain()
+                    return True
+                had_finished = got.finish
+                stop = got.take(self._object(part, exchange))
+                if got.finish and not had_finished:
+                    exchange.hasten(LINGER_SEC)
+                if stop:
+                    return True
         return bool(got.finish)
 
     def _read_whole(
@@ -256,8 +263,10 @@ class OpenAIBackend:
     def _object(self, raw: bytes, exchange: Exchange) -> dict[str, Any]:
         """Return the object that a part of an answer is. Raises what an error in it means."""
         try:
-            found = json.loads(raw)
+            found = json.loads(raw.decode(json.detect_encoding(raw), "replace"))
         except (ValueError, RecursionError) as error:
+            if page := find_page(raw, self.describe_host()):
+                raise page from None
             raise self._runtime("sent a body that is not JSON") from error
         if isinstance(found, list) and found and as_mapping(found[0]).get("error"):
             found = found[0]
@@ -283,7 +292,9 @@ class OpenAIBackend:
             return exchange
         with exchange:
             failure = declined(exchange, blot_address(self._endpoint.url))
-        raise _RefusedError(failure) if exchange.status in _OF_THE_REQUEST else failure
+        about_form = exchange.status == 500 and is_about_form(str(failure))
+        refused = exchange.status in _OF_THE_REQUEST or about_form
+        raise _RefusedError(failure) if refused else failure
 
     def _runtime(self, what: str) -> BackendError:
         return BackendError(f"{self.describe_host()} {what}", failure_type="runtime")
@@ -301,6 +312,17 @@ class _RefusedError(Exception):
     def __init__(self, reason: BackendError) -> None:
         super().__init__(str(reason))
         self.reason = reason
+
+
+def _split_event(event: bytes) -> Iterator[bytes]:
+    """Yield the parts of an event: servers that put no blank line between events send many."""
+    if b"\n" in event:
+        try:
+            json.loads(event)
+        except (ValueError, RecursionError):
+            yield from filter(None, event.splitlines())
+            return
+    yield event
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
