@@ -110,7 +110,7 @@ def load_settings(
         exclude=env.get("LLMC_RAG_EXCLUDE", ""),
         environ=env,
         privacy=_read_privacy(repo, files.get(CONFIG_FILE), env),
-        network=_read_network(flags, files.get(CONFIG_FILE) if sources.trusted else None, env),
+        network=_read_network(flags, files.get(CONFIG_FILE), env, trusted=sources.trusted),
         pace=_read_pace(table, flags, env),
         health=read_health(env),
         labels=_read_labels(table, flags, env),
@@ -233,11 +233,17 @@ def _read_privacy(repo: Path, file: SettingsFile | None, env: Mapping[str, str])
     return Privacy(OwnNetwork.of(own), tuple(filter(None, sources)))
 
 
-def _read_network(flags: Flags, file: SettingsFile | None, env: Mapping[str, str]) -> Network:
-    """Return the ways out: the user's words, and those of a repository that is trusted."""
+def _read_network(
+    flags: Flags, file: SettingsFile | None, env: Mapping[str, str], *, trusted: bool
+) -> Network:
+    """Return the ways out: the user's words, and those of a repository that is trusted.
+
+    What another says is read for its mistakes alone.
+    """
     tables = [read_network_table(*_read_users_document(env))]
-    if file:
-        tables.append(read_network_table(file.document, file.path))
+    if file and (trusted or not flags.lenient):
+        theirs = read_network_table(file.document, file.path)
+        tables += [theirs] if trusted else []
     return read_network(flags.proxy, tuple(tables), env)
 
 
