@@ -22,7 +22,7 @@ from pathlib import Path
 from bench import _world as world
 from llmc import engine
 from llmc.events import Event, SpanEnriched
-from llmc.records.ledger import resident_mib
+from llmc.records.ledger import measure_memory
 from llmc.settings.config import Settings
 
 SIZES = [int(size) for size in os.environ.get("SIZES", "1000,100000,1000000").split(",")]
@@ -42,7 +42,7 @@ def child(repo: str, url: str) -> None:
         if isinstance(event, SpanEnriched):
             count += 1
             if count == WARM:
-                seen["cpu"], seen["rss"] = time.process_time(), resident_mib() or 0.0
+                seen["cpu"], seen["rss"] = time.process_time(), measure_memory() or 0.0
             seen["end"] = time.process_time()
 
     engine.enrich(run.repo, run, hooks=(watch,))

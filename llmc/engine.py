@@ -21,6 +21,7 @@ from llmc.files import folders
 from llmc.files.advice import describe
 from llmc.indexer.files import Nested, survey
 from llmc.indexer.parsing import parse_file
+from llmc.indexer.tree import Stamp
 from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
 from llmc.records.ledger import Ledger
 from llmc.run import destinations
@@ -28,7 +29,7 @@ from llmc.run.attempts import Builder
 from llmc.run.loop import Run
 from llmc.run.parts import Parts
 from llmc.run.stopping import Stop
-from llmc.run.worklist import Rules, WorkList, pages
+from llmc.run.worklist import Rules, WorkList, read_pages
 from llmc.settings.config import Settings
 from llmc.settings.loading import load_settings
 from llmc.store import installation
@@ -36,7 +37,6 @@ from llmc.store.database.custody import make_place
 from llmc.store.rescue import rescue_if_damaged
 from llmc.store.seal import Seal
 from llmc.store.store import Store
-from llmc.store.tables.files import FileState
 
 FILES_PER_WRITE = 200
 SPANS_PER_WRITE = 2_000
@@ -92,12 +92,12 @@ def index(
     settings = settings or load_settings(repo)
     # Nothing is made here to be marked.
     seal = installation.load_seal(settings.environ, lambda _: None)
-    paths, inside = survey(settings.repo, settings.exclude, settings.environ)
+    files, inside = survey(settings.repo, settings.exclude, settings.environ)
     for nested in inside:
         _tell(hooks, Warned(_leave_out(settings.repo, nested)))
     return rescue_if_damaged(
         _telling(settings.index, hooks),
-        lambda: _index_into(settings, paths, hooks, seal, mend=mend, force=force),
+        lambda: _index_into(settings, files, hooks, seal, mend=mend, force=force),
     )
 
 
@@ -111,7 +111,7 @@ def _leave_out(repo: Path, nested: Nested) -> str:
 
 def _index_into(
     settings: Settings,
-    paths: Sequence[str],
+    found: Mapping[str, Stamp],
     hooks: Sequence[EventHook],
     seal: Seal | None,
     *,
@@ -122,16 +122,16 @@ def _index_into(
         if mend and (mended := store.spans.mend()):
             message = f"{settings.index_path}: {mended} rows could not be used and were removed"
             _tell(hooks, Warned(f"{message}; their files are read anew"))
-        known = store.spans.list_files()
+        known = store.spans.list_stamps()
         skipped: list[tuple[str, str]] = []
         changed = 0
-        unchanged = {} if force else known
-        for files in _batches(_changes(settings.repo, paths, unchanged, skipped)):
+        paths = [path for path, stamp in found.items() if force or known.get(path) != stamp]
+        for files in _batches(_parse(settings.repo, paths, skipped)):
             with store.transaction():
                 for file in files:
                     changed += _write(file, store, force=force)
         gone = []
-        for path in sorted(set(known) - set(paths)):
+        for path in sorted(known.keys() - found.keys()):
             if reason := _hidden(settings.repo / path):
                 skipped.append((path, f"{path!r}: {reason}"))
             else:
@@ -141,9 +141,9 @@ def _index_into(
                 for path in gone[start : start + FILES_PER_WRITE]:
                     store.spans.remove_file(path)
         spans, elsewhere = store.counts.count_spans(), store.counts.count_unmarked()
-        if what := store.displaced():
+        if what := store.find_fate():
             raise StoreError(f"{store.path} {what} while it was written to; start again")
-    read = len(paths) - len(skipped)
+    read = len(found) - len(skipped)
     return IndexReport(read, changed, len(gone), spans, tuple(skipped), elsewhere)
 
 
@@ -160,29 +160,15 @@ def _hidden(path: Path) -> str | None:
     return None if os.access(path, os.R_OK) else "cannot be read: Permission denied"
 
 
-def _changes(
-    repo: Path,
-    paths: Sequence[str],
-    known: Mapping[str, FileState],
-    skipped: list[tuple[str, str]],
+def _parse(
+    repo: Path, paths: Iterable[str], skipped: list[tuple[str, str]]
 ) -> Iterator[ParsedFile]:
-    """Yield each file that is not as the index knows it; `skipped` gets what can't be read."""
+    """Yield each file with its spans; `skipped` gets what can't be read."""
     for path in paths:
         try:
-            if parsed := _changed(repo, path, known.get(path)):
-                yield parsed
+            yield parse_file(repo, path)
         except IndexingError as error:
             skipped.append((path, str(error)))
-
-
-def _changed(repo: Path, path: str, state: FileState | None) -> ParsedFile | None:
-    try:
-        stat = (repo / path).stat()
-    except OSError as error:
-        raise IndexingError(f"{path}: cannot be read: {error.strerror}") from error
-    if state and (state.size, state.mtime) == (stat.st_size, stat.st_mtime):
-        return None
-    return parse_file(repo, path)
 
 
 def _write(parsed: ParsedFile, store: Store, *, force: bool) -> bool:
@@ -234,7 +220,9 @@ def enrich(
     settings.require_trust()
     if builder is None:
         _tell(hooks, destinations.find_destinations(settings))
-    builder = builder or CascadeBuilder(settings, CallPolicy(retry_wait=settings.pace.retry_wait))
+    builder = builder or CascadeBuilder(
+        settings, CallPolicy(retry_wait=settings.pace.retry_wait, queues=True)
+    )
     builder.check()
     make_folder(settings.logs, ignored_by_git=True)
     ledger = Ledger(
@@ -268,7 +256,7 @@ def plan(
     rules = rules or Rules()
     opened = Store.open if rules.maintain else Store.open_readonly
     with opened(_telling(settings.index, hooks)) as store:
-        planned = WorkList(settings, store, rules).jobs(pages(settings, store, rules))
+        planned = WorkList(settings, store, rules).make_jobs(read_pages(settings, store, rules))
         for job in itertools.islice(planned, max(0, settings.pace.limit) or None):
             assert job.prompt is not None, "a job is made with its prompt"
             yield job.span, job.state.tier, job.prompt

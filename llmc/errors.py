@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from llmc.models import AttemptRecord, Departure
+    from llmc.models import AttemptRecord, CallTimes, Departure
 
 Failure = tuple[str, str, object]
 """(kind, detail, payload): kind is parse, truncation or validation; payload is the raw reply."""
@@ -111,8 +111,8 @@ class Usage(NamedTuple):
     """What is known of a call that failed. No dataclass: every command imports this module.
 
     `model` is set where only the reply tells which model it is from; the tokens are those of a
-    reply that was refused; `cut_lines` counts the lines of code left out of the prompt, and
-    `departure` tells of a prompt that left this machine.
+    reply that was refused; `cut_lines` counts the lines of code left out of the prompt, `departure`
+    tells of a prompt that left this machine, `times` of a reply that was whole.
     """
 
     model: str | None = None
@@ -120,6 +120,7 @@ class Usage(NamedTuple):
     completion_tokens: int | None = None
     cut_lines: int = 0
     departure: Departure | None = None
+    times: CallTimes | None = None
 
 
 NOTHING_KNOWN = Usage()

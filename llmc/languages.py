@@ -21,7 +21,6 @@ import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from llmc.errors import IndexingError
 
@@ -289,8 +288,8 @@ def find_language(path: str, content: bytes = b"") -> Language | None:
     The name decides; `content` (the first line is enough) tells what a script without a suffix is,
     and (whole) whether a `.h` header is C++ rather than C.
     """
-    name = PurePosixPath(path).name
-    suffix = PurePosixPath(name).suffix
+    name = path.rpartition("/")[2]
+    suffix = _find_suffix(name)
     found = _BY_NAME.get(name) or _BY_SUFFIX.get(suffix.lower())
     if found == "c" and (suffix in (".C", ".H") or _is_cpp_header(suffix, content)):
         found = "cpp"
@@ -301,8 +300,14 @@ def find_language(path: str, content: bytes = b"") -> Language | None:
 
 def needs_content(path: str) -> bool:
     """Tell whether only the first line of the file can say what language it is in."""
-    name = PurePosixPath(path).name
+    name = path.rpartition("/")[2]
     return "." not in name and name not in _BY_NAME
+
+
+def _find_suffix(name: str) -> str:
+    """Return what `PurePath.suffix` is; of 200,000 names that takes seconds."""
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
 
 
 def load_grammar(language: Language) -> object:

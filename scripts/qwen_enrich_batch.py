@@ -46,7 +46,7 @@ from llmc.events import (
 from llmc.files import tilde
 from llmc.models import Attempt, Enrichment
 from llmc.net.client import Client
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.programs.encoding import ensure_utf8
 from llmc.records.egress import Destination
 from llmc.records.ledger import save_refused_reply
@@ -185,7 +185,7 @@ class _OllamaBackendAdapter(_Adapter):
 
     def describe_host(self) -> str | None:
         """Return the host's label, its address if it has none."""
-        return self._label or (address(self._url) if self._url else None)
+        return self._label or (spell_address(self._url) if self._url else None)
 
     def _words(self) -> dict[str, Any]:
         return super()._words() | {
@@ -317,7 +317,7 @@ class _DriverBuilder:
 
     def __init__(self, settings: Settings, args: argparse.Namespace) -> None:
         self._settings = settings
-        self._staying = settings.staying()
+        self._staying = settings.keep_home()
         self._args = args
 
     def __call__(self, attempt: Attempt) -> AttemptCascade:
@@ -390,7 +390,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
     )
     wait, network = settings.health.timeout, settings.network
     if settings.health.enabled and not find_reachable(settings.hosts, wait, network):
-        tried = ", ".join(f"{host.label} ({address(host.url)})" for host in settings.hosts)
+        tried = ", ".join(f"{host.label} ({spell_address(host.url)})" for host in settings.hosts)
         _complain(f"no Ollama host answers; tried: {tried or 'none is configured'}")
         return 2
     engine.make_folder(settings.logs)
@@ -450,7 +450,7 @@ def _print_event(event: Event) -> None:
         case RunFinished(report=report):
             failed = sum(report.failed.values())
             _say(f"{report.enriched} enriched, {failed} failed, {report.left} left")
-            for line in departures.lines(report):
+            for line in departures.tell_departures(report):
                 _say(line)
     sys.stdout.flush()
 

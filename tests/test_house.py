@@ -1,11 +1,16 @@
-"""What is written beside the code stays true: no addresses of registries, docs that name it all."""
+"""The house is kept: what is written beside the code stays true, and nothing grows too large."""
 
 from __future__ import annotations
 
+import ast
+import io
 import re
 import shutil
 import subprocess
 import sys
+import tokenize
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -117,3 +122,132 @@ def test_every_phony_target_is_documented() -> None:
     assert set(phony[1].split()) == set(
         re.findall(r"^([a-z]+):.*## ", makefile, flags=re.MULTILINE)
     )
+
+
+DOTTED = re.compile(r"\bllmc(?:\.[A-Za-z_]\w*)+\b(?!\.\w)")
+"""A module or a name in one, as it is imported."""
+
+NOT_CODE = {"toml"}
+"""What follows `llmc.` in the name of a file."""
+
+PLANTING = {"test_layers.py", "test_house.py"}
+"""Tests that plant names which lead nowhere."""
+
+
+def texts_of(path: Path) -> Iterator[str]:
+    """Yield what a file tells people, or hands to another interpreter, in words."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type in (tokenize.STRING, tokenize.COMMENT):
+                yield token.string
+    elif path.suffix == ".md" and path.name != "CHANGELOG.md":
+        yield text
+
+
+def names_in(text: str) -> set[str]:
+    """Return the dotted names of ours in a text: what is named, imported, or a path in backticks.
+
+    `run/loop` is the module of that path; `.../fields.py` are files, which others look after.
+    """
+    found = {name for name in DOTTED.findall(text) if name.split(".")[1] not in NOT_CODE}
+    for base, names in re.findall(r"\bfrom (llmc(?:\.\w+)*) import (\w+(?:, \w+)*)", text):
+        found |= {f"{base}.{name}" for name in names.split(", ")}
+    rooms = {path.stem for path in (ROOT / "llmc").iterdir()}
+    for path in re.findall(r"`([a-z_]+(?:/[a-z_]+)+)`", text):
+        if path.split("/")[0] in rooms:
+            found.add(f"llmc.{path.replace('/', '.')}")
+    return found
+
+
+def is_there(dotted: str) -> bool:
+    """Tell whether a name leads to a module, or to something in one or in one of its classes."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            thing = import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            fields = getattr(thing, "__annotations__", {})
+            if part in fields:
+                return True
+            if not hasattr(thing, part):
+                return False
+            thing = getattr(thing, part)
+        return True
+    return False
+
+
+def test_every_module_and_name_that_is_spoken_of_exists() -> None:
+    files = [path for path in project_files() if path.name not in PLANTING]
+    lost = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files
+        if path.suffix in (".py", ".md")
+        for text in texts_of(path)
+        for name in names_in(text)
+        if not is_there(name)
+    }
+    assert lost == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("see `llmc.reply` for it", {"llmc.reply"}),
+        ("`llmc.enrichment.reply.read`.", {"llmc.enrichment.reply.read"}),
+        ("from llmc.run.loop import Run, Walk", {"llmc.run.loop.Walk"}),
+        ("the way is `run/heart`", {"llmc.run.heart"}),
+        ("`run/loop`, `llmc.toml`, llmc.run.loop.Run.run, `docs/x` and llmc.", set[str]()),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_found(text: str, lost: set[str]) -> None:
+    assert {name for name in names_in(text) if not is_there(name)} == lost
+
+
+MOST_LINES = 350
+MOST_ATTRIBUTES = 18
+
+
+def attributes_of(node: ast.ClassDef) -> set[str]:
+    """Return the names that a class gives its objects: its fields, and what its methods set."""
+    fields = {
+        n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and hasattr(n.target, "id")
+    }
+    return fields | {
+        n.attr
+        for n in ast.walk(node)
+        if isinstance(n, ast.Attribute)
+        and isinstance(n.ctx, ast.Store)
+        and isinstance(n.value, ast.Name)
+        and n.value.id == "self"
+    }
+
+
+def oversized(source: str) -> Iterator[str]:
+    """Yield what is too large to be one idea: the file, a class of it."""
+    if len(source.splitlines()) > MOST_LINES:
+        yield "the file"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef) and len(attributes_of(node)) > MOST_ATTRIBUTES:
+            yield node.name
+
+
+def test_no_file_and_no_class_of_the_package_is_too_large() -> None:
+    found = {
+        str(path.relative_to(ROOT)): large
+        for path in (ROOT / "llmc").rglob("*.py")
+        if (large := list(oversized(path.read_text(encoding="utf-8"))))
+    }
+    assert found == {}
+
+
+def test_what_is_too_large_is_found() -> None:
+    half = MOST_ATTRIBUTES // 2
+    fields = "".join(f"    f{n}: int\n" for n in range(half))
+    sets = "".join(f"        self.a{n} = 0\n" for n in range(half + 1))
+    kinds = f"class Wide:\n{fields}    def __init__(self):\n{sets}"
+    assert list(oversized(kinds)) == ["Wide"]
+    assert list(oversized(kinds.replace("self.a0", "self.f0"))) == []
+    assert list(oversized("\n" * (MOST_LINES + 1))) == ["the file"]

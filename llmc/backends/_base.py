@@ -51,10 +51,6 @@ class BackendConfig:
             return given
         return cls(**{field.name: getattr(given, field.name, None) for field in fields(cls)})
 
-    def with_url(self, url: str | None) -> BackendConfig:
-        """Return a copy that points elsewhere."""
-        return replace(self, url=url)
-
 
 @dataclass(frozen=True, slots=True)
 class CallPolicy:
@@ -63,6 +59,9 @@ class CallPolicy:
     `tries` and `retry_wait` are the HTTP tries inside one attempt. `structured` constrains the
     reply by the schema, bounds its length, watches it as it is written and waits for a busy server;
     `timeout` is then the total of the attempt, waits included, otherwise that of each try.
+    `queues`: hosts are asked several things at once, of which some may have to wait. `timeout` then
+    bounds the waits for a busy server, for the call's turn, and for the rest of a reply that has
+    begun, each by itself.
     `require_summary` refuses an empty summary, and one that only repeats.
     """
 
@@ -70,7 +69,12 @@ class CallPolicy:
     retry_wait: float = 2.0
     timeout: float = 180.0
     structured: bool = True
+    queues: bool = False
     require_summary: bool = True
+
+    def bound(self, left: float) -> float:
+        """Return the seconds that a call has, where so many are left of its attempt's."""
+        return self.timeout if self.queues else left
 
     def with_timeout(self, timeout: float | None) -> CallPolicy:
         """Return a copy with another timeout, itself if there is none."""
@@ -95,7 +99,7 @@ class Surroundings:
 class AttemptCascade(NamedTuple):
     """The cascade of one attempt, and what the records say of it.
 
-    A builder other than ours may have its presets as mappings: see `presets.as_preset`.
+    A builder other than ours may have its presets as mappings: see `presets.make_preset`.
     """
 
     cascade: BackendCascade
@@ -179,6 +183,7 @@ def refuse_reply(
             prompt_tokens=count(meta, "prompt_eval_count"),
             completion_tokens=count(meta, "eval_count", "completion_tokens"),
             cut_lines=meta.get("cut_lines") or 0,
+            times=meta.get("times"),
         ),
     )
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from llmc.backends.cascade import BackendAdapter
 from llmc.enrichment.prompts import blot_prompt
 from llmc.errors import BackendError
-from llmc.models import Departure
+from llmc.models import CallTimes, Departure
 from llmc.records.egress import Destination, Egress
 
 Answer = tuple[Any, dict[str, Any]]
@@ -48,8 +48,8 @@ class Gate(Protocol):
     def enter(self, step: int) -> None:
         """Wait for a slot of the step's host. Raises BackendError if it gets none."""
 
-    def leave(self, error: BackendError | None) -> None:
-        """Take note of how a call ended."""
+    def leave(self, error: BackendError | None, times: CallTimes | None = None) -> None:
+        """Take note of how a call ended, and when if its reply was whole."""
 
     def last(self, error: BackendError) -> BackendError:
         """Return the error that counts when all backends failed."""
@@ -123,17 +123,18 @@ class _Gated(_Wrapped):
         self._gate.enter(self._step)
         error: BackendError | None = None
         left: Departure | None = None
+        times: CallTimes | None = None
         try:
             result, meta = self._backend.generate(prompt, item=item)
-            left = meta.get("departure")
+            left, times = meta.get("departure"), meta.get("times")
             return result, meta
         except BackendError as caught:
-            error, left = caught, caught.usage.departure
+            error, left, times = caught, caught.usage.departure, caught.usage.times
             raise
         finally:
             if left:
                 self._departures.append(left)
-            self._gate.leave(error)
+            self._gate.leave(error, times)
 
 
 def put_behind(

@@ -107,7 +107,7 @@ class Context:
         """Know that the server takes no more than so many tokens."""
         self._known.trained = min(tokens, self._known.trained or tokens)
 
-    def lost(self, prompt: str, meta: Mapping[str, Any]) -> str:
+    def find_lost(self, prompt: str, meta: Mapping[str, Any]) -> str:
         """Return what the counts of an answer show to have been lost of its prompt, if anything."""
         read, written = meta.get("prompt_eval_count"), meta.get("eval_count")
         if not isinstance(read, int) or isinstance(read, bool) or read <= 0:

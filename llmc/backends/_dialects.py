@@ -94,7 +94,7 @@ class Dialect:
         said, first, *rest = messages
         return [{**first, "content": f"{said['content']}\n\n{first['content']}"}, *rest]
 
-    def words(self) -> dict[str, Any]:
+    def make_words(self) -> dict[str, Any]:
         """Return the part of a request that is put in this dialect."""
         words: dict[str, Any] = {"stream": self.stream, self.bound: self.reply_tokens}
         if self.stream and self.stream_options:
@@ -107,7 +107,7 @@ class Dialect:
         return words
 
 
-def first_dialect(url: str, *, stream: bool) -> Dialect:
+def choose_dialect(url: str, *, stream: bool) -> Dialect:
     """Return what a server is asked in before anything is known of it."""
     host = urlsplit(url).hostname or ""
     theirs = host.endswith((".openai.com", ".openai.azure.com"))

@@ -23,7 +23,7 @@ from llmc.errors import (
 )
 from llmc.net.client import Client
 from llmc.net.exchange import Exchange
-from llmc.net.places import address, host_of
+from llmc.net.places import find_host, spell_address
 
 QUOTED_CHARS = 300
 """What a failure quotes of a server's own words."""
@@ -94,7 +94,7 @@ _IN_THE_WAY = {
 """What other statuses say that no second try mends."""
 
 
-def unanswered(
+def explain_silence(
     error: RequestError, host: str | None = None, *, silent_is_gone: bool = False
 ) -> BackendError:
     """Return what a request without a response means.
@@ -119,12 +119,12 @@ def unanswered(
     return HostUnreachableError(text, why=why, silent=silent)
 
 
-def declined(exchange: Exchange, host: str | None, *, if_not_found: str = "") -> BackendError:
+def explain_status(exchange: Exchange, host: str | None, *, if_not_found: str = "") -> BackendError:
     """Return what an HTTP status other than 2xx means, in the server's words.
 
     `if_not_found` says what to do where the server knows no such model. Raises RequestError.
     """
-    status, complaint = exchange.status, exchange.complaint()
+    status, complaint = exchange.status, exchange.read_complaint()
     said = complaint[:QUOTED_CHARS].strip()
     text = f"{host} answered HTTP {status}: {said}"
     if if_not_found and status == 404 and "not found" in said and "page not found" not in said:
@@ -133,7 +133,7 @@ def declined(exchange: Exchange, host: str | None, *, if_not_found: str = "") ->
     if status == 401 or (status == 403 and not _IS_MODERATION.search(said)):
         spent = _has_spent(said, codes)
         return CredentialsError(text, remedy=_PAY if spent else _CHECK_KEY)
-    waits = bool(exchange.header("retry-after"))
+    waits = bool(exchange.read_header("retry-after"))
     if status in (400, 402, 429) and (status == 402 or _has_spent(said, codes, waits=waits)):
         return TurnedAwayError(text, remedy=_PAY)
     if status == 400 and _REFUSES_KEY.search(said):
@@ -141,7 +141,9 @@ def declined(exchange: Exchange, host: str | None, *, if_not_found: str = "") ->
     if remedy := _find_remedy(exchange, said, codes, if_not_found):
         return TurnedAwayError(text, remedy=remedy)
     if status in (429, 503):
-        return RateLimitedError(text, retry_after=retry_after(exchange.header("retry-after")))
+        return RateLimitedError(
+            text, retry_after=read_retry_after(exchange.read_header("retry-after"))
+        )
     return BackendError(text, failure_type="runtime")
 
 
@@ -149,7 +151,8 @@ def _find_remedy(exchange: Exchange, said: str, codes: set[str], pull: str) -> s
     """Say what has to be mended before a server answers otherwise, nothing if it may by itself."""
     status = exchange.status
     if 300 <= status < 400:
-        return f"it has moved{_name_new_place(exchange.header('location') or '')}; {_CHECK_ADDRESS}"
+        to = _name_new_place(exchange.read_header("location") or "")
+        return f"it has moved{to}; {_CHECK_ADDRESS}"
     if status in (400, 404, 422) and (codes & _NO_MODEL or _LACKS_MODEL.search(said)):
         return pull or _CHECK_MODEL
     return _CHECK_ADDRESS if status in (404, 405, 410) else _IN_THE_WAY.get(status, "")
@@ -158,10 +161,10 @@ def _find_remedy(exchange: Exchange, said: str, codes: set[str], pull: str) -> s
 def _name_new_place(location: str) -> str:
     """Say where a redirection leads, without user, password and query."""
     try:
-        path, host = urlsplit(location).path, host_of(location)
+        path, host = urlsplit(location).path, find_host(location)
     except ValueError:
         return ""
-    place = address(location) if host else ""
+    place = spell_address(location) if host else ""
     return f" to {place}{path}" if place or path else ""
 
 
@@ -186,7 +189,9 @@ def find_page(body: bytes, host: str | None) -> TurnedAwayError | None:
     )
 
 
-def reported(error: object, host: str | None, said: str, *, header: str | None) -> BackendError:
+def explain_report(
+    error: object, host: str | None, said: str, *, header: str | None
+) -> BackendError:
     """Return what an error object inside an answer of status 200 means, `said` being its text.
 
     Proxies answer so when the server behind them is busy: that is to be waited for as a 429 is.
@@ -201,11 +206,11 @@ def reported(error: object, host: str | None, said: str, *, header: str | None) 
     if codes & _NO_MODEL or _LACKS_MODEL.search(said):
         return TurnedAwayError(text, remedy=_CHECK_MODEL)
     if codes & _BUSY or (not codes & _FINAL and _IS_BUSY.search(text)):
-        return RateLimitedError(text, retry_after=retry_after(header))
+        return RateLimitedError(text, retry_after=read_retry_after(header))
     return BackendError(text, failure_type="runtime")
 
 
-def error_of(answer: Mapping[str, object]) -> object:
+def find_error(answer: Mapping[str, object]) -> object:
     """Return the error in an answer, None if there is none; servers have several forms for one."""
     found = answer.get("error")
     if found:
@@ -245,12 +250,12 @@ def _codes(error: object, depth: int = 3) -> set[str]:
     return own.union(*(_codes(value, depth - 1) for value in inner))
 
 
-def quoted(client: Client, said: object) -> str:
+def quote_server(client: Client, said: object) -> str:
     """Return what a server says in an answer that is an error, fit for a message."""
     return client.redaction(str(said))[:QUOTED_CHARS]
 
 
-def retry_after(header: str | None) -> float | None:
+def read_retry_after(header: str | None) -> float | None:
     """Read a Retry-After header, seconds or a date, as seconds from now; None for nonsense."""
     if not header:
         return None

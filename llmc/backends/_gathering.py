@@ -13,6 +13,7 @@ from typing import Any
 from llmc.backends._stream import MAX_CHARS, Guard, find_answer, pick_answer
 from llmc.enrichment.reply import TRUNCATED_REASONS
 from llmc.errors import Failure
+from llmc.models import CallTimes
 
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thinking_content", "reasoning_details")
 _FILTERS = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii")
@@ -44,20 +45,22 @@ class Aside:
 class Gathered:
     """A reply as far as it has come.
 
-    `finish` is the server's reason to end it, empty while it goes on; `usage` are its counts.
+    `finish` is the server's reason to end it, empty while it goes on; `usage` are its counts,
+    `times` those of a call that is over.
     """
 
     def __init__(self) -> None:
         self.guard = Guard()
         self.finish = ""
         self.usage: dict[str, Any] = {}
+        self.times: CallTimes | None = None
         self._thoughts, self._arguments, self._refusal = Aside(), Aside(), Aside()
 
     def take(self, part: dict[str, Any]) -> str | None:
         """Take a chunk of a stream, or a whole answer; return why it should be read no further."""
-        self.usage = as_mapping(part.get("usage")) or self.usage
+        self.usage = read_mapping(part.get("usage")) or self.usage
         choice = _first(part.get("choices"))
-        message = as_mapping(choice.get("delta")) or as_mapping(choice.get("message"))
+        message = read_mapping(choice.get("delta")) or read_mapping(choice.get("message"))
         reason = choice.get("finish_reason")
         if reason:
             self.finish = str(reason)[:40].lower()
@@ -65,7 +68,7 @@ class Gathered:
         text = _content(said)
         if isinstance(said, list):
             for piece in said:
-                self._thoughts.keep(as_mapping(piece).get("thinking"))
+                self._thoughts.keep(read_mapping(piece).get("thinking"))
         if len(message) > ("role" in message) + ("content" in message):
             self._take_aside(message)
         return self.guard.feed(text)
@@ -75,8 +78,8 @@ class Gathered:
         self._thoughts.keep(next(filter(None, map(message.get, _THOUGHTS)), None))
         calls = message.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
-            self._arguments.keep(as_mapping(as_mapping(call).get("function")).get("arguments"))
-        self._arguments.keep(as_mapping(message.get("function_call")).get("arguments"))
+            self._arguments.keep(read_mapping(read_mapping(call).get("function")).get("arguments"))
+        self._arguments.keep(read_mapping(message.get("function_call")).get("arguments"))
         self._refusal.keep(message.get("refusal"))
 
     @property
@@ -103,13 +106,13 @@ class Gathered:
         return None
 
 
-def as_mapping(value: object) -> dict[str, Any]:
+def read_mapping(value: object) -> dict[str, Any]:
     """Return an object as such, an empty one for anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def _first(value: object) -> dict[str, Any]:
-    return as_mapping(value[0]) if isinstance(value, list) and value else {}
+    return read_mapping(value[0]) if isinstance(value, list) and value else {}
 
 
 def _content(content: object) -> str:
@@ -118,7 +121,7 @@ def _content(content: object) -> str:
         return content
     if isinstance(content, list):
         parts = (
-            part if isinstance(part, str) else as_mapping(part).get("text") for part in content
+            part if isinstance(part, str) else read_mapping(part).get("text") for part in content
         )
         return "".join(map(_content, parts))
     return json.dumps(content) if isinstance(content, dict) and content else ""
@@ -128,7 +131,7 @@ def _spoken(said: object) -> str:
     """Return what stands beside the text, which comes in more forms than the text itself."""
     if isinstance(said, list):
         return "".join(map(_spoken, said))
-    inner = as_mapping(said)
+    inner = read_mapping(said)
     for name in ("text", "content", "summary"):
         if isinstance(inner.get(name), str | list):
             return _spoken(inner[name])

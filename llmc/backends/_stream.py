@@ -76,7 +76,7 @@ class Guard:
             unchecked = "".join(self.parts[self._checked_parts :])
             self._recent = (self._recent + unchecked)[-REPEATED_CHARS:]
             self._checked_parts, self._checked_chars = len(self.parts), self._length
-            if repeats(self._recent):
+            if is_repeating(self._recent):
                 self._end("it repeats itself")
         return self.stop
 
@@ -208,7 +208,7 @@ def pick_answer(text: str) -> str:
     return answer if answer and "{" not in text.rpartition(answer)[2] else text
 
 
-def repeats(tail: str) -> bool:
+def is_repeating(tail: str) -> bool:
     """Tell whether a text ends in REPEATED_CHARS characters of one phrase, said over and over.
 
     The phrase is at most a third of that long.
@@ -222,7 +222,7 @@ def repeats(tail: str) -> bool:
     return before >= 0 and period <= REPEATED_CHARS // 3 and end[period:] == end[:-period]
 
 
-def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the lines of a body as they come in, without line ends; blank ones are left out.
 
     Raises RequestError for a line that is too long.
@@ -230,7 +230,7 @@ def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     return (line for line in _all_lines(chunks) if line)
 
 
-def events(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def split_events(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the data of server-sent events as they come in; comments and other fields are left out.
 
     The lines of an event's data are joined; one that the end of the body cuts off counts too. One
@@ -253,6 +253,17 @@ def events(chunks: Iterable[bytes]) -> Iterator[bytes]:
             data, size, name = [], 0, b""
     if any(data) and name not in _NO_NEWS:
         yield _as_error(data) if name == b"error" else b"\n".join(data)
+
+
+def split_joined(event: bytes) -> Iterator[bytes]:
+    """Yield the parts of an event: servers that put no blank line between events send many."""
+    if b"\n" in event:
+        try:
+            json.loads(event)
+        except (ValueError, RecursionError):
+            yield from filter(None, event.splitlines())
+            return
+    yield event
 
 
 _NO_NEWS = (b"ping", b"heartbeat", b"keepalive", b"keep-alive")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import time
 
-from llmc.errors import ConfigError, RequestError
+from llmc.errors import ConfigError
 from llmc.net.client import Client
+from llmc.net.lookup import look_up
 from llmc.redaction.addresses import blot_address
 from llmc.redaction.text import make_one_line
 from llmc.settings.gateways import UNNAMED_MODEL, Endpoint
@@ -13,7 +14,6 @@ from llmc.settings.gateways import UNNAMED_MODEL, Endpoint
 LOOK_SEC = 5.0
 """How long a server may take to say which models it has."""
 
-_MOST_BYTES = 1 << 20
 _MOST_TOLD = 10
 
 
@@ -39,17 +39,8 @@ def _list_models(client: Client, endpoint: Endpoint) -> list[str]:
     headers = {}
     if endpoint.key:
         headers["Authorization"] = f"Bearer {endpoint.key.get_secret_value()}"
-    try:
-        with client.request("GET", url, headers=headers, timeout=LOOK_SEC) as exchange:
-            if not 200 <= exchange.status < 300:
-                return []
-            body = b""
-            for piece in exchange.chunks():
-                body += piece
-                if len(body) > _MOST_BYTES:
-                    return []
-        found = json.loads(body)
-        named = [entry["id"] for entry in found["data"] if isinstance(entry.get("id"), str)]
-    except (RequestError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    answer = look_up(client, url, time.monotonic() + LOOK_SEC, headers=headers)
+    if not answer.ok:
         return []
-    return [make_one_line(name)[:100] for name in named]
+    names = (entry.get("id") for entry in answer.list_entries("data"))
+    return [make_one_line(name)[:100] for name in names if isinstance(name, str)]

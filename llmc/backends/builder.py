@@ -18,7 +18,7 @@ from llmc.backends._base import (
     refuse_reply,
 )
 from llmc.backends._border import Gate, guard, let_out, prepare, put_behind
-from llmc.backends._failures import declined, unanswered
+from llmc.backends._failures import explain_silence, explain_status
 from llmc.backends.cascade import BackendAdapter, BackendCascade
 from llmc.errors import ConfigError
 from llmc.models import Attempt
@@ -38,11 +38,11 @@ __all__ = [
     "TargetBuilder",
     "accept",
     "count",
-    "declined",
+    "explain_silence",
+    "explain_status",
     "let_out",
     "put_behind",
     "refuse_reply",
-    "unanswered",
 ]
 
 CONNECT_TIMEOUT_SEC = 10.0
@@ -88,7 +88,7 @@ class CascadeBuilder:
     @cached_property
     def _staying(self) -> CascadeBuilder:
         """The builder for spans that must stay."""
-        builder = CascadeBuilder(self.settings.staying(), self.policy)
+        builder = CascadeBuilder(self.settings.keep_home(), self.policy)
         builder._client = self._client
         return builder
 
@@ -121,7 +121,7 @@ class CascadeBuilder:
         self._client.cancellation.cancel()
 
     def _has_nano(self) -> bool:
-        return bool(self.settings.entries("nano")) or self.settings.gateway.configured
+        return bool(self.settings.list_entries("nano")) or self.settings.gateway.configured
 
     def _make(self, target: Target) -> BackendAdapter:
         if target.problem:

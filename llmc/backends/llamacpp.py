@@ -142,7 +142,7 @@ class LlamaCppBackend:
         }
 
     def _model(self) -> _Model:
-        path = self._path or packaged_model()
+        path = self._path or find_packaged_model()
         context = int(self.options["num_ctx"])
         key = (path, context, int(self.options.get("num_gpu", 0)))
         with _loading:
@@ -230,7 +230,7 @@ class _Model:
         return {"text": "".join(parts), "meta": meta, "stopped": stopped}
 
 
-def packaged_model() -> Path:
+def find_packaged_model() -> Path:
     """Return the GGUF file of the installed model package, found without importing it.
 
     Raises ConfigError that says how to get a model.

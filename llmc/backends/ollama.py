@@ -23,9 +23,16 @@ from llmc.backends._base import (
 )
 from llmc.backends._contexts import Context, count_lost_lines
 from llmc.backends._dialects import find_limit
-from llmc.backends._failures import declined, find_page, quoted, reported, unanswered
-from llmc.backends._gathering import Aside, as_mapping
-from llmc.backends._stream import Guard, lines, pick_answer
+from llmc.backends._failures import (
+    explain_report,
+    explain_silence,
+    explain_status,
+    find_page,
+    quote_server,
+)
+from llmc.backends._gathering import Aside
+from llmc.backends._parts import find_worked_sec, keep_aside, read_meta, read_text
+from llmc.backends._stream import Guard, pick_answer, split_lines
 from llmc.enrichment.prompts import ROUTING_CHARS_PER_TOKEN, fit, make_chat_messages
 from llmc.enrichment.reply import build_schema
 from llmc.errors import (
@@ -40,7 +47,7 @@ from llmc.errors import (
 from llmc.models import Enrichment
 from llmc.net.client import Client
 from llmc.net.exchange import Exchange
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.records.egress import Destination
 from llmc.settings.presets import TierPreset
 from llmc.settings.targets import Target
@@ -84,7 +91,7 @@ class OllamaBackend:
 
     def describe_host(self) -> str | None:
         """Return the host's label, its address if it has none."""
-        return self._label or (address(self._config.url) if self._config.url else None)
+        return self._label or (spell_address(self._config.url) if self._config.url else None)
 
     def generate(
         self, prompt: str, *, item: Mapping[str, Any]
@@ -131,14 +138,14 @@ class OllamaBackend:
     def _cut_lines(self, prompt: str, meta: Mapping[str, Any]) -> int:
         """Return the lines left out of a plain prompt, those that the server did not read too."""
         cut: int = getattr(prompt, "cut_lines", 0)
-        if not self._context.lost(prompt, meta):
+        if not self._context.find_lost(prompt, meta):
             return cut
         return cut + count_lost_lines(prompt, meta["prompt_eval_count"])
 
     # -- constrained ---------------------------------------------------------------------------
 
     def _chat(self, prompt: str) -> Answer:
-        """Chat until a reply is in or the deadline passes; busy servers and `tries` are retried."""
+        """Chat until a reply is in; busy servers and `tries` are retried before the deadline."""
         deadline = time.monotonic() + self._policy.timeout
         tries, room = self._policy.tries, self._context
         waits = Backpressure(deadline, self._client.cancellation)
@@ -149,7 +156,7 @@ class OllamaBackend:
                 if fitted is None:
                     room.learn(self._client, prompt, MAX_REPLY_TOKENS, left)
                     fitted = room.fit(prompt, MAX_REPLY_TOKENS)
-                text, meta = self._stream(fitted, left)
+                text, meta = self._stream(fitted, self._policy.bound(left))
             except (_TransientError, RequestError) as error:
                 failure = self._mapped(error)
                 if isinstance(failure, RateLimitedError):
@@ -168,7 +175,7 @@ class OllamaBackend:
                     raise (waits.last if late and waits.last else failure) from error
                 continue
             meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
-            lost = room.lost(fitted, meta)
+            lost = room.find_lost(fitted, meta)
             if not lost:
                 return text, meta
             fitted = room.fit_less(prompt, fitted, MAX_REPLY_TOKENS)
@@ -192,25 +199,12 @@ class OllamaBackend:
         )
         request["options"].setdefault("num_predict", MAX_REPLY_TOKENS)
         request["options"].setdefault("temperature", 0)
-        guard, last, aside = Guard(), dict[str, Any](), Aside()
-        host = str(self.describe_host())
+        guard, aside = Guard(), Aside()
         with self._open("/api/chat", json.dumps(request).encode(), timeout) as exchange:
-            for line in lines(exchange.chunks()):
-                last = _object(line, host)
-                if problem := last.get("error"):
-                    said, header = quoted(self._client, problem), exchange.header("retry-after")
-                    raise _TransientError(reported(problem, host, said, header=header))
-                text = _reply_text(last)
-                if not text:
-                    _keep_aside(last, aside)
-                stopped = guard.feed(text)
-                if last.get("done"):
-                    exchange.drain()
-                if stopped or last.get("done"):
-                    break
-            else:
-                if last and not guard.complete:
-                    raise self._ended_early(guard.text)
+            last = self._read(exchange, guard, aside)
+            times = exchange.measure(find_worked_sec(last))
+            if last.get("done"):
+                exchange.drain()
         if guard.stop and not guard.complete:
             detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
             raise self._truncated(detail, guard.text)
@@ -219,7 +213,26 @@ class OllamaBackend:
             text = aside.find_answer()
         if not text:
             raise _transient(f"{self.describe_host()} sent no reply text")
-        return text, _meta(last)
+        return text, {**read_meta(last), "times": times}
+
+    def _read(self, exchange: Exchange, guard: Guard, aside: Aside) -> dict[str, Any]:
+        """Read a stream as far as it is of use; return its last object."""
+        host, last = str(self.describe_host()), dict[str, Any]()
+        for line in split_lines(exchange.read_chunks()):
+            exchange.hear()
+            last = _object(line, host)
+            if problem := last.get("error"):
+                said = quote_server(self._client, problem)
+                header = exchange.read_header("retry-after")
+                raise _TransientError(explain_report(problem, host, said, header=header))
+            text = read_text(last)
+            if not text:
+                keep_aside(last, aside)
+            if guard.feed(text) or last.get("done"):
+                return last
+        if last and not guard.complete:
+            raise self._ended_early(guard.text)
+        return last
 
     def _ended_early(self, text: str) -> Exception:
         """Return what an orderly end without `done` means: Ollama stops a reply that repeats."""
@@ -244,18 +257,19 @@ class OllamaBackend:
             headers={"Content-Type": "application/json"},
             timeout=timeout,
             resend=self._policy.structured,
+            queues=self._policy.queues,
         )
         if exchange.status < 300:
             return exchange
         with exchange:
             pull = f"run: ollama pull {self.model}"
-            raise _TransientError(declined(exchange, self.describe_host(), if_not_found=pull))
+            raise _TransientError(explain_status(exchange, self.describe_host(), if_not_found=pull))
 
     def _mapped(self, error: _TransientError | RequestError) -> BackendError:
         """Return what a failed call means to the cascade."""
         if isinstance(error, _TransientError):
             return error.reason
-        return unanswered(error, self.describe_host(), silent_is_gone=True)
+        return explain_silence(error, self.describe_host(), silent_is_gone=True)
 
     def _truncated(self, detail: str, text: str) -> BackendError:
         failure = ("truncation", detail, self._client.redaction(text))
@@ -289,11 +303,11 @@ def _read_body(raw: bytes, host: str, client: Client) -> Answer:
         ) from error
     if not all(isinstance(part, dict) for part in parts):
         raise BackendError(f"{host} sent JSON that is not an object", failure_type="runtime")
-    text = "".join(_reply_text(part) for part in parts)
+    text = "".join(read_text(part) for part in parts)
     if not text.strip():
         problem = next((part["error"] for part in parts if part.get("error")), "no reply text")
-        raise _transient(f"{host} sent {quoted(client, problem)}")
-    return text, _meta(parts[-1])
+        raise _transient(f"{host} sent {quote_server(client, problem)}")
+    return text, read_meta(parts[-1])
 
 
 def _object(line: bytes, host: str) -> dict[str, Any]:
@@ -306,29 +320,6 @@ def _object(line: bytes, host: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise _transient(f"{host} sent JSON that is not an object")
     return found
-
-
-def _meta(last: Mapping[str, Any]) -> dict[str, Any]:
-    dropped = ("response", "message", "model", "context")
-    return {key: value for key, value in last.items() if key not in dropped}
-
-
-def _keep_aside(part: Mapping[str, Any], aside: Aside) -> None:
-    """Keep what a part says in places where an answer may stand by mistake."""
-    message = as_mapping(part.get("message"))
-    aside.keep(message.get("thinking") or part.get("thinking"))
-    calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
-        aside.keep(as_mapping(as_mapping(call).get("function")).get("arguments"))
-
-
-def _reply_text(part: Mapping[str, Any]) -> str:
-    text = part.get("response")
-    if isinstance(text, str) and text:
-        return text
-    message = part.get("message")
-    text = message.get("content") if isinstance(message, dict) else None
-    return text if isinstance(text, str) else ""
 
 
 def _transient(text: str) -> _TransientError:

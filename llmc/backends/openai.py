@@ -25,28 +25,28 @@ from llmc.backends._base import (
 )
 from llmc.backends._dialects import (
     Dialect,
+    choose_dialect,
     find_limit,
-    first_dialect,
     is_about_form,
     simplify,
 )
 from llmc.backends._failures import (
-    declined,
-    error_of,
+    explain_report,
+    explain_silence,
+    explain_status,
+    find_error,
     find_page,
     is_about_the_request,
-    quoted,
-    reported,
-    unanswered,
+    quote_server,
 )
-from llmc.backends._gathering import Gathered, as_mapping
-from llmc.backends._stream import events
+from llmc.backends._gathering import Gathered, read_mapping
+from llmc.backends._stream import split_events, split_joined
 from llmc.backends._unnamed import check_named
 from llmc.errors import BackendError, ConnectError, RateLimitedError, RequestError, Usage
 from llmc.models import Enrichment
 from llmc.net.client import Client
 from llmc.net.exchange import MAX_WHOLE_BYTES, Exchange
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.records.egress import Destination
 from llmc.redaction.addresses import blot_address
 from llmc.settings.gateways import Endpoint
@@ -100,7 +100,7 @@ class OpenAIBackend:
 
     def describe_host(self) -> str | None:
         """Return the server's address, without path, password or key."""
-        return address(self._endpoint.url)
+        return spell_address(self._endpoint.url)
 
     def generate(
         self, prompt: str, *, item: Mapping[str, Any]
@@ -114,7 +114,7 @@ class OpenAIBackend:
     def ask(self, prompt: str) -> Reply:
         """Return a reply as it came, and what is known of it. Raises BackendError if none did."""
         got, fitted = self._answer(prompt)
-        details = as_mapping(got.usage.get("prompt_tokens_details"))
+        details = read_mapping(got.usage.get("prompt_tokens_details"))
         meta: dict[str, Any] = {
             "backend": "gateway",
             "host": self.describe_host(),
@@ -125,6 +125,8 @@ class OpenAIBackend:
             "completion_tokens": got.usage.get("completion_tokens"),
             "cut_lines": getattr(fitted, "cut_lines", 0),
         }
+        if self._policy.queues:
+            meta["times"] = got.times
         if self._policy.require_summary and got.finish:
             meta["done_reason"] = got.finish
         return got.text, meta
@@ -139,7 +141,8 @@ class OpenAIBackend:
             dialect = _dialects.get(self._key, self._first_dialect())
             fitted = dialect.fit(prompt, self.options) if shorter is None else shorter
             try:
-                return self._ask_once(fitted, dialect, deadline - time.monotonic()), fitted
+                left = self._policy.bound(deadline - time.monotonic())
+                return self._ask_once(fitted, dialect, left), fitted
             except _RefusedError as refusal:
                 if limit := find_limit(str(refusal.reason)):
                     shorter = self._shorten(prompt, fitted, limit, refusal.reason)
@@ -153,7 +156,7 @@ class OpenAIBackend:
                 waits.pause(error)
             except RequestError as error:
                 busy = None if isinstance(error, ConnectError) else waits.last
-                raise busy or unanswered(error) from error
+                raise busy or explain_silence(error) from error
 
     def _shorten(self, prompt: str, fitted: str, limit: int, reason: BackendError) -> str:
         """Return the prompt shorter than it was, as the server named a limit to its tokens.
@@ -180,7 +183,7 @@ class OpenAIBackend:
         return self._endpoint.url, self._endpoint.model
 
     def _first_dialect(self) -> Dialect:
-        return first_dialect(self._endpoint.url, stream=self._endpoint.url not in _no_streams)
+        return choose_dialect(self._endpoint.url, stream=self._endpoint.url not in _no_streams)
 
     def _learn(self, dialect: Dialect) -> None:
         """Remember what this server takes of this model; whether it streams goes for all."""
@@ -193,7 +196,7 @@ class OpenAIBackend:
         request = {
             "model": self._endpoint.model,
             "messages": dialect.put(prompt),
-            **dialect.words(),
+            **dialect.make_words(),
             **{key: value for key, value in self.options.items() if key != "num_ctx"},
         }
         got = Gathered()
@@ -204,6 +207,7 @@ class OpenAIBackend:
                 if not got.finish:  # once the reply is whole, only its counts are missing
                     raise
                 ended = True
+            got.times = exchange.measure(None)
         guard = got.guard
         if guard.stop and not guard.complete:
             detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
@@ -223,7 +227,7 @@ class OpenAIBackend:
 
     def _read(self, exchange: Exchange, got: Gathered) -> bool:
         """Read an answer for what it is, whatever it is called; tell whether it came to its end."""
-        chunks = exchange.chunks()
+        chunks = exchange.read_chunks()
         head = b""
         for chunk in chunks:
             head += chunk
@@ -232,8 +236,9 @@ class OpenAIBackend:
         whole = head.lstrip(_MARK_AND_BLANKS)
         if not _IS_EVENTS.match(whole):
             return self._read_whole(whole, chunks, got, exchange)
-        for event in events(_chain(whole, chunks)):
-            for part in _split_event(event):
+        for event in split_events(_chain(whole, chunks)):
+            exchange.hear()
+            for part in split_joined(event):
                 if part.strip(b'"').upper() == b"[DONE]":
                     exchange.drain()
                     return True
@@ -249,6 +254,7 @@ class OpenAIBackend:
         self, head: bytes, chunks: Iterator[bytes], got: Gathered, exchange: Exchange
     ) -> bool:
         """Read the answer of a server that doesn't stream, or that does so in lines."""
+        exchange.hear()
         body = bytearray(head)
         for chunk in chunks:
             body += chunk
@@ -268,14 +274,14 @@ class OpenAIBackend:
             if page := find_page(raw, self.describe_host()):
                 raise page from None
             raise self._runtime("sent a body that is not JSON") from error
-        if isinstance(found, list) and found and as_mapping(found[0]).get("error"):
+        if isinstance(found, list) and found and read_mapping(found[0]).get("error"):
             found = found[0]
         if not isinstance(found, dict):
             raise self._runtime("sent JSON that is not an object")
-        if (problem := error_of(found)) is not None:
-            said = quoted(self._client, problem)
-            header = exchange.header("retry-after")
-            failure = reported(problem, self.describe_host(), said, header=header)
+        if (problem := find_error(found)) is not None:
+            said = quote_server(self._client, problem)
+            header = exchange.read_header("retry-after")
+            failure = explain_report(problem, self.describe_host(), said, header=header)
             raise _RefusedError(failure) if is_about_the_request(problem) else failure
         return found
 
@@ -286,12 +292,18 @@ class OpenAIBackend:
             bearer = self._endpoint.key_header == "authorization"
             headers[self._endpoint.key_header] = f"Bearer {secret}" if bearer else secret
         exchange = self._client.request(
-            "POST", self._endpoint.url, body=body, headers=headers, timeout=timeout, resend=True
+            "POST",
+            self._endpoint.url,
+            body=body,
+            headers=headers,
+            timeout=timeout,
+            resend=True,
+            queues=self._policy.queues,
         )
         if exchange.status < 300:
             return exchange
         with exchange:
-            failure = declined(exchange, blot_address(self._endpoint.url))
+            failure = explain_status(exchange, blot_address(self._endpoint.url))
         about_form = exchange.status == 500 and is_about_form(str(failure))
         refused = exchange.status in _OF_THE_REQUEST or about_form
         raise _RefusedError(failure) if refused else failure
@@ -312,17 +324,6 @@ class _RefusedError(Exception):
     def __init__(self, reason: BackendError) -> None:
         super().__init__(str(reason))
         self.reason = reason
-
-
-def _split_event(event: bytes) -> Iterator[bytes]:
-    """Yield the parts of an event: servers that put no blank line between events send many."""
-    if b"\n" in event:
-        try:
-            json.loads(event)
-        except (ValueError, RecursionError):
-            yield from filter(None, event.splitlines())
-            return
-    yield event
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

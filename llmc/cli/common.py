@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def find_repository(text: str) -> Path:
     """Return the root of the git repository at or above a path. Raises ConfigError."""
     from llmc.files import tilde
-    from llmc.programs.git import is_bare
+    from llmc.programs.git import explain_bare, is_bare
     from llmc.settings.environment import copy_environment
 
     try:
@@ -32,10 +31,7 @@ def find_repository(text: str) -> Path:
             if (folder / ".git").exists():
                 return folder
             if is_bare(folder):
-                raise ConfigError(
-                    f"{folder} is a bare repository, which holds no files to read; make a clone, "
-                    f"and name that: git clone {shlex.quote(str(folder))}"
-                )
+                raise ConfigError(explain_bare(folder))
     except (OSError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or error
         raise ConfigError(f"{text!r} cannot be entered: {why}") from error
@@ -52,8 +48,8 @@ def find_gateway_program(named: str | None, repo: Path) -> str | None:
 
     if named is None or not Path(named).is_file():
         return named
-    is_bare = "/" not in named and not named.endswith(".js")
-    if is_bare and SearchPath.of(copy_environment(), repo).find(named):
+    by_name = "/" not in named and not named.endswith(".js")
+    if by_name and SearchPath.of(copy_environment(), repo).find(named):
         return named
     return str(Path(named).absolute())
 

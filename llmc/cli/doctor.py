@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,10 +69,13 @@ def _doctor(args: argparse.Namespace) -> int:
         gateway=args.gateway,
         gateway_env=tuple(args.gateway_env),
     )
-    with suppress(ConfigError):  # which is a finding too
-        seek_trust(load_settings(repo, flags), flags, as_json=args.json)
-    with _waiting(quiet=args.json):
-        report = examination.examine(repo, flags, trials=trials)
+    try:
+        settings = seek_trust(load_settings(repo, flags), flags, as_json=args.json)
+    except ConfigError as error:  # which is a finding too
+        report = examination.explain_unreadable(repo, error)
+    else:
+        with _waiting(quiet=args.json):
+            report = examination.examine(repo, flags, trials=trials, settings=settings)
     if args.json:
         print_json(record_report(report))
     else:

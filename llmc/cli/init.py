@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmc.cli.commands import Commands
-    from llmc.settings.starter import Answer
+    from llmc.settings.starter import Offer
 
 
 _WORDS = Words(
@@ -36,15 +36,18 @@ def _init(args: argparse.Namespace) -> int:
     from llmc.settings import starter
     from llmc.settings.documents import CONFIG_FILE
     from llmc.settings.environment import copy_environment
+    from llmc.settings.flags import Flags
     from llmc.settings.gateways import KEYS
     from llmc.settings.hosts import parse_hosts
+    from llmc.settings.loading import find_network
     from llmc.settings.variables import read_health
 
     repo = find_repository(args.repo).resolve()
     if os.path.lexists(repo / CONFIG_FILE):
         raise ConfigError(f"{repo / CONFIG_FILE} is there already; llmc init writes over nothing")
     environ = copy_environment()
-    answers = starter.ask(parse_hosts(environ), read_health(environ).timeout)
+    network = find_network(Flags(), None, environ)
+    answers = starter.ask(parse_hosts(environ), read_health(environ).timeout, network)
     text = starter.compose(answers, [name for name in KEYS.values() if environ.get(name)])
     path = starter.write(repo, text)
     left = _trusted(repo, text)
@@ -76,14 +79,14 @@ def _trusted(repo: Path, text: str) -> tuple[str, ...]:
     return ()
 
 
-def _tell(path: Path, answers: list[Answer], left: tuple[str, ...]) -> None:
-    from llmc.net.places import address
+def _tell(path: Path, answers: list[Offer], left: tuple[str, ...]) -> None:
+    from llmc.net.places import spell_address
     from llmc.redaction.text import join_lines
 
     lines = [f"wrote     {path}"]
     for answer in answers:
         said = ", ".join(f"{tier}: {model}" for tier, model in answer.models.items())
-        name = f"{answer.host.label} ({address(answer.host.url)})"
+        name = f"{answer.host.label} ({spell_address(answer.host.url)})"
         lines.append(f"host      {name}: {said or answer.problem}")
     if left:
         lines += [f"not trusted  {sentence}" for sentence in left]
@@ -95,7 +98,7 @@ def _tell(path: Path, answers: list[Answer], left: tuple[str, ...]) -> None:
         print(join_lines(line))
 
 
-def _record(path: Path, answers: list[Answer], left: tuple[str, ...]) -> dict[str, object]:
+def _record(path: Path, answers: list[Offer], left: tuple[str, ...]) -> dict[str, object]:
     return {
         "file": str(path),
         "hosts": {answer.host.label: dict(answer.models) or answer.problem for answer in answers},

@@ -10,6 +10,7 @@ from llmc.cli.common import complain, find_repository, load_seal, locate_index, 
 from llmc.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from llmc.cli.commands import Commands
@@ -113,8 +114,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _found(store: Store, place: Place, repo: Path) -> list[StoredResult]:
     """Return the spans of a place. Raises StoreError that says why its file is not in the index."""
-    from llmc.settings.loading import load_settings
-    from llmc.show.absence import explain_absence, tell_change
+    from llmc.show.change import tell_change
     from llmc.show.places import find_spans
 
     results = find_spans(store, place)
@@ -123,12 +123,20 @@ def _found(store: Store, place: Place, repo: Path) -> list[StoredResult]:
     else:
         files = store.spans.list_files()
         if place.path not in files:
-            why = explain_absence(place.path, load_settings(repo), files)
-            raise StoreError(f"{place.path!r} is not in the index: {why}")
+            raise StoreError(
+                f"{place.path!r} is not in the index: {_explain_absence(place, repo, files)}"
+            )
         state = files[place.path]
     if change := tell_change(place.path, repo, state):
         complain(change)
     return results
+
+
+def _explain_absence(place: Place, repo: Path, indexed: Iterable[str]) -> str:
+    from llmc.settings.loading import load_settings
+    from llmc.show.absence import explain_absence
+
+    return explain_absence(place.path, load_settings(repo), indexed)
 
 
 def _tell_nothing(place: Place | None) -> str:

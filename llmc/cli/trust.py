@@ -48,7 +48,7 @@ def seek_trust(settings: Settings, flags: Flags, *, as_json: bool) -> Settings:
     from llmc.settings.loading import load_settings
 
     if (
-        settings.unmet()
+        settings.find_unmet()
         and not settings.sources.trust_problem
         and not as_json
         and question.is_possible()

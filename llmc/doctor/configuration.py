@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from llmc.doctor.findings import Finding
 from llmc.doctor.targets import Asked
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.settings.chains import EnrichmentTable, UserEntry, read_table
 from llmc.settings.config import Settings
 from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
@@ -142,7 +142,9 @@ def _chain(settings: Settings, flags: Flags, table: EnrichmentTable) -> _Row:
 
 def _hosts(settings: Settings) -> _Row:
     env = settings.environ
-    value = ", ".join(f"{host.label} {address(host.url)}" for host in settings.hosts) or "none"
+    value = (
+        ", ".join(f"{host.label} {spell_address(host.url)}" for host in settings.hosts) or "none"
+    )
     if any(part.partition("=")[2] or part for part in _parts(env.get("ENRICH_OLLAMA_HOSTS", ""))):
         return "Ollama hosts", value, "$ENRICH_OLLAMA_HOSTS"
     origins = ["$ATHENA_OLLAMA_URL"] if env.get("ATHENA_OLLAMA_URL") else []
@@ -258,7 +260,7 @@ def _gateway(settings: Settings, flags: Flags, targets: Sequence[Asked]) -> Iter
     chosen = _origin((flags.gateway, ", --gateway"), (env.get(CHOICE), f", ${CHOICE}"))
     named, models = _CLOUDS[server.key_name]
     origin = _origin(*_variables(env, *named)) + ("" if chosen == DEFAULT else chosen)
-    yield "gateway", address(server.url), origin
+    yield "gateway", spell_address(server.url), origin
     yield "gateway model", server.model, _origin(*_variables(env, *models))
 
 

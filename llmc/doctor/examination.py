@@ -23,7 +23,7 @@ from llmc.doctor.ollama import examine_host
 from llmc.doctor.targets import Asked, list_asked, list_tiers
 from llmc.errors import ConfigError
 from llmc.net.places import is_this_machine
-from llmc.records.ledger import metrics_path
+from llmc.records.ledger import locate_metrics
 from llmc.redaction.keys import Redaction
 from llmc.run.gpu import is_local
 from llmc.run.selection import select
@@ -54,19 +54,18 @@ def examine(
     environ: Mapping[str, str] | None = None,
     *,
     trials: Trials = Trials(),
+    settings: Settings | None = None,
 ) -> Report:
-    """Look at everything that a run in `repo` depends on. `environ` is as in `load_settings`."""
+    """Look at everything that a run in `repo` depends on. `environ` is as in `load_settings`.
+
+    `settings` are those of these flags, where they are read already.
+    """
     flags, repo = flags or Flags(), repo.resolve()
     try:
-        settings = load_settings(repo, flags, environ)
+        settings = settings or load_settings(repo, flags, environ)
         settings.require_trust()
     except ConfigError as error:
-        broken = Finding("configuration", "settings", "fail", str(error))
-        looked = examine_repository(repo, "", copy_environment(environ))
-        index = locate_index(repo, environ)
-        logs = find_logs(repo, index.path)
-        rest = [*looked, *examine_index(index), *examine_logs(logs, repo, metrics_path(logs))]
-        return Report((broken, *rest), readable=False)
+        return explain_unreadable(repo, error, environ)
     plan, settled = _settled(settings)
     # Which of several chains was meant is for the user to say: nobody is asked in their name.
     undecided = (
@@ -86,8 +85,24 @@ def examine(
     hide = Redaction(settings.secrets)
     asked = [tier for target in targets for tier in target.tiers]
     return Report(
-        tuple(finding.told(hide) for finding in findings), unproved=find_unproved(places, asked)
+        tuple(finding.tell(hide) for finding in findings), unproved=find_unproved(places, asked)
     )
+
+
+def explain_unreadable(
+    repo: Path, error: ConfigError, environ: Mapping[str, str] | None = None
+) -> Report:
+    """Return what can be said of a repository without its settings, which `error` is about."""
+    repo = repo.resolve()
+    index = locate_index(repo, environ)
+    logs = find_logs(repo, index.path)
+    found = (
+        Finding("configuration", "settings", "fail", str(error)),
+        *examine_repository(repo, "", copy_environment(environ)),
+        *examine_index(index),
+        *examine_logs(logs, repo, locate_metrics(logs)),
+    )
+    return Report(found, readable=False)
 
 
 def _settled(settings: Settings) -> tuple[list[Finding], Settings]:

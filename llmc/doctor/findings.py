@@ -22,7 +22,7 @@ class Finding:
     detail: str
     advice: str = ""
 
-    def told(self, hide: Callable[[str], str]) -> Finding:
+    def tell(self, hide: Callable[[str], str]) -> Finding:
         """Return the finding with what `hide` takes out of a text left out."""
         return Finding(
             section=hide(self.section),

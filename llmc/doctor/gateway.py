@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 from llmc.doctor.findings import Examined, Finding, Note, tell_seconds
-from llmc.doctor.lookup import Answer, ask
 from llmc.doctor.targets import Asked
 from llmc.doctor.trial import leave_untried, try_model
 from llmc.net.client import Client
+from llmc.net.lookup import Answer, look_up
+from llmc.net.routes import Network
 from llmc.settings.targets import Key, Target
 
 
@@ -20,7 +21,7 @@ def examine_endpoint(asked: Asked, *, seconds: float, trial: bool) -> Examined:
         return Examined((Note(Finding(section, "settings", "fail", asked.problem)),))
     section = f"{section} ({target.address})" if target.name == "gateway" else section
     started = time.monotonic()
-    answer = _models(target, started + seconds)
+    answer = _models(target, started + seconds, asked.network)
     took = tell_seconds(time.monotonic() - started)
     if answer.status == 0 or (300 <= answer.status < 600 and answer.status not in _TELLING):
         why = answer.problem or f"answers HTTP {answer.status} when asked for its models"
@@ -47,7 +48,7 @@ _TELLING = (401, 403, 404, 405, 429)
 """Statuses that come from a working server: a list of models is not for everyone, or not there."""
 
 
-def _models(target: Target, deadline: float) -> Answer:
+def _models(target: Target, deadline: float, network: Network) -> Answer:
     base, _, query = target.place.partition("?")
     deployment = base.partition("/openai/deployments/")
     if deployment[1]:
@@ -60,9 +61,9 @@ def _models(target: Target, deadline: float) -> Answer:
         secret = key.secret.get_secret_value()
         bearer = key.header == "authorization"
         headers[key.header] = f"Bearer {secret}" if bearer else secret
-    client = Client()
+    client = Client(network=network)
     try:
-        return ask(client, url, deadline, headers=headers)
+        return look_up(client, url, deadline, headers=headers)
     finally:
         client.close()
 
@@ -85,7 +86,7 @@ def _key(section: str, asked: Asked, answer: Answer) -> Finding:
 
 
 def _model(section: str, target: Target, answer: Answer) -> Finding:
-    names = [str(entry.get("id")) for entry in answer.entries("data")]
+    names = [str(entry.get("id")) for entry in answer.list_entries("data")]
     wanted = target.model
     if not answer.ok or not names:
         return Finding(section, "model", "info", f"{wanted}; the server lists no models")

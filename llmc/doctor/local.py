@@ -6,7 +6,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from llmc.backends.llamacpp import check_gguf, packaged_model
+from llmc.backends.llamacpp import check_gguf, find_packaged_model
 from llmc.doctor.findings import Examined, Finding, Note, tell_seconds
 from llmc.doctor.targets import Asked
 from llmc.doctor.trial import leave_untried, try_model
@@ -22,7 +22,7 @@ def examine_model(asked: Asked, *, trial: bool) -> Examined:
     try:
         if find_spec("xllamacpp") is not None:
             found.append(Finding(section, "library", "ok", "llama.cpp (xllamacpp) is installed"))
-        path = Path(asked.target.place) if asked.target.place else packaged_model()
+        path = Path(asked.target.place) if asked.target.place else find_packaged_model()
         check_gguf(path)
         size = path.stat().st_size / 2**20
         found.append(Finding(section, "file", "ok", f"{path} (GGUF, {size:,.0f} MiB)"))

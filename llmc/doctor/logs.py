@@ -8,14 +8,14 @@ from pathlib import Path
 
 from llmc.doctor.findings import Finding
 from llmc.records import egress
-from llmc.records.ledger import ledger_path
+from llmc.records.ledger import locate_ledger
 
 SECTION = "logs"
 
 
 def examine_logs(folder: Path, repo: Path, metrics_log: Path) -> list[Finding]:
     """Look at the folder of the logs and at those that are there; nothing is written."""
-    ledger = ledger_path(folder)
+    ledger = locate_ledger(folder)
     try:
         if problem := _folder_problem(folder, repo):
             return [Finding(SECTION, "folder", "fail", *problem)]

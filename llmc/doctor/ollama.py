@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmc.doctor.findings import Examined, Finding, Note, State, tell_seconds
-from llmc.doctor.lookup import Answer, ask
 from llmc.doctor.targets import Asked
 from llmc.doctor.trial import try_model
 from llmc.net.client import Client
-from llmc.net.places import is_this_machine
+from llmc.net.lookup import Answer, look_up
+from llmc.net.places import is_this_machine, spell_model
+from llmc.net.routes import STRAIGHT, Network
 
 FIRST_WITH_SCHEMA = (0, 5, 0)
 """The first version that takes a JSON schema in `format`."""
@@ -36,22 +37,24 @@ class HostFacts:
     contexts: Mapping[str, int] = field(default_factory=dict)
 
 
-def look_up(url: str, wanted: Sequence[str], seconds: float) -> HostFacts:
+def find_facts(
+    url: str, wanted: Sequence[str], seconds: float, network: Network = STRAIGHT
+) -> HostFacts:
     """Ask a host for its facts; all questions together take at most `seconds`."""
-    client, started = Client(), time.monotonic()
+    client, started = Client(network=network), time.monotonic()
     deadline = started + seconds
     try:
-        tags = ask(client, f"{url}/api/tags", deadline)
+        tags = look_up(client, f"{url}/api/tags", deadline)
         took = time.monotonic() - started
         if problem := _problem(tags):
             return HostFacts(took, problem)
         models = tuple(_names(tags))
-        version = ask(client, f"{url}/api/version", deadline).value
-        running = ask(client, f"{url}/api/ps", deadline)
+        version = look_up(client, f"{url}/api/version", deadline).value
+        running = look_up(client, f"{url}/api/ps", deadline)
         contexts = {}
         for model in dict.fromkeys(wanted):
             if is_there(model, models):
-                shown = ask(client, f"{url}/api/show", deadline, body={"model": model})
+                shown = look_up(client, f"{url}/api/show", deadline, body={"model": model})
                 if length := _context_length(shown):
                     contexts[model] = length
     finally:
@@ -59,21 +62,21 @@ def look_up(url: str, wanted: Sequence[str], seconds: float) -> HostFacts:
     told = version.get("version") if isinstance(version, dict) else None
     loaded = {
         name: (_size(entry.get("size_vram")), _size(entry.get("size")))
-        for name, entry in zip(_names(running), running.entries("models"), strict=True)
+        for name, entry in zip(_names(running), running.list_entries("models"), strict=True)
     }
     return HostFacts(took, "", str(told or ""), models, loaded, contexts)
 
 
 def is_there(model: str, models: Sequence[str]) -> bool:
     """Tell whether a model is among those of a host; a name without a tag means :latest."""
-    return _full(model) in {_full(name) for name in models}
+    return spell_model(model) in {spell_model(name) for name in models}
 
 
 def examine_host(asked: Sequence[Asked], *, seconds: float, trial: bool) -> Examined:
     """Look at one host, for the models that a run would ask it for."""
     first, models = asked[0].target, [one.target.model for one in asked]
     section = f"Ollama {first.label} ({first.address})"
-    facts = look_up(first.place, models, seconds)
+    facts = find_facts(first.place, models, seconds, asked[0].network)
     tiers = tuple(dict.fromkeys(tier for one in asked for tier in one.tiers))
     if facts.problem:
         detail = f"{facts.problem} (after {tell_seconds(facts.seconds)})"
@@ -170,13 +173,13 @@ def _memory(model: str, facts: HostFacts) -> str:
 
 def _loaded(model: str, facts: HostFacts) -> tuple[int | None, int | None] | None:
     """Return the bytes of a loaded model, None if it isn't."""
-    found = (sizes for name, sizes in facts.loaded.items() if _full(name) == _full(model))
-    return next(found, None)
+    wanted = spell_model(model)
+    return next((size for name, size in facts.loaded.items() if spell_model(name) == wanted), None)
 
 
 def _others_loaded(section: str, facts: HostFacts, models: Sequence[str]) -> Finding | None:
-    needed = set(map(_full, models))
-    others = [name for name in facts.loaded if _full(name) not in needed]
+    needed = set(map(spell_model, models))
+    others = [name for name in facts.loaded if spell_model(name) not in needed]
     if not others:
         return None
     return Finding(section, "also loaded", "info", ", ".join(others))
@@ -191,12 +194,7 @@ def _context_length(shown: Answer) -> int | None:
 
 
 def _names(answer: Answer) -> list[str]:
-    return [str(entry.get("name") or entry.get("model")) for entry in answer.entries("models")]
-
-
-def _full(model: str) -> str:
-    name = model.lower()
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+    return [str(entry.get("name") or entry.get("model")) for entry in answer.list_entries("models")]
 
 
 def _size(value: object) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from llmc.backends.builder import CallPolicy, TargetBuilder
+from llmc.net.routes import Network
 from llmc.settings.config import Settings
 from llmc.settings.targets import Target, asks_cloud, list_reached_tiers, list_targets
 
@@ -23,6 +24,11 @@ class Asked:
     tiers: tuple[str, ...]
     builder: TargetBuilder
     problem: str = ""
+
+    @property
+    def network(self) -> Network:
+        """How its place is reached."""
+        return self.builder.settings.network
 
     @property
     def num_ctx(self) -> int | None:

@@ -151,13 +151,13 @@ def find_gateway(settings: Settings, config: BackendConfig) -> GatewaySettings:
             f"{config.url.rstrip('/')}/chat/completions",
             config.model or gateway.label,
             gateway.label,
-            settings.key(config),
+            settings.find_key(config),
             key_name=config.api_key_env or "",
         )
         return replace(gateway, endpoint=endpoint)
     if gateway.endpoint:
-        key = settings.key(config)
-        return replace(gateway, endpoint=gateway.signed(config.api_key_env, key))
+        key = settings.find_key(config)
+        return replace(gateway, endpoint=gateway.sign(config.api_key_env, key))
     return gateway
 
 
@@ -184,7 +184,7 @@ def make_gateway_backend(
             cancellation=by.client.cancellation,
         )
     try:
-        server = gateway.server()
+        server = gateway.find_server()
     except ConfigError as error:
         raise BackendError(str(error), failure_type="runtime") from None
     return OpenAIBackend(config, server, policy=policy, client=by.client)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmc.events import Destinations
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.run import destinations
 from llmc.settings.config import Settings
 from llmc.settings.hosts import Host
@@ -37,13 +37,13 @@ def find_destinations(settings: Settings, presets: Mapping[str, TierPreset]) -> 
             elif target.place:
                 servers.append(target.place)
             elif gateway.endpoint or gateway.trouble:
-                servers.append(gateway.server().url)
-    hosts = tuple(dict.fromkeys(map(address, urls + servers)))
+                servers.append(gateway.find_server().url)
+    hosts = tuple(dict.fromkeys(map(spell_address, urls + servers)))
     return Destinations(
         hosts,
         tuple(dict.fromkeys(programs)),
         cloud_models=destinations.find_cloud_models(models),
-        relays=destinations.find_relays(settings, map(address, servers)),
+        relays=destinations.find_relays(settings, map(spell_address, servers)),
         own=destinations.find_own(settings, hosts),
         exposed=destinations.find_exposed(settings, hosts),
     )

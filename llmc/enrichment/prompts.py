@@ -105,7 +105,7 @@ class Prompt(str):
         prompt.cut_lines = cut_lines
         return prompt
 
-    def messages(self) -> list[Message]:
+    def make_messages(self) -> list[Message]:
         """Return the prompt as chat turns; the worked example is the first exchange."""
         return [
             {"role": "system", "content": SYSTEM},
@@ -130,7 +130,7 @@ class Prompt(str):
         shorter = Prompt(self._head, self._lang, kept, self.cut_lines + lost)
         return shorter if len(shorter) < len(self) else self
 
-    def blotted(self) -> tuple[Prompt, int]:
+    def blot(self) -> tuple[Prompt, int]:
         """Return the prompt without likely secrets in code, path and symbol; and their number.
 
         Line breaks stay. To be done before `fit`, which might cut a secret in two.
@@ -159,13 +159,13 @@ def find_source(prompt: str) -> str:
 def make_chat_messages(prompt: str) -> list[Message]:
     """Return any prompt as chat turns; a plain string is one user turn."""
     if isinstance(prompt, Prompt):
-        return prompt.messages()
+        return prompt.make_messages()
     return [{"role": "user", "content": prompt}]
 
 
 def blot_prompt(prompt: str) -> tuple[str, int]:
     """Return any prompt without its likely secrets, and their number."""
-    return prompt.blotted() if isinstance(prompt, Prompt) else secrets.blot(prompt)
+    return prompt.blot() if isinstance(prompt, Prompt) else secrets.blot(prompt)
 
 
 def fit(

@@ -41,7 +41,7 @@ class Source:
         """Tell whether a place in `text` may be another one in `raw`."""
         return self.encoding != "utf-8"
 
-    def places(self, offsets: Iterable[int]) -> dict[int, int]:
+    def find_places(self, offsets: Iterable[int]) -> dict[int, int]:
         """Return for each place in `text` the same place in `raw`."""
         if not self.is_translated:
             return {offset: offset for offset in offsets}

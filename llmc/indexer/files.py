@@ -7,27 +7,22 @@ so nothing outside the repository is ever read.
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
-import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
 from llmc import languages
 from llmc.errors import ConfigError
-from llmc.files.ignorefile import open_file, read_lines
-from llmc.programs.git import Git
+from llmc.files.ignorefile import read_lines
+from llmc.indexer.tree import Stamp, Tree
+from llmc.programs.git import Git, explain_bare
 
 RAGIGNORE = ".ragignore"
-
-_TEST_FOLDERS = frozenset({"test", "tests", "testing", "testdata", "__tests__", "spec", "specs"})
-_TEST_FILE = re.compile(r"(test|conftest)\.\w+|test_.*|.*[_.-](test|spec)\.\w+|.*Tests?\.java")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +41,13 @@ def find_source_files(
     repo: Path, exclude: str = "", environ: Mapping[str, str] | None = None
 ) -> list[str]:
     """Return the paths of all source files: see `survey`."""
-    return survey(repo, exclude, environ)[0]
+    return list(survey(repo, exclude, environ)[0])
 
 
 def survey(
     repo: Path, exclude: str = "", environ: Mapping[str, str] | None = None
-) -> tuple[list[str], list[Nested]]:
-    """Return the paths of all source files, relative to `repo`, with "/", and what is nested in it.
+) -> tuple[dict[str, Stamp], list[Nested]]:
+    """Return all source files, by their paths relative to `repo`, with "/", and what is nested.
 
     Code comes first, then tests, then documents, each by path: so they are enriched. Left out are
     links, submodules and other repositories, and whatever else is no regular file. Bytes of a name
@@ -61,15 +56,12 @@ def survey(
     is missing or knows no repository at `repo`.
     """
     excluded = _Rules(repo, exclude)
-    tree = _Tree(repo)
-    files = [
-        path
-        for path in set(_list_paths(repo, environ or {}))
-        if not excluded.match(path) and tree.is_source(path)
-    ]
+    tree = Tree(repo)
+    paths = _list_paths(repo, environ or {})
+    files = tree.find_sources(path for path in paths if not excluded.match(path))
     inside = [path for path in sorted(tree.folders) if not excluded.match(f"{path.rstrip('/')}/x")]
     nested = [found for path in inside if (found := _look_into(repo, path, environ or {}))]
-    return sorted(files, key=lambda path: (_rank(path), path)), nested
+    return files, nested
 
 
 def _look_into(repo: Path, name: str, environ: Mapping[str, str]) -> Nested | None:
@@ -78,18 +70,19 @@ def _look_into(repo: Path, name: str, environ: Mapping[str, str]) -> Nested | No
     if not (repo / path / ".git").exists():
         return None  # a submodule that was not fetched
     try:
-        listed = set(_list_paths(repo / path, environ))
+        listed = _list_paths(repo / path, environ)
         count = sum(languages.find_language(each) is not None for each in listed)
     except ConfigError:
         return Nested(path, name == path, None)
     return Nested(path, name == path, count) if count else None
 
 
-def _list_paths(repo: Path, environ: Mapping[str, str]) -> Iterator[str]:
+def _list_paths(repo: Path, environ: Mapping[str, str]) -> dict[str, None]:
+    """Return what git lists, each once: of a file in conflict it has several versions."""
     listing = Git(repo, environ)("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     if listing.returncode:
         raise ConfigError(_explain(repo, listing))
-    return _paths(listing.stdout)
+    return dict.fromkeys(_paths(listing.stdout))
 
 
 def _explain(repo: Path, listing: subprocess.CompletedProcess[bytes]) -> str:
@@ -102,10 +95,7 @@ def _explain(repo: Path, listing: subprocess.CompletedProcess[bytes]) -> str:
             f"that is, run: {remedy}"
         )
     if "bare repository" in said or "must be run in a work tree" in said:
-        return (
-            f"{str(repo)!r} is a bare repository, which holds no files to read; make a clone, and "
-            f"name that: git clone {shlex.quote(str(repo))}"
-        )
+        return explain_bare(repo)
     return (
         f"{str(repo)!r} cannot be listed by git ({_complaint(listing)}); name the root of a"
         " work tree, or make it one with `git init`"
@@ -129,9 +119,9 @@ class Ignored:
         self._has_git: bool | None = None
 
     def __call__(self, path: str) -> bool:
-        return bool(self.matching([path]))
+        return bool(self.find_matching([path]))
 
-    def matching(self, paths: Iterable[str]) -> set[str]:
+    def find_matching(self, paths: Iterable[str]) -> set[str]:
         """Return those of the paths that are ignored; git is asked once for all of them."""
         wanted = set(paths)
         ruled_out = {path for path in wanted if self._rules.match(path)}
@@ -185,9 +175,10 @@ class _Rules:
         self._prefixes = tuple(item for item in items if item.endswith("/"))
         self._patterns = [item for item in items if not item.endswith("/")]
         self._ragignore = _ragignore(repo / RAGIGNORE)
+        self._is_empty = not (items or len(self._ragignore))
 
     def match(self, path: str) -> bool:
-        return (
+        return not self._is_empty and (
             path.startswith(self._prefixes)
             or any(fnmatchcase(path, pattern) for pattern in self._patterns)
             or self._ragignore.match_file(path)
@@ -202,43 +193,6 @@ class _Rules:
         if not found.include or found.index is None:
             return None
         return f"line {found.index + 1} of {RAGIGNORE}"
-
-
-class _Tree:
-    """The work tree on the disk; whether a folder is real is asked once per folder."""
-
-    def __init__(self, repo: Path) -> None:
-        self._root = repo.resolve()
-        self._real: dict[Path, bool] = {self._root: True}
-        self.folders: list[str] = []
-        """Names that git lists and that are folders: each a repository."""
-
-    def is_source(self, path: str) -> bool:
-        """Tell whether a path is a regular file of a known language, reached without a link."""
-        full = self._root / path
-        first_line = b""
-        try:
-            mode = full.lstat().st_mode
-            if stat.S_ISDIR(mode):
-                self.folders.append(path)
-            if not stat.S_ISREG(mode) or not self._is_real(full.parent):
-                return False
-            if languages.needs_content(path):
-                with open_file(full) as file:
-                    first_line = file.readline(256)
-        except OSError:  # deleted, or no permission to look for a shebang
-            return False
-        except UnicodeEncodeError as error:
-            raise ConfigError(
-                f"{path!a} cannot be named in this process, whose file names are in "
-                f"{error.encoding}; start Python with PYTHONUTF8=1"
-            ) from None
-        return languages.find_language(path, first_line) is not None
-
-    def _is_real(self, folder: Path) -> bool:
-        if folder not in self._real:
-            self._real[folder] = os.path.realpath(folder) == str(folder)
-        return self._real[folder]
 
 
 def _ragignore(file: Path) -> GitIgnoreSpec:
@@ -262,14 +216,4 @@ def _complaint(result: subprocess.CompletedProcess[bytes]) -> str:
 
 
 def _paths(listing: bytes) -> Iterator[str]:
-    return (name.decode("utf-8", "surrogateescape") for name in listing.split(b"\0") if name)
-
-
-def _rank(path: str) -> int:
-    """Return 0 for code, 1 for tests, 2 for documents."""
-    pure = PurePosixPath(path)
-    language = languages.find_language(path)
-    if language is not None and language.document:
-        return 2
-    in_tests = not _TEST_FOLDERS.isdisjoint(part.lower() for part in pure.parts[:-1])
-    return 1 if in_tests or _TEST_FILE.fullmatch(pure.name) else 0
+    return (name for name in listing.decode("utf-8", "surrogateescape").split("\0") if name)

@@ -30,11 +30,9 @@ from llmc.files.ignorefile import open_file
 from llmc.indexer import definitions, encodings, sections
 from llmc.indexer.definitions import Piece
 from llmc.indexer.encodings import Source
+from llmc.indexer.tree import MAX_FILE_BYTES
 from llmc.languages import Language
 from llmc.models import ParsedFile, ParsedSpan, hash_span
-
-MAX_FILE_BYTES = 2 * 1024 * 1024
-"""Larger files are generated or data, and their trees take a hundred times the room."""
 
 MAX_PARSE_SECONDS = 15.0
 """A file of the largest size parses in two; only damage makes tree-sitter search for long."""
@@ -82,7 +80,7 @@ def _parse(repo: Path, path: str) -> ParsedFile:
         _trimmed(piece, source.text)
         for piece in _pieces(source.text, language, PurePosixPath(path).stem)
     ]
-    places = source.places(place for piece in pieces for place in (piece.start, piece.end))
+    places = source.find_places(place for piece in pieces for place in (piece.start, piece.end))
     newlines = [match.start() for match in re.finditer(b"\n", source.text)]
     spans = [_span(piece, source, places, newlines, language) for piece in pieces]
     return ParsedFile(

@@ -1,5 +1,5 @@
 """HTTP that ends in time, and what an address says of where it leads.
 
 Modules, each built on those before it: places, deadlines, wire, routes, connections, exchange,
-client, probe.
+turns, client, probe, lookup.
 """

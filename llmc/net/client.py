@@ -6,17 +6,17 @@ is ever sent twice.
 
 from __future__ import annotations
 
-import time
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from llmc.errors import ConnectError
 from llmc.net.connections import Connections
-from llmc.net.deadlines import MAX_TIMEOUT_SEC, Cancellation
+from llmc.net.deadlines import MAX_TIMEOUT_SEC, Cancellation, Deadline
 from llmc.net.exchange import Exchange
-from llmc.net.places import read_place
+from llmc.net.places import Place, read_place
 from llmc.net.routes import STRAIGHT, Network
+from llmc.net.turns import Line, Turn
 from llmc.redaction.keys import Redaction, find_url_secrets
 
 _NOT_A_URL = "the configured URL is not http:// or https:// with a host and, perhaps, a port"
@@ -46,6 +46,7 @@ class Client:
         self.cancellation = Cancellation()
         self.redaction = Redaction(secrets)
         self._connections = Connections(connect_timeout, network)
+        self._lines: dict[Place, Line] = {}
         for proxy in network.proxies.values():
             self.redaction.learn(*find_url_secrets(proxy))
 
@@ -59,10 +60,12 @@ class Client:
         timeout: float,
         cancellation: Cancellation | None = None,
         resend: bool = False,
+        queues: bool = False,
     ) -> Exchange:
         """Send one request; return the exchange once the response's headers are in.
 
-        `timeout` is the total in seconds, from now to the last byte of the body. `resend` sends
+        `timeout` is the total in seconds, from now to the last byte of the body; of a request that
+        `queues` it bounds the wait for its turn, and then the reply: see `turns`. `resend` sends
         the request once more if a kept connection turns out to have been closed by the server:
         it then had not answered, and in all likelihood not read it.
         Raises RequestError.
@@ -73,10 +76,11 @@ class Client:
             raise ConnectError(_NOT_A_URL) from error
         if place[0] not in ("http", "https") or not place[1]:
             raise ConnectError(_NOT_A_URL)
+        timeout = min(timeout, MAX_TIMEOUT_SEC)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         exchange = Exchange(
             place,
-            time.monotonic() + min(timeout, MAX_TIMEOUT_SEC),
+            Turn(self._lines.setdefault(place, Line()), timeout) if queues else Deadline(timeout),
             cancellation or self.cancellation,
             self._connections,
             self.redaction,

@@ -9,6 +9,7 @@ import heapq
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from llmc.errors import CancelledError
@@ -21,6 +22,47 @@ class Abortable(Protocol):
     """What can be ended from any thread."""
 
     def abort(self) -> None: ...
+
+
+class Watched(Abortable, Protocol):
+    """What is ended at its deadline, which may move on meanwhile."""
+
+    @property
+    def deadline(self) -> float: ...
+
+
+class Deadline:
+    """When a request must be over; moments are of `time.monotonic`.
+
+    `sent` is when it was made, `first_sign` when its reply began.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.sent = clock()
+        self.first_sign: float | None = None
+        self._end = self.sent + seconds
+
+    @property
+    def at(self) -> float:
+        return self._end
+
+    @property
+    def latest(self) -> float:
+        """The latest moment that it may move on to."""
+        return self._end
+
+    def hear(self) -> None:
+        """Take note that the reply has begun."""
+        if self.first_sign is None:
+            self.first_sign = self._clock()
+
+    def hasten(self, seconds: float) -> None:
+        """Bring it forward to at most `seconds` from now."""
+        self._end = min(self._end, self._clock() + seconds)
+
+    def finish(self, *, answered: bool) -> None:
+        """Take note that the request is over."""
 
 
 class Cancellation:
@@ -68,15 +110,15 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._wake = threading.Condition()
-        self._deadlines: list[tuple[float, int, Abortable]] = []
-        self._watched: set[Abortable] = set()
+        self._deadlines: list[tuple[float, int, Watched]] = []
+        self._watched: set[Watched] = set()
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
 
-    def watch(self, exchange: Abortable, deadline: float) -> None:
+    def watch(self, exchange: Watched) -> None:
         with self._wake:
             self._watched.add(exchange)
-            entry = (deadline, next(self._order), exchange)
+            entry = (exchange.deadline, next(self._order), exchange)
             heapq.heappush(self._deadlines, entry)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="llmc-watchdog", daemon=True)
@@ -84,7 +126,7 @@ class Watchdog:
             elif self._deadlines[0] is entry:
                 self._wake.notify()
 
-    def forget(self, exchange: Abortable) -> None:
+    def forget(self, exchange: Watched) -> None:
         with self._wake:
             self._watched.discard(exchange)
             if len(self._deadlines) > 64 and len(self._deadlines) > 4 * len(self._watched):
@@ -97,9 +139,13 @@ class Watchdog:
                 now = time.monotonic()
                 while self._deadlines and self._deadlines[0][0] <= now:
                     _, _, exchange = heapq.heappop(self._deadlines)
-                    if exchange in self._watched:
-                        self._watched.discard(exchange)
-                        exchange.abort()
+                    if exchange not in self._watched:
+                        continue
+                    if (deadline := exchange.deadline) > now:
+                        heapq.heappush(self._deadlines, (deadline, next(self._order), exchange))
+                        continue
+                    self._watched.discard(exchange)
+                    exchange.abort()
                 self._wake.wait(self._deadlines[0][0] - now if self._deadlines else None)
 
 

@@ -17,8 +17,9 @@ from contextlib import suppress
 from types import TracebackType
 
 from llmc.errors import CancelledError, ConnectError, DeadlineError, DroppedError, RequestError
+from llmc.models import CallTimes
 from llmc.net.connections import Connections
-from llmc.net.deadlines import WATCHDOG, Cancellation
+from llmc.net.deadlines import MAX_TIMEOUT_SEC, WATCHDOG, Cancellation, Deadline
 from llmc.net.places import Place, spell
 from llmc.net.wire import Read, Response, open_body
 from llmc.redaction.keys import Redaction
@@ -42,7 +43,7 @@ class Exchange:
     def __init__(
         self,
         place: Place,
-        deadline: float,
+        deadline: Deadline,
         cancellation: Cancellation,
         connections: Connections,
         redaction: Redaction,
@@ -61,10 +62,14 @@ class Exchange:
         self._lock = threading.Lock()
 
     @property
+    def deadline(self) -> float:
+        return self._deadline.at
+
+    @property
     def status(self) -> int:
         return self._answer.status
 
-    def header(self, name: str) -> str | None:
+    def read_header(self, name: str) -> str | None:
         """Return a response header, None when it is absent."""
         found: str | None = self._answer.getheader(name)
         return found
@@ -79,9 +84,9 @@ class Exchange:
         resend: bool,
     ) -> None:
         """Connect, send the request and wait for the response's headers."""
-        self._cancellation.enter(self)
-        WATCHDOG.watch(self, self._deadline)
         try:
+            self._cancellation.enter(self)
+            WATCHDOG.watch(self)
             kept = self._connections.take(self._place)
             try:
                 self._send(kept or self._connect(), method, target, body, headers)
@@ -132,9 +137,10 @@ class Exchange:
             self._sock = sock
             if self._aborted:
                 raise OSError("aborted")
-        sock.settimeout(self._left() if timeout is None else min(timeout, self._left()))
+        left = min(self._deadline.latest - time.monotonic(), MAX_TIMEOUT_SEC)
+        sock.settimeout(max(0.001, left if timeout is None else min(timeout, left)))
 
-    def chunks(self) -> Iterator[bytes]:
+    def read_chunks(self) -> Iterator[bytes]:
         """Yield the body as it comes in. Raises RequestError when it breaks off."""
         total = 0
         while True:
@@ -160,36 +166,49 @@ class Exchange:
     def read(self, most: int = MAX_WHOLE_BYTES) -> bytes:
         """Return the whole body. Raises RequestError if it breaks off, or exceeds `most` bytes."""
         body = bytearray()
-        for chunk in self.chunks():
+        for chunk in self.read_chunks():
             body += chunk
             if len(body) > most:
                 raise self._failed(OverflowError(f"the body exceeds {most} bytes"))
         return bytes(body)
 
-    def complaint(self) -> str:
+    def read_complaint(self) -> str:
         """Read the body of an error as text, without secrets. Raises RequestError."""
         said = bytearray()
-        for chunk in self.chunks():
+        for chunk in self.read_chunks():
             said += chunk
             if len(said) > MAX_WHOLE_BYTES:
                 break
         return self._redaction(said[:MAX_COMPLAINT_BYTES].decode("utf-8-sig", "replace"))
 
+    def hear(self) -> None:
+        """Take note that the reply has begun: the time of one that queued counts from now."""
+        self._deadline.hear()
+
+    def measure(self, worked_sec: float | None) -> CallTimes:
+        """Return the times of a reply that is whole by now.
+
+        `worked_sec` is how long the server says it worked on it; None: as long as the reply came.
+        """
+        now, sent = time.monotonic(), self._deadline.sent
+        first = self._deadline.first_sign or now
+        return CallTimes(sent, first if worked_sec is None else max(sent, now - worked_sec), now)
+
     def hasten(self, seconds: float) -> None:
         """Bring the deadline forward to at most `seconds` from now."""
-        self._deadline = min(self._deadline, time.monotonic() + seconds)
-        WATCHDOG.watch(self, self._deadline)
+        self._deadline.hasten(seconds)
+        WATCHDOG.watch(self)
 
     def drain(self, seconds: float = 0.05) -> None:
         """Read what is left of a body that has said all, so that the connection can be kept.
 
         A server that does not end it in time loses the connection, nothing else.
         """
-        self._deadline = min(self._deadline, time.monotonic() + seconds)
+        self._deadline.hasten(seconds)
         with suppress(RequestError, OSError):
             if self._sock is not None:
-                self._sock.settimeout(self._left())
-            for _ in self.chunks():
+                self._hold(self._sock)
+            for _ in self.read_chunks():
                 pass
 
     def abort(self) -> None:
@@ -204,6 +223,7 @@ class Exchange:
         """End the exchange; the connection is kept if the response was read to its end."""
         self._cancellation.leave(self)
         WATCHDOG.forget(self)
+        self._deadline.finish(answered=self._response is not None and not self._aborted)
         with self._lock:
             self._sock = None
         connection, self._connection = self._connection, None
@@ -230,14 +250,11 @@ class Exchange:
         assert self._response is not None, "begin() has not returned"
         return self._response
 
-    def _left(self) -> float:
-        return max(0.001, self._deadline - time.monotonic())
-
     def _failed(self, error: Exception) -> RequestError:
         self.close()
         if self._cancellation.is_set:
             return CancelledError("cancelled")
-        if isinstance(error, TimeoutError) or time.monotonic() >= self._deadline:
+        if isinstance(error, TimeoutError) or time.monotonic() >= self.deadline:
             what = f"{spell(self._place)} did not answer in full by the deadline"
             return DeadlineError(what, silent=self._response is None)
         said = self._redaction(str(error))

@@ -28,7 +28,7 @@ def read_place(url: str) -> Place:
     return parts.scheme.lower(), host, parts.port
 
 
-def address(url: str) -> str:
+def spell_address(url: str) -> str:
     """Return scheme, host and port of a URL: what else it holds may be a password or a key."""
     try:
         return spell(read_place(url))
@@ -61,7 +61,7 @@ def bracket(url: str) -> str:
     return f"{scheme}{mark}{user}{at}{host}{slash}{path}"
 
 
-def host_of(url: str) -> str | None:
+def find_host(url: str) -> str | None:
     """Return the host name or address in a URL, in lower case; None if it has none."""
     try:
         return read_place(url)[1] or None
@@ -71,7 +71,7 @@ def host_of(url: str) -> str | None:
 
 def is_this_machine(url: str) -> bool:
     """Tell whether a URL points at this machine; one that can't be read doesn't."""
-    name = host_of(url)
+    name = find_host(url)
     if name is None:
         return False
     if name == "localhost":
@@ -86,6 +86,12 @@ def is_cloud_model(name: str | None) -> bool:
     Those are tagged `cloud` or `SIZE-cloud`, as in `gpt-oss:120b-cloud`.
     """
     return (name or "").strip().lower().endswith(("-cloud", ":cloud"))
+
+
+def spell_model(name: str) -> str:
+    """Return a model's name as Ollama compares it: its registry and its tag may be left out."""
+    spelt = name.strip().lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
+    return spelt if ":" in spelt.rpartition("/")[2] else f"{spelt}:latest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ class OwnNetwork:
 
     def covers(self, url: str) -> bool:
         """Tell whether a URL's host is one of the user's own."""
-        name = host_of(url)
+        name = find_host(url)
         if name is None:
             return False
         address = _address(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shlex
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -65,6 +66,14 @@ def is_bare(folder: Path) -> bool:
     """Tell whether a folder is a repository without files: what git itself keeps, and no more."""
     return (folder / "HEAD").is_file() and all(
         (folder / name).is_dir() for name in ("objects", "refs")
+    )
+
+
+def explain_bare(folder: Path) -> str:
+    """Return what to do about a repository without files."""
+    return (
+        f"{folder} is a bare repository, which holds no files to read; make a clone, and "
+        f"name that: git clone {shlex.quote(str(folder))}"
     )
 
 

@@ -28,7 +28,7 @@ from typing import Any
 from llmc.errors import StoreError
 from llmc.models import Span
 from llmc.records import jsonl
-from llmc.records.ledger import ledger_path, metrics_path
+from llmc.records.ledger import locate_ledger, locate_metrics
 from llmc.store.reader import Reader
 
 PATIENCE_SEC = 1.0
@@ -112,7 +112,7 @@ def examine(
     elsewhere = reader.counts.count_unrecorded()
     entries = _entries(reader)
     folder = logs or repo / "logs"
-    read = (ledger_path(folder), metrics_path(folder), metrics_log)
+    read = (locate_ledger(folder), locate_metrics(folder), metrics_log)
     before = _states(read)
     look = _Look(reader, entries, repo)
     look.over(read)

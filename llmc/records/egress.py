@@ -15,9 +15,9 @@ from typing import Any
 
 from llmc.errors import BackendError
 from llmc.models import Departure
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.records import jsonl
-from llmc.records.ledger import guarded
+from llmc.records.ledger import find_guard
 from llmc.settings.privacy import KeptPaths, Privacy
 
 LOG = "egress.jsonl"
@@ -35,7 +35,7 @@ class Destination:
     @property
     def host(self) -> str:
         """The address without path, password or key; a program by its name."""
-        return self.place if self.provider == "command" else address(self.place)
+        return self.place if self.provider == "command" else spell_address(self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +87,5 @@ class Egress:
             "blotted": departure.blotted,
         }
         log = (self.logs or self.repo / "logs") / LOG
-        jsonl.append(log, [record], within=guarded(log, self.repo))
+        jsonl.append(log, [record], within=find_guard(log, self.repo))
         return departure

@@ -28,7 +28,7 @@ TOTALS_FIELDS = tuple(_TOTALS.split())
 LEDGER_FIELDS = tuple(_LEDGER.split())
 
 
-def metrics_record(
+def make_metrics_record(
     report: SpanReport, timestamp: str, *, repo: str, est_tokens: int, rss_mib: float | None
 ) -> dict[str, Any]:
     """Return the metrics record of a span, without the totals of a success."""
@@ -68,7 +68,7 @@ def metrics_record(
     }
 
 
-def totals(spans: int, enrichments: int, est_tokens: int) -> dict[str, Any]:
+def make_totals(spans: int, enrichments: int, est_tokens: int) -> dict[str, Any]:
     """Return what the metrics record of a success says of the whole index."""
     return {
         "spans_total": spans,
@@ -78,7 +78,7 @@ def totals(spans: int, enrichments: int, est_tokens: int) -> dict[str, Any]:
     }
 
 
-def ledger_record(
+def make_ledger_record(
     report: SpanReport, timestamp: str, result: str, *, rss_mib: float | None
 ) -> dict[str, Any]:
     """Return the ledger record of a span; `result` is pass, fail or unfinished."""

@@ -44,7 +44,7 @@ def append(path: Path, records: Sequence[Mapping[str, Any]], *, within: Path | N
     """Append one line a record, all of them in one write. Raises StoreError."""
     if records:
         data = b"".join(map(_line, records))
-        with mapped(path), _locked(path, within) as descriptor:
+        with map_errors(path), _locked(path, within) as descriptor:
             _write(descriptor, b"\n" + data if _is_torn(descriptor) else data)
 
 
@@ -54,7 +54,7 @@ def seal(path: Path, *, within: Path | None = None) -> None:
     Finds out, too, whether the file can be written. Raises StoreError.
     """
     if os.path.lexists(path):
-        with mapped(path), _locked(path, within) as descriptor:
+        with map_errors(path), _locked(path, within) as descriptor:
             if _is_torn(descriptor):
                 _write(descriptor, b"\n")
 
@@ -85,7 +85,7 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
 
 def create(path: Path, data: bytes, *, within: Path | None = None) -> None:
     """Write a file, whole or not at all. Raises StoreError."""
-    with mapped(path):
+    with map_errors(path):
         descriptor = _opened(path, os.O_WRONLY | os.O_TRUNC, within)
         try:
             _write(descriptor, data)
@@ -99,12 +99,12 @@ def create(path: Path, data: bytes, *, within: Path | None = None) -> None:
 def make_folder(path: Path, *, within: Path | None = None) -> None:
     """Make a folder and those above it, with 0755 at most. Raises StoreError."""
     _stay(str(path), within)
-    with mapped(path):
+    with map_errors(path):
         folders.make_folder(path)
 
 
 @contextmanager
-def mapped(path: Path) -> Iterator[None]:
+def map_errors(path: Path) -> Iterator[None]:
     """Turn the system's errors about a file into StoreError with what to do about them.
 
     FullDiskError if there is no room.

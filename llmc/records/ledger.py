@@ -31,7 +31,7 @@ from llmc.errors import StoreError
 from llmc.events import Event, SpanEnriched, SpanFailed, SpanUnfinished
 from llmc.models import SpanReport
 from llmc.records import jsonl
-from llmc.records.fields import ledger_record, metrics_record, totals
+from llmc.records.fields import make_ledger_record, make_metrics_record, make_totals
 
 Recorded = SpanEnriched | SpanFailed | SpanUnfinished
 
@@ -39,17 +39,17 @@ MEMORY_INTERVAL_SEC = 1.0
 """How often the memory of this process is looked up: that costs more than the rest of a line."""
 
 
-def ledger_path(logs: Path) -> Path:
+def locate_ledger(logs: Path) -> Path:
     """Return where the ledger is in a folder of logs."""
     return logs / "run_ledger.log"
 
 
-def metrics_path(logs: Path) -> Path:
+def locate_metrics(logs: Path) -> Path:
     """Return where the metrics log is in it unless a run was told otherwise."""
     return logs / "enrichment_metrics.jsonl"
 
 
-def guarded(log: Path, repo: Path) -> Path | None:
+def find_guard(log: Path, repo: Path) -> Path | None:
     """Return the repository if a log lies in it, None if its place is a person's own choice.
 
     That is what `jsonl` calls `within`.
@@ -83,8 +83,8 @@ class Ledger:
         self._est_tokens = est_tokens_per_span
         self._blank = dict.fromkeys(log_fields)
         self._memory: tuple[float, float | None] | None = None
-        paths = metrics_log, ledger_path(self._folder)
-        self._logs = [_Log(path, guarded(path, repo)) for path in paths]
+        paths = metrics_log, locate_ledger(self._folder)
+        self._logs = [_Log(path, find_guard(path, repo)) for path in paths]
         self._replies: deque[SpanReport] = deque()
         for log in reversed(self._logs):
             jsonl.make_folder(log.path.parent, within=log.within)
@@ -104,7 +104,8 @@ class Ledger:
         metrics, ledger = self._logs
         metrics.waiting += [self._metrics(event, now, rss_mib) for event in events]
         ledger.waiting += [
-            ledger_record(event.report, now, _result(event), rss_mib=rss_mib) for event in events
+            make_ledger_record(event.report, now, _result(event), rss_mib=rss_mib)
+            for event in events
         ]
         self._replies += [event.report for event in events if isinstance(event, SpanFailed)]
         failures = []
@@ -122,11 +123,11 @@ class Ledger:
             self._replies.popleft()
 
     def _metrics(self, event: Recorded, now: str, rss_mib: float | None) -> dict[str, Any]:
-        record = self._blank | metrics_record(
+        record = self._blank | make_metrics_record(
             event.report, now, repo=self._root, est_tokens=self._est_tokens, rss_mib=rss_mib
         )
         if isinstance(event, SpanEnriched):
-            record |= totals(event.spans_total, event.enrichments_total, self._est_tokens)
+            record |= make_totals(event.spans_total, event.enrichments_total, self._est_tokens)
         elif isinstance(event, SpanUnfinished):
             record["unfinished"] = True
         return record
@@ -134,7 +135,7 @@ class Ledger:
     def _rss_mib(self) -> float | None:
         now = time.monotonic()
         if self._memory is None or now - self._memory[0] >= MEMORY_INTERVAL_SEC:
-            self._memory = now, resident_mib()
+            self._memory = now, measure_memory()
         return self._memory[1]
 
 
@@ -161,7 +162,7 @@ def save_refused_reply(repo: Path, report: SpanReport, logs: Path | None = None)
         return None
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     folder = (logs or repo / "logs") / "failed_enrichments"
-    within = guarded(folder, repo)
+    within = find_guard(folder, repo)
     # The hash comes from the database: whatever it holds, it names a file in this folder.
     name = report.span.span_hash.encode("utf-8", "replace")[:200].decode("utf-8", "ignore")
     path = folder / f"{name}_{stamp}.json".replace("/", "_").replace("\0", "_")
@@ -170,7 +171,7 @@ def save_refused_reply(repo: Path, report: SpanReport, logs: Path | None = None)
     return path
 
 
-def resident_mib() -> float | None:
+def measure_memory() -> float | None:
     """Return this process's resident memory in MiB, None where the system doesn't tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -19,7 +19,7 @@ from llmc.models import Span
 from llmc.records import jsonl
 from llmc.records.audit import PATIENCE_SEC, Audit, Gap, examine
 from llmc.records.fields import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
-from llmc.records.ledger import guarded, ledger_path
+from llmc.records.ledger import find_guard, locate_ledger
 from llmc.store.reader import Reader
 from llmc.store.tables.outcomes import Outcome
 
@@ -41,8 +41,8 @@ def rebuild(
     A metrics line that is missing from the usual log too goes to `metrics_log`.
     Raises StoreError.
     """
-    ledger_log, within = ledger_path(logs or repo / "logs"), guarded(metrics_log, repo)
-    beside = guarded(ledger_log, repo)
+    ledger_log, within = locate_ledger(logs or repo / "logs"), find_guard(metrics_log, repo)
+    beside = find_guard(ledger_log, repo)
     jsonl.make_folder(ledger_log.parent, within=beside)
     jsonl.make_folder(metrics_log.parent, within=within)
     with _alone(ledger_log.parent):
@@ -55,7 +55,7 @@ def rebuild(
             jsonl.append(
                 metrics_log,
                 [
-                    dict.fromkeys(log_fields) | rebuilt_metrics(span, outcome, repo)
+                    dict.fromkeys(log_fields) | rebuild_metrics(span, outcome, repo)
                     for span, outcome in page
                     if gaps[span.span_hash].metrics
                 ],
@@ -64,7 +64,7 @@ def rebuild(
             jsonl.append(
                 ledger_log,
                 [
-                    rebuilt_ledger(span, outcome)
+                    rebuild_ledger(span, outcome)
                     for span, outcome in page
                     if gaps[span.span_hash].ledger
                 ],
@@ -74,7 +74,7 @@ def rebuild(
     return replace(audit, rebuilt=rebuilt)
 
 
-def rebuilt_metrics(span: Span, outcome: Outcome, repo: Path) -> dict[str, Any]:
+def rebuild_metrics(span: Span, outcome: Outcome, repo: Path) -> dict[str, Any]:
     """Return the metrics record of an outcome, as far as the index knows it."""
     passed = outcome.result == "pass"
     return dict.fromkeys(METRICS_FIELDS + (TOTALS_FIELDS if passed else ())) | {
@@ -92,7 +92,7 @@ def rebuilt_metrics(span: Span, outcome: Outcome, repo: Path) -> dict[str, Any]:
     }
 
 
-def rebuilt_ledger(span: Span, outcome: Outcome) -> dict[str, Any]:
+def rebuild_ledger(span: Span, outcome: Outcome) -> dict[str, Any]:
     """Return the ledger record of an outcome, as far as the index knows it."""
     passed = outcome.result == "pass"
     return dict.fromkeys(LEDGER_FIELDS) | {
@@ -137,7 +137,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
     Raises StoreError.
     """
-    with jsonl.mapped(folder):
+    with jsonl.map_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         if lock(descriptor) is False:

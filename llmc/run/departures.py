@@ -8,7 +8,7 @@ from llmc.models import RunReport
 from llmc.redaction.text import make_one_line
 
 
-def lines(report: RunReport) -> Iterator[str]:
+def tell_departures(report: RunReport) -> Iterator[str]:
     """Yield what a run let out of this machine, and what it kept here, if it did either."""
     if report.sent:
         hosts = ", ".join(f"{make_one_line(host)} ({count})" for host, count in report.sent.items())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from llmc.events import Destinations
-from llmc.net.places import address, is_cloud_model, is_this_machine
+from llmc.net.places import is_cloud_model, is_this_machine, spell_address
 from llmc.settings.config import Settings
 from llmc.settings.providers import Kind
 from llmc.settings.targets import Target, list_reached_tiers, list_targets
@@ -55,7 +55,7 @@ def find_exposed(settings: Settings, hosts: Iterable[str]) -> tuple[str, ...]:
     gateway = settings.gateway.endpoint
     urls += [gateway.url] if gateway and gateway.key else []
     open_to_all = {
-        address(url)
+        spell_address(url)
         for url in urls
         if url.lower().startswith("http://") and not is_this_machine(url)
     }

@@ -17,7 +17,7 @@ from llmc.errors import (
     RateLimitedError,
     TurnedAwayError,
 )
-from llmc.models import Attempt, AttemptOutcome
+from llmc.models import Attempt, AttemptOutcome, CallTimes
 from llmc.programs.launching import SearchPath
 from llmc.run.attempts import Builder, make_attempt
 from llmc.run.health import Verdict
@@ -35,7 +35,8 @@ class Flight:
     """One attempt on its way.
 
     `held` is the step whose host has a slot busy for it, if any; `asked` the lane asked last.
-    `charged`: a host has had a look at the prompt. `busy`: one asked to come back later.
+    `times` are those of a reply that was whole. `charged`: a host has had a look at the prompt.
+    `busy`: one asked to come back later.
     """
 
     job: Job
@@ -45,6 +46,7 @@ class Flight:
     held: Step | None = None
     verdict: Verdict = Verdict.UNKNOWN
     reason: str = ""
+    times: CallTimes | None = None
     asked: int | None = None
     charged: bool = False
     busy: bool = False
@@ -142,9 +144,10 @@ class CallGate:
             self._post(ticket)
             ticket.wait()
 
-    def leave(self, error: BackendError | None) -> None:
+    def leave(self, error: BackendError | None, times: CallTimes | None = None) -> None:
         """Take note of what a call showed about its host."""
         flight = self._flight
+        flight.times = times
         flight.reason = str(error) if error else ""
         self._refused = error if error and error.failure else None
         if error is None or error.failure is not None:

@@ -156,7 +156,7 @@ class LoadWatch:
         self._streak_sec = 0.0
         self._said_vram = False
 
-    def warnings(self, stats: GpuStats, duration_sec: float) -> list[str]:
+    def take(self, stats: GpuStats, duration_sec: float) -> list[str]:
         """Take one attempt's load; return what the user should be told now."""
         found = []
         if stats.util_avg is not None:
@@ -190,7 +190,7 @@ class LoadHook:
         if isinstance(event, AttemptFinished):
             now = time.monotonic()
             seconds, self._told_at = min(event.outcome.duration_sec, now - self._told_at), now
-            for warning in self._watch.warnings(event.outcome.gpu, seconds):
+            for warning in self._watch.take(event.outcome.gpu, seconds):
                 self._tell(Warned(warning))
 
 

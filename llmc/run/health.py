@@ -52,11 +52,11 @@ class Health:
         """End the rest; what comes next is a trial."""
         self.reason, self.on_trial, self.failures = "", True, 0
 
-    def answered(self) -> None:
+    def note_answer(self) -> None:
         """Take note of a reply, good or bad."""
         self.on_trial, self.failures, self.rests = False, 0, 0
 
-    def failed(self) -> bool:
+    def note_failure(self) -> bool:
         """Take note of an error; tell whether it is one too many."""
         self.failures += 1
         return self.on_trial or self.failures >= FAILURES_BEFORE_REST

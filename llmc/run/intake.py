@@ -16,7 +16,7 @@ from llmc.run.job import Job
 from llmc.run.lanes import Lanes
 from llmc.run.lease import Lease
 from llmc.run.parts import Parts
-from llmc.run.worklist import WorkList, once
+from llmc.run.worklist import WorkList, give_once
 from llmc.run.writer import Writer
 from llmc.settings.config import Settings
 
@@ -51,9 +51,9 @@ class Intake:
         self.begun = 0
 
     def _planned(self, size: int) -> Iterator[Job]:
-        yield from self._work.jobs(partial(self._lease.claim, size=size))
+        yield from self._work.make_jobs(partial(self._lease.claim, size=size))
         while size and (taken := self._lease.take_over()):
-            yield from self._work.jobs(once(taken))
+            yield from self._work.make_jobs(give_once(taken))
 
     def take(self) -> Job | None:
         """Open one more span; None if there is none left."""
@@ -65,9 +65,9 @@ class Intake:
         self.open[job.span.id] = self._warm[job.span.id] = job
         return job
 
-    def prompt(self, job: Job) -> prompts.Prompt | None:
+    def make_prompt(self, job: Job) -> prompts.Prompt | None:
         """Return a job's prompt, which leaves with a request; None if its text has changed."""
-        prompt = self._work.prompt(job)
+        prompt = self._work.make_prompt(job)
         if prompt is not None:
             self._warm.pop(job.span.id, None)
         return prompt
@@ -94,7 +94,7 @@ class Intake:
         # They aren't what was indexed: so their files aren't either.
         if read_anew and self._rules.verify:
             paths = {span.path for span in spans}
-            self._writer.patiently(lambda: self._store.spans.read_anew(paths))
+            self._writer.write_patiently(lambda: self._store.spans.read_anew(paths))
 
 
 def sign(settings: Settings, lanes: Lanes) -> str:

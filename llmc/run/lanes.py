@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.run.routing import route
 from llmc.settings.config import Settings
 from llmc.settings.providers import Kind
@@ -41,12 +41,25 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One backend of a cascade: its lane (by number), its model, slots and seconds at most."""
+    """One backend of a cascade: its lane (by number), its model, slots and a call's seconds.
+
+    `queues`: calls may wait at its host for those before them.
+    """
 
     lane: int
     model: str
     slots: int
     timeout: float = CALL_TIMEOUT_SEC
+    queues: bool = False
+
+    @property
+    def longest(self) -> float:
+        """Seconds that it may take at most, of which one call's time is the wait for a slot.
+
+        At a host one more is for waits while it is busy; its queue, and the call itself, may come
+        twice, as a prompt that is too long is sent again.
+        """
+        return self.timeout * (2 * (self.slots + 2) if self.queues else 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +82,8 @@ class Choice:
 
     @property
     def timeout(self) -> float:
-        """Seconds that all steps may take; each may also wait that long for a free slot."""
-        return sum(2 * step.timeout for step in self.steps)
+        """Seconds that all steps may take, waits included."""
+        return sum(step.longest for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +94,10 @@ class Lanes:
     choices: Mapping[str, tuple[Choice, ...]]
 
     @classmethod
-    def one(cls, settings: Settings, timeout: float) -> Lanes:
+    def lay_one(cls, settings: Settings, timeout: float) -> Lanes:
         """Return a single lane with one slot for everything, as the batch driver has it."""
         choice = Choice((Step(0, "", 1, timeout),))
-        routes = (*settings.tiers, *(route(tier, kept=True) for tier in settings.staying_tiers()))
+        routes = (*settings.tiers, *(route(tier, kept=True) for tier in settings.list_home_tiers()))
         return cls((Lane("host", 1),), dict.fromkeys(routes, (choice,)))
 
     @classmethod
@@ -95,8 +108,8 @@ class Lanes:
             tier: tuple(survey.choices(targets)) for tier, targets in list_targets(settings).items()
         }
         if settings.privacy.local_only:
-            staying = list_targets(settings.staying())
-            for tier in sorted(settings.staying_tiers()):
+            staying = list_targets(settings.keep_home())
+            for tier in sorted(settings.list_home_tiers()):
                 choices[route(tier, kept=True)] = tuple(survey.choices(staying[tier]))
         return cls(survey.lanes(), choices)
 
@@ -121,7 +134,7 @@ class _Survey:
     def lanes(self) -> tuple[Lane, ...]:
         names = [lane.name for lane in self.found.values()]
         return tuple(
-            replace(lane, name=f"{lane.name} ({address(key)})")
+            replace(lane, name=f"{lane.name} ({spell_address(key)})")
             if names.count(lane.name) > 1
             else lane
             for key, lane in self.found.items()
@@ -149,7 +162,7 @@ class _Survey:
             )
         else:
             lane = self._host(target)
-        return Step(lane, target.shown, target.slots, target.timeout)
+        return Step(lane, target.shown, target.slots, target.timeout, row.kind == "host")
 
     def _host(self, target: Target) -> int:
         row, place = target.row, target.address

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from llmc.models import Span
 from llmc.run.parts import Parts
-from llmc.run.worklist import newest_mtime
+from llmc.run.worklist import compute_newest_mtime
 from llmc.run.writer import Writer
 
 LEASE_SEC = 120.0
@@ -27,7 +27,7 @@ class Lease:
         self._store = parts.store
         self._writer = writer
         self._side_by_side = parts.rules.side_by_side
-        self._newest = newest_mtime(parts.settings)
+        self._newest = compute_newest_mtime(parts.settings)
         self._signature = signature
         asks_all = parts.settings.pace.retry_failed or not parts.rules.side_by_side
         self._left_alone = None if asks_all else signature
@@ -53,7 +53,7 @@ class Lease:
 
     def claim(self, after: int, size: int) -> Sequence[Span]:
         """Claim the next pending spans, `size` at most, whose id is above `after`."""
-        return self._writer.patiently(
+        return self._writer.write_patiently(
             lambda: self._store.claims.take(
                 after,
                 size,
@@ -65,7 +65,7 @@ class Lease:
 
     def take_over(self) -> Sequence[Span]:
         """Claim what dead runs have left."""
-        return self._writer.patiently(
+        return self._writer.write_patiently(
             lambda: self._store.claims.take_over(
                 lease_sec=LEASE_SEC, newest_mtime=self._newest, signature=self._left_alone
             )
@@ -74,7 +74,7 @@ class Lease:
     def release(self, spans: Sequence[Span]) -> None:
         """End the claims on some spans, so that other runs may have them."""
         hashes = [span.span_hash for span in spans]
-        self._writer.patiently(lambda: self._store.claims.release(hashes))
+        self._writer.write_patiently(lambda: self._store.claims.release(hashes))
 
     def holds(self, span: Span) -> bool:
         """Tell whether a span still is ours, which a run that overslept can't be sure of."""
@@ -95,7 +95,7 @@ class Lease:
         # Stopped or asleep beyond the lease: what was claimed may be another run's by now.
         self._overslept = self._overslept or slept > LEASE_SEC
         self._clock = _boot_time()
-        self._writer.patiently(lambda: self._store.claims.renew(LEASE_SEC))
+        self._writer.write_patiently(lambda: self._store.claims.renew(LEASE_SEC))
         return True
 
 

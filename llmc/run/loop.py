@@ -163,7 +163,7 @@ class Run:
         """Return how many seconds may pass before there is something to do by time alone."""
         if self._behind or not self._writer.is_clear:
             return 0.0
-        times = (self._lease.due, self._scheduler.next_time(), self._patience.ends)
+        times = (self._lease.due, self._scheduler.find_next_time(), self._patience.ends)
         return max(0.0, min(at for at in times if at is not None) - time.monotonic())
 
     def _receive(self, seconds: float) -> None:
@@ -185,7 +185,7 @@ class Run:
             case Ticket():
                 self._slots.move_on(message)
             case Probed():
-                self._slots.probed(message)
+                self._slots.take_answer(message)
             case StopAsked() if self._parts.stop.is_urgent:
                 raise _HaltError
             case StopAsked():
@@ -267,7 +267,7 @@ class Run:
         if not self._lease.holds(job.span):
             self._settlement.leave_for_later(job, "is another run's by now", IN_WORK)
             return
-        prompt = self._intake.prompt(job)
+        prompt = self._intake.make_prompt(job)
         attempt = job.state.offer()
         if prompt is None or attempt is None:
             self._settlement.leave_for_later(job, "has changed since it was indexed", CHANGED)

@@ -43,4 +43,4 @@ class Parts:
         if self.rules.side_by_side:
             return Lanes.of(settings)
         tries = max(1, settings.pace.retries) * (CALL_TIMEOUT_SEC + settings.pace.retry_wait)
-        return Lanes.one(settings, max(tries, settings.gateway.timeout))
+        return Lanes.lay_one(settings, max(tries, settings.gateway.timeout))

@@ -61,7 +61,7 @@ class SpanState:
             self.attempts + 1, self.tier, self.host_index, self.wait, kept=self.plan.kept
         )
 
-    def after(self, failure_type: str) -> SpanState:
+    def advance(self, failure_type: str) -> SpanState:
         """Return the state that follows a failed attempt of this kind."""
         failures = self.validation_failures + (failure_type == "validation")
         state = replace(self, attempts=self.attempts + 1, validation_failures=failures)

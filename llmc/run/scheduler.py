@@ -57,7 +57,11 @@ Next = Start[T] | Literal[_Wish.SPAN] | None
 
 @dataclass(slots=True)
 class LaneState:
-    """A lane as it stands. `block` is the model loaded last, `started` the attempts since."""
+    """A lane as it stands. `block` is the model loaded last, `started` the attempts since.
+
+    `limit` is how many calls its host was found to do at once, None where that is no less than it
+    is asked.
+    """
 
     lane: Lane
     busy: int = 0
@@ -65,12 +69,17 @@ class LaneState:
     started: int = 0
     probing: bool = False
     health: Health = field(default_factory=Health)
+    limit: int | None = None
+
+    @property
+    def slots(self) -> int:
+        return self.lane.slots if self.limit is None else self.limit
 
     def has_room(self, slots: int) -> bool:
         """Tell whether one more request may go there."""
         if self.health.rests_now:
             return False
-        return self.busy < (1 if self.health.on_trial else slots)
+        return self.busy < (1 if self.health.on_trial else min(slots, self.slots))
 
 
 class Scheduler(Generic[T]):
@@ -172,7 +181,7 @@ class Scheduler(Generic[T]):
         while self._waiting and self._waiting[0][0] <= now:
             self.add(heapq.heappop(self._waiting)[2])
 
-    def next_time(self) -> float | None:
+    def find_next_time(self) -> float | None:
         """Return when something becomes possible by time alone, None for never."""
         times = [s.health.until for s in self.states if s.health.rests_now and not s.probing]
         times += [due for due, _, _ in self._waiting[:1]]
@@ -193,12 +202,12 @@ class Scheduler(Generic[T]):
         state.busy -= 1
         health = state.health
         if verdict in (Verdict.ANSWERED, Verdict.TURNED_AWAY):
-            health.answered()
+            health.note_answer()
         elif health.rests_now:
             pass  # a call that was under way when the rest began
         elif verdict is Verdict.UNREACHABLE:
             return health.rest(now, reason)
-        elif verdict is Verdict.FAILED and health.failed():
+        elif verdict is Verdict.FAILED and health.note_failure():
             if self._others_work(lane):
                 return health.rest(now, reason)
             health.on_trial = False
@@ -219,7 +228,7 @@ class Scheduler(Generic[T]):
         health = self.states[lane].health
         return not health.rests_now and health.failures < FAILURES_BEFORE_REST
 
-    def rested(self, now: float) -> Iterator[int]:
+    def find_rested(self, now: float) -> Iterator[int]:
         """Yield the lanes whose rest is over: one request shall show if they are there."""
         for index, state in enumerate(self.states):
             if state.health.rests_now and state.health.until <= now and not state.probing:

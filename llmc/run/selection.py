@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from llmc.backends.llamacpp import THREE_WAYS, packaged_model
+from llmc.backends.llamacpp import THREE_WAYS, find_packaged_model
 from llmc.errors import ConfigError
 from llmc.events import Destinations
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.run import destinations
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings
@@ -55,7 +55,7 @@ def select(settings: Settings) -> Selection:
 
 
 def _embedded(settings: Settings, why: str) -> Selection:
-    path = packaged_model()
+    path = find_packaged_model()
     lines = [
         f"backend   {path.stem} in this process (llama.cpp): {why}",
         "          a very small model, here so that everything can be tried at once;",
@@ -93,7 +93,7 @@ def _ollama(settings: Settings) -> Selection:
 
 def _ollama_found(settings: Settings, there: list[Host]) -> Selection:
     lines = [
-        f"backend   Ollama {host.label} ({address(host.url)})"
+        f"backend   Ollama {host.label} ({spell_address(host.url)})"
         + ("" if host in there else ": does not answer now")
         for host in settings.hosts
     ]
@@ -117,7 +117,7 @@ def _ollama_found(settings: Settings, there: list[Host]) -> Selection:
 
 def _chain(settings: Settings) -> Selection:
     settings = drop_unasked_cloud(settings)
-    uncovered = [tier for tier in list_local_tiers(settings) if not settings.entries(tier)]
+    uncovered = [tier for tier in list_local_tiers(settings) if not settings.list_entries(tier)]
     without_url = [e for e in settings.chain if e.provider == "ollama" and not e.url]
     hosts = [
         Host(entry.name, entry.url)
@@ -138,7 +138,7 @@ def _chain(settings: Settings) -> Selection:
     for host in shared:
         tiers = f"{', '.join(uncovered)}: " if uncovered else ""
         lines.append(
-            f"backend   {tiers}Ollama {host.label} ({address(host.url)})"
+            f"backend   {tiers}Ollama {host.label} ({spell_address(host.url)})"
             + ("" if host in there else ": does not answer now")
         )
     lines += _tell_namesakes(settings)
@@ -240,4 +240,4 @@ def _local_only(settings: Settings) -> Settings:
 
 
 def _named(hosts: Iterable[Host]) -> str:
-    return ", ".join(f"{host.label} ({address(host.url)})" for host in hosts)
+    return ", ".join(f"{host.label} ({spell_address(host.url)})" for host in hosts)

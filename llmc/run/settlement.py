@@ -49,7 +49,7 @@ class Settlement:
         following = None
         job.outcomes.append(outcome)
         if not outcome.success:
-            job.state = job.state.after(outcome.failure_type or "runtime")
+            job.state = job.state.advance(outcome.failure_type or "runtime")
             following = job.state.offer()
         if following is None:
             self._settle(job)

@@ -20,9 +20,11 @@ from llmc.events import (
     HostSlots,
     Warned,
 )
+from llmc.models import CallTimes
 from llmc.net.client import Client
 from llmc.net.probe import find_trouble
 from llmc.net.routes import STRAIGHT, Network
+from llmc.run.concurrency import Observer
 from llmc.run.flights import Flight, Message, Probed, Ticket
 from llmc.run.health import Verdict
 from llmc.run.job import Job
@@ -58,6 +60,11 @@ class Slots:
         self._client = Client(connect_timeout=timeout, network=network)
         self._tickets: deque[Ticket] = deque()
         self._turned_away: dict[tuple[int, str], str] = {}
+        self._observers = {
+            index: Observer(state.lane.slots)
+            for index, state in enumerate(self._states)
+            if rests and state.lane.kind == "host" and state.lane.slots > 1
+        }
         self.answers = 0
 
     @property
@@ -92,6 +99,21 @@ class Slots:
             self._tell(HostRests(name, seconds, flight.reason))
         elif verdict is Verdict.TURNED_AWAY:
             self.close(step, flight.reason)
+        if flight.times:
+            self._observe(step.lane, flight.times)
+
+    def _observe(self, index: int, times: CallTimes) -> None:
+        """Ask a host for no more at once than calls show it to do; say so."""
+        observer = self._observers.get(index)
+        limit = observer.note(times) if observer else None
+        if limit is None:
+            return
+        del self._observers[index]
+        state = self._states[index]
+        state.limit = limit
+        setting = " (OLLAMA_NUM_PARALLEL)" if state.lane.one_model else ""
+        does = f"{state.lane.name} does {limit} request{'s' * (limit > 1)} at once{setting}"
+        self._tell(Warned(f"{does}; {state.lane.slots} slots were asked for"))
 
     def close(self, step: Step, reason: str) -> None:
         """Ask a host for a model no more, and say so: it would answer all requests alike."""
@@ -133,10 +155,10 @@ class Slots:
 
     def look_after(self, workers: Workers) -> None:
         """Ask the hosts whose rest is over, once each, whether they are there."""
-        for lane in self._scheduler.rested(time.monotonic()):
+        for lane in self._scheduler.find_rested(time.monotonic()):
             state = self._states[lane]
             if state.lane.probe is None:
-                self.probed(Probed(lane, None))
+                self.take_answer(Probed(lane, None))
             else:
                 state.probing = True
                 any_status = not state.lane.one_model
@@ -149,7 +171,7 @@ class Slots:
             found = str(error)
         self._post(Probed(lane, found))
 
-    def probed(self, answer: Probed) -> None:
+    def take_answer(self, answer: Probed) -> None:
         """Let a host that answers return, another one rest longer."""
         state = self._states[answer.lane]
         state.probing = False

@@ -132,7 +132,7 @@ class Spread(Scheduler[T]):
         return own + [self._fresh[tier] for tier in dead]
 
     def next(self, *, may_plan: bool) -> Next[T]:
-        free = [i for i, state in enumerate(self.states) if state.has_room(state.lane.slots)]
+        free = [i for i, state in enumerate(self.states) if state.has_room(state.slots)]
         wish = False
         for lane in sorted(free, key=self._load):
             found = self._for_lane(lane, may_plan=may_plan)
@@ -145,7 +145,7 @@ class Spread(Scheduler[T]):
 
     def _load(self, lane: int) -> float:
         state = self.states[lane]
-        return state.busy / state.lane.slots
+        return state.busy / state.slots
 
     def _for_lane(self, lane: int, *, may_plan: bool) -> Next[T]:
         block, due = self.states[lane].block, self._is_due_for_change(lane)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from shlex import quote
 
-from llmc.errors import RequestError
 from llmc.net.client import Client
-from llmc.net.places import is_cloud_model
+from llmc.net.lookup import look_up
+from llmc.net.places import is_cloud_model, spell_model
 from llmc.run.lanes import Lane, Lanes, Step
 
 
@@ -41,33 +41,20 @@ def _find_absent(client: Client, lane: Lane, models: Iterable[str], timeout: flo
     there = _list_models(client, lane, timeout)
     if there is None:
         return []
-    unlisted = [model for model in models if _normalise(model) not in there]
+    unlisted = [model for model in models if spell_model(model) not in there]
     return [model for model in unlisted if _is_unknown(client, lane, model, timeout)]
 
 
 def _is_unknown(client: Client, lane: Lane, model: str, timeout: float) -> bool:
     url = f"{(lane.probe or '').removesuffix('/api/tags')}/api/show"
-    body = json.dumps({"model": model}).encode()
-    kind = {"Content-Type": "application/json"}
-    try:
-        with client.request("POST", url, body=body, headers=kind, timeout=timeout) as exchange:
-            return exchange.status == 404
-    except RequestError:
-        return False
+    deadline = time.monotonic() + timeout
+    return look_up(client, url, deadline, body={"model": model}).status == 404
 
 
 def _list_models(client: Client, lane: Lane, timeout: float) -> set[str] | None:
-    try:
-        with client.request("GET", lane.probe or "", timeout=timeout) as exchange:
-            if exchange.status != 200:
-                return None
-            models = json.loads(exchange.read())["models"]
-        return {_normalise(model.get("model") or model["name"]) for model in models}
-    except (RequestError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        return None  # whatever it is that answers, it does not list models
-
-
-def _normalise(model: str) -> str:
-    """Return a model's name as Ollama compares it: its registry and its tag may be left out."""
-    name = model.strip().lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+    """Return the models of a host; None if whatever it is that answers lists none."""
+    answer = look_up(client, lane.probe or "", time.monotonic() + timeout)
+    if answer.status != 200 or not answer.has_list("models"):
+        return None
+    named = (entry.get("model") or entry.get("name") for entry in answer.list_entries("models"))
+    return {spell_model(name) for name in named if isinstance(name, str)}

@@ -60,20 +60,20 @@ Source = Callable[[int], Sequence[Span]]
 """Gives the next pending spans whose id is above a number, by id; none at the end."""
 
 
-def pages(settings: Settings, store: Store, rules: Rules) -> Source:
+def read_pages(settings: Settings, store: Store, rules: Rules) -> Source:
     """Return the pending spans of an index, page by page, without claiming them."""
-    newest = newest_mtime(settings)
+    newest = compute_newest_mtime(settings)
     size = PAGE if rules.batch is None else rules.batch
     return lambda after: store.spans.list_pending(after, size, newest)
 
 
-def once(spans: Sequence[Span]) -> Source:
+def give_once(spans: Sequence[Span]) -> Source:
     """Return a source of just these spans."""
     pages = iter((spans,))
     return lambda _: next(pages, ())
 
 
-def newest_mtime(settings: Settings) -> float | None:
+def compute_newest_mtime(settings: Settings) -> float | None:
     """Return the time (epoch seconds) after which a changed file is too young to be worked on."""
     return time.time() - settings.pace.cooldown if settings.pace.cooldown else None
 
@@ -96,7 +96,7 @@ class WorkList:
         files = IndexedFiles(partial(_indexed, self.store)) if self.rules.maintain else None
         object.__setattr__(self, "_files", files)
 
-    def jobs(self, source: Source) -> Iterator[Job]:
+    def make_jobs(self, source: Source) -> Iterator[Job]:
         """Yield a job for each span that the source gives, each once."""
         after = 0
         ignored = _IgnoredPaths(self.settings) if self.rules.maintain else None
@@ -110,7 +110,7 @@ class WorkList:
                     _tell(self.hooks, _drop(self.store, span.path))
                     dropped.add(span.path)
                     is_work = False
-                job = self.job(span) if is_work else None
+                job = self.make_job(span) if is_work else None
                 if job:
                     yield job
                 else:
@@ -118,7 +118,7 @@ class WorkList:
             if left:
                 self.left(left)
 
-    def job(self, span: Span) -> Job | None:
+    def make_job(self, span: Span) -> Job | None:
         """Return a span as a job; None, and a word, if it can't be read or asked about."""
         kept = self._home.paths.covers(span.path)
         if kept and not self._home.tiers:
@@ -130,7 +130,7 @@ class WorkList:
             return None
         return _job(self.settings, self.rules, span, code, self._home if kept else None)
 
-    def prompt(self, job: Job) -> prompts.Prompt | None:
+    def make_prompt(self, job: Job) -> prompts.Prompt | None:
         """Return a job's prompt, made anew if it was put by; None if its text has changed."""
         if job.prompt is None:
             code = self._read(job.span)
@@ -223,14 +223,14 @@ class _Home:
 
     def __init__(self, settings: Settings) -> None:
         self.paths = KeptPaths(settings.repo, settings.privacy)
-        self.tiers = settings.staying_tiers() if self.paths else frozenset()
-        self.hosts = len(settings.staying().hosts) if self.paths else 0
+        self.tiers = settings.list_home_tiers() if self.paths else frozenset()
+        self.hosts = len(settings.keep_home().hosts) if self.paths else 0
 
 
 def _job(settings: Settings, rules: Rules, span: Span, code: str, home: _Home | None) -> Job:
     prompt = prompts.build(span, code)
     metrics = measures.measure(
-        excerpt(code, rules.excerpt_chars),
+        cut_excerpt(code, rules.excerpt_chars),
         line_count=span.line_count,
         prompt_chars=len(prompt),
         nesting=rules.nesting,
@@ -246,7 +246,7 @@ def _job(settings: Settings, rules: Rules, span: Span, code: str, home: _Home | 
     return Job(span, metrics, prompt, state, time.monotonic())
 
 
-def excerpt(code: str, chars: int | None) -> str:
+def cut_excerpt(code: str, chars: int | None) -> str:
     """Return the text cut to `chars` characters, the last one an ellipsis if anything is cut."""
     if chars is None or len(code) <= chars:
         return code
@@ -264,7 +264,7 @@ class _IgnoredPaths:
         """Tell whether a span's path is ignored; asks about the whole page's paths at once."""
         if span.path not in self._known:
             unknown = {other.path for other in page} - self._known.keys()
-            matching = self._ignored.matching(unknown)
+            matching = self._ignored.find_matching(unknown)
             self._known.update((path, path in matching) for path in unknown)
         return self._known[span.path]
 

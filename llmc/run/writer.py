@@ -107,7 +107,7 @@ class Writer:
         """
         batch = self._settled
         if batch:
-            fresh = self.patiently(lambda: self._save(batch, signature))
+            fresh = self.write_patiently(lambda: self._save(batch, signature))
             self._settled = []
             for report, is_new in zip(batch, fresh, strict=True):
                 self.enrichments += is_new
@@ -144,10 +144,10 @@ class Writer:
 
     def _see_to_the_file(self, *, changed: bool) -> None:
         """Save what is stored where others removed or replaced the index; the run winds down."""
-        what = self._store.displaced()
+        what = self._store.find_fate()
         if what is None or (self._displaced and not changed):
             return
-        file, results = self.patiently(self._store.save_beside)
+        file, results = self.write_patiently(self._store.save_beside)
         path, self._displaced = self._store.path, True
         self.error = StoreError(
             f"{path} {what} while the run was at work on it; all that it held is saved as {file} "
@@ -163,7 +163,7 @@ class Writer:
         self._untold.extend(self._unrecorded)
         self._unrecorded = []
 
-    def patiently(self, write: Callable[[], _T]) -> _T:
+    def write_patiently(self, write: Callable[[], _T]) -> _T:
         """Write to the index; wait for a lock, spend the reserve on a full disk.
 
         Raises StoreError.
@@ -183,7 +183,7 @@ class Writer:
 
     def recount(self, *, always: bool = False) -> None:
         """Bring the totals up to date, unless no other process has changed the index."""
-        if self._store.changed_elsewhere() or always:
+        if self._store.is_changed_elsewhere() or always:
             self.spans, self.enrichments = self._store.counts.count_results()
 
     def tell(self, event: Event) -> None:

@@ -12,7 +12,7 @@ import re
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from llmc.errors import ConfigError
-from llmc.net.places import host_of, read_place
+from llmc.net.places import find_host, read_place
 from llmc.redaction.addresses import blot_address
 
 OLLAMA_PORT = 11434
@@ -138,7 +138,7 @@ def _refuse_without_scheme(url: str, name: str) -> None:
     """Refuse a URL without a scheme: a key must not cross the world in the clear by a guess."""
     if "://" in url:
         return
-    host = host_of(f"http://{url}") or ""
+    host = find_host(f"http://{url}") or ""
     if not _BARE.fullmatch(url) or host in _SCHEMES:
         raise ConfigError(f"{name} is {blot_address(url)!r}; {_MEANT}")
     near = "." not in host or host.endswith(_NEAR_NAMES) or _is_address(host)

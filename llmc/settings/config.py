@@ -126,7 +126,7 @@ class Settings:
         urls = [entry.url or "" for entry in self.chain]
         return find_secrets(self.environ, named=named, urls=urls)
 
-    def entries(self, tier: str) -> tuple[ChainEntry, ...]:
+    def list_entries(self, tier: str) -> tuple[ChainEntry, ...]:
         """Return the chain's entries for a tier, in the order in which they are asked."""
         return tuple(entry for entry in self.chain if entry.routing_tier == tier)
 
@@ -138,7 +138,7 @@ class Settings:
             urls.append(self.gateway.endpoint.url)
         return not all(map(is_this_machine, urls))
 
-    def unmet(self, *, driver: bool = False) -> tuple[needs.Need, ...]:
+    def find_unmet(self, *, driver: bool = False) -> tuple[needs.Need, ...]:
         """Return what a run would use that the repository's user has not allowed.
 
         The batch driver goes by the chain's entries whatever its --backend.
@@ -165,7 +165,7 @@ class Settings:
 
     def require_trust(self, *, driver: bool = False) -> None:
         """Raise UntrustedError if a run would use what the user has not allowed."""
-        unmet = self.unmet(driver=driver)
+        unmet = self.find_unmet(driver=driver)
         if unmet and self.sources.trust_problem:
             raise ConfigError(self.sources.trust_problem)
         if unmet:
@@ -181,24 +181,26 @@ class Settings:
         policy = self.router.policy
         return tuple(dict.fromkeys((*TIERS, policy.default_tier, policy.fallback_tier)))
 
-    def staying(self) -> Settings:
+    def keep_home(self) -> Settings:
         """Return the settings for spans that must stay: hosts and entries that lead away are gone.
 
-        They hold for the tiers of `staying_tiers`.
+        They hold for the tiers of `list_home_tiers`.
         """
         leads_away = self.privacy.leads_away
         hosts = tuple(host for host in self.hosts if not leads_away("ollama", host.url, None))
         staying = replace(self, hosts=hosts)
         return replace(staying, chain=tuple(filter(staying._stays, self.chain)))
 
-    def staying_tiers(self) -> frozenset[str]:
+    def list_home_tiers(self) -> frozenset[str]:
         """Return the tiers at which something can be asked without code leaving."""
-        staying = self.staying()
-        return frozenset(tier for tier in self.tiers if staying._serves(tier, self.entries(tier)))
+        staying = self.keep_home()
+        return frozenset(
+            tier for tier in self.tiers if staying._serves(tier, self.list_entries(tier))
+        )
 
     def _serves(self, tier: str, configured: tuple[ChainEntry, ...]) -> bool:
         if self.backend == "auto" and configured:
-            return bool(self.entries(tier))
+            return bool(self.list_entries(tier))
         if self.backend == "gateway":
             endpoint = None if self.gateway.program else self.gateway.endpoint
             return endpoint is not None and not self.privacy.leads_away(
@@ -227,7 +229,7 @@ class Settings:
     def _ollama_model(self, tier: str, model: str | None) -> str | None:
         return model or choose_preset(self.presets, tier).model or self.ollama_model
 
-    def key(self, entry: Signed) -> SecretStr | None:
+    def find_key(self, entry: Signed) -> SecretStr | None:
         """Return the key an entry signs in with, None if it names none.
 
         Raises ConfigError if the variable it names is unset.
@@ -247,7 +249,7 @@ class Settings:
         """Where programs are looked for."""
         return SearchPath.of(self.environ, self.repo)
 
-    def gateway_of(self, entry: ChainEntry) -> GatewaySettings:
+    def find_gateway(self, entry: ChainEntry) -> GatewaySettings:
         """Return the gateway that a command entry's program is."""
         environ = gateways.make_program_environ(self.environ, entry.env, self.search)
         return replace(self.gateway, environ=environ)

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from pydantic import SecretStr
 
 from llmc.errors import ConfigError
-from llmc.net.places import host_of
+from llmc.net.places import find_host
 from llmc.programs.launching import SearchPath, pick_listed, pick_minimal
 from llmc.settings.addresses import name_call, read_azure_uri, read_base_url
 
@@ -109,7 +109,7 @@ class GatewaySettings:
     def configured(self) -> bool:
         return self.program is not None or self.endpoint is not None
 
-    def server(self) -> Endpoint:
+    def find_server(self) -> Endpoint:
         """Return the server that is the gateway. Raises ConfigError if there isn't just one."""
         if self.endpoint is None:
             raise ConfigError(self.trouble or _NONE)
@@ -129,17 +129,17 @@ class GatewaySettings:
             label=self.label if self.is_azure else model,
         )
 
-    def signed(self, key_name: str | None, key: SecretStr | None) -> Endpoint:
+    def sign(self, key_name: str | None, key: SecretStr | None) -> Endpoint:
         """Return the gateway's server with the key of an entry, if that has one.
 
         Raises ConfigError if the key is another cloud's, or there is no such server.
         """
-        endpoint = self.server()
+        endpoint = self.find_server()
         if not key or not key_name:
             return endpoint
         if key_name in KEYS.values() and key_name != endpoint.key_name:
             raise ConfigError(
-                f"api_key_env is {key_name!r}, but the gateway is {host_of(endpoint.url)}, and a "
+                f"api_key_env is {key_name!r}, but the gateway is {find_host(endpoint.url)}, and a "
                 "key goes to its own cloud only; name its address beside it (url), or drop "
                 "api_key_env"
             )
@@ -252,7 +252,7 @@ def _is_the_same(one: Endpoint, other: Endpoint) -> bool:
     So OPENAI_BASE_URL may be Gemini's own address beside GEMINI_API_KEY.
     """
     same_key = other.key is None or one.key == other.key
-    return host_of(one.url) == host_of(other.url) and same_key
+    return find_host(one.url) == find_host(other.url) and same_key
 
 
 def _ambiguous(named: Mapping[str, Endpoint], environ: Mapping[str, str]) -> str:

@@ -86,7 +86,7 @@ class Sources:
     """The repository's settings files, by their names."""
 
     trusted: bool = False
-    """Whether they may ask for more than any repository may: see `Settings.unmet`."""
+    """Whether they may ask for more than any repository may: see `Settings.find_unmet`."""
 
     trust_problem: str = ""
     """Why it can't be told whether they are trusted."""

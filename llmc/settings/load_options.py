@@ -39,7 +39,7 @@ def agree_on_loading(
     merged: dict[_Place, dict[str, Any]] = defaultdict(dict)
     named: dict[_Place, dict[str, Any]] = defaultdict(dict)
     for tier, target in _that_load(targets):
-        entries = settings.entries(tier) if settings.backend == "auto" else ()
+        entries = settings.list_entries(tier) if settings.backend == "auto" else ()
         words = entries[target.entry].options if entries else {}
         _take(named[target.place, target.model], words)
         _take(merged[target.place, target.model], _without_our_cores(settings, target, words))

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from llmc.errors import ConfigError
 from llmc.files import home, tilde
-from llmc.net.places import OwnNetwork, address
+from llmc.net.places import OwnNetwork, spell_address
 from llmc.net.routes import Network
 from llmc.programs.launching import SearchPath
 from llmc.settings import gateways, needs, privacy, trust
@@ -94,6 +94,8 @@ def load_settings(
         _check_numbers(flags)
     table = read_table(files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
     chain, sources = _choose_chain(repo, table, files, flags, env)
+    if CONFIG_FILE in files and not flags.lenient:
+        read_network_table(files[CONFIG_FILE].document, files[CONFIG_FILE].path)
     presets = read_presets(files.get(PRESET_FILE), env.get("ENRICH_NUM_GPU", ""))
     index_path = find_index_path(repo, env)
     settings = Settings(
@@ -110,13 +112,24 @@ def load_settings(
         exclude=env.get("LLMC_RAG_EXCLUDE", ""),
         environ=env,
         privacy=_read_privacy(repo, files.get(CONFIG_FILE), env),
-        network=_read_network(flags, files.get(CONFIG_FILE), env, trusted=sources.trusted),
+        network=find_network(flags, files.get(CONFIG_FILE) if sources.trusted else None, env),
         pace=_read_pace(table, flags, env),
         health=read_health(env),
         labels=_read_labels(table, flags, env),
         sources=sources,
     )
     return settings.change(warnings=tuple(_check(settings, flags.chain)))
+
+
+def find_network(flags: Flags, file: SettingsFile | None, env: Mapping[str, str]) -> Network:
+    """Return the ways out: the user's words, and those of `file` if its repository is trusted.
+
+    Raises ConfigError.
+    """
+    tables = [read_network_table(*_read_users_document(env))]
+    if file:
+        tables.append(read_network_table(file.document, file.path))
+    return read_network(flags.proxy, tuple(tables), env)
 
 
 def _check_numbers(flags: Flags) -> None:
@@ -207,7 +220,8 @@ def _check(settings: Settings, chain: str | None) -> list[str]:
             "concurrency"
         )
     found = [
-        f"{host.label} is {address(host.url)}, so port 80 is asked; Ollama listens on {OLLAMA_PORT}"
+        f"{host.label} is {spell_address(host.url)}, so port 80 is asked; "
+        f"Ollama listens on {OLLAMA_PORT}"
         for host in settings.hosts
         if find_missing_port(host.url)
     ]
@@ -231,20 +245,6 @@ def _read_privacy(repo: Path, file: SettingsFile | None, env: Mapping[str, str])
     theirs = privacy.read_local_lines(file.document if file else {}, repo / CONFIG_FILE)
     sources = (local, theirs, privacy.read_local_file(repo))
     return Privacy(OwnNetwork.of(own), tuple(filter(None, sources)))
-
-
-def _read_network(
-    flags: Flags, file: SettingsFile | None, env: Mapping[str, str], *, trusted: bool
-) -> Network:
-    """Return the ways out: the user's words, and those of a repository that is trusted.
-
-    What another says is read for its mistakes alone.
-    """
-    tables = [read_network_table(*_read_users_document(env))]
-    if file and (trusted or not flags.lenient):
-        theirs = read_network_table(file.document, file.path)
-        tables += [theirs] if trusted else []
-    return read_network(flags.proxy, tuple(tables), env)
 
 
 def _read_users_words(env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from llmc.net.places import address, is_cloud_model, is_this_machine
+from llmc.net.places import is_cloud_model, is_this_machine, spell_address
 from llmc.settings import network
 from llmc.settings.chains import DEFAULT_CHAIN, ChainEntry, Provider, UserEntry, read_table
 from llmc.settings.documents import CONFIG_FILE, OPTIONS, PRESET_FILE, SettingsFile
@@ -171,7 +171,7 @@ def find_in_entry(entry: ChainEntry, provider: Provider) -> Iterator[Need]:
     if entry.model and provider == "llamacpp":
         yield _model_file(entry.model, where("model"))
     if entry.api_key_env:
-        place = _spelt(address(entry.url)) if entry.url else "your gateway"
+        place = _spelt(spell_address(entry.url)) if entry.url else "your gateway"
         text = f"send the value of ${entry.api_key_env} to {place}"
         yield Need("key", entry.api_key_env, where("api_key_env"), text)
     for name, value in entry.options.items():
@@ -200,14 +200,14 @@ def describe_choice(chain: str) -> Need:
     return Need("chain", chain, f"{CONFIG_FILE}, enrichment.default_chain", text)
 
 
-def is_bare(url: str) -> bool:
+def hides_nothing(url: str) -> bool:
     """Tell whether a URL hides nothing: it has no user, no query, no escape."""
     return _BARE_URL.fullmatch(url) is not None
 
 
 def is_loopback(url: str) -> bool:
     """Tell whether a URL leads to this machine and hides nothing."""
-    return is_bare(url) and is_this_machine(url)
+    return hides_nothing(url) and is_this_machine(url)
 
 
 def _program(entry: ChainEntry, command: str) -> Iterator[Need]:
@@ -219,10 +219,10 @@ def _program(entry: ChainEntry, command: str) -> Iterator[Need]:
 
 
 def _host(url: str, where: str) -> Need:
-    place = _spelt(address(url))
+    place = _spelt(spell_address(url))
     if is_loopback(url):
         return Need("here", place, where, f"send your code to {place}, on this machine")
-    odd = "" if is_bare(url) else ", by an address with more in it than a path"
+    odd = "" if hides_nothing(url) else ", by an address with more in it than a path"
     return Need("host", place, where, f"send your code to {place}{odd}")
 
 

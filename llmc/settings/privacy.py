@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmc.errors import ConfigError
 from llmc.files.ignorefile import read_lines, refuse_slow
-from llmc.net.places import OwnNetwork, host_of, is_cloud_model, is_this_machine
+from llmc.net.places import OwnNetwork, find_host, is_cloud_model, is_this_machine
 from llmc.settings.documents import quote
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Privacy:
 
     def is_own(self, url: str) -> bool:
         """Tell whether a URL's host is one that the user has declared."""
-        is_loopback_name = host_of(url) == "localhost"
+        is_loopback_name = find_host(url) == "localhost"
         return self.own.covers(url) or (is_loopback_name and self.own.covers(_LOOPBACK))
 
 

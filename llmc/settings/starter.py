@@ -6,10 +6,10 @@ only plain names of models and plain addresses do, which need no escapes and hol
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmc.errors import ConfigError, RequestError
+from llmc.errors import ConfigError
 from llmc.net.client import Client
+from llmc.net.lookup import look_up
 from llmc.net.places import is_cloud_model
+from llmc.net.routes import STRAIGHT, Network
 from llmc.settings.documents import CONFIG_FILE, MAX_NAME
 from llmc.settings.hosts import Host
-from llmc.settings.needs import is_bare
+from llmc.settings.needs import hides_nothing
 from llmc.settings.presets import DEFAULT_FALLBACK_MODEL, DEFAULT_MODEL
 
 TIERS = {"7b": (7.6, DEFAULT_MODEL), "14b": (14.8, DEFAULT_FALLBACK_MODEL)}
@@ -35,7 +37,7 @@ _NO_CHAT = re.compile(r"embed|bge-|minilm|rerank|bert|whisper")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Offer:
     """What a host said of its models."""
 
     host: Host
@@ -48,11 +50,14 @@ class Answer:
     """Why there is none."""
 
 
-def ask(hosts: Sequence[Host], timeout: float) -> list[Answer]:
+def ask(hosts: Sequence[Host], timeout: float, network: Network = STRAIGHT) -> list[Offer]:
     """Ask all hosts at once which models they have; `timeout` is in seconds."""
-    client = Client()
-    with ThreadPoolExecutor(max(1, len(hosts))) as pool:
-        return list(pool.map(lambda host: _ask(client, host, timeout), hosts))
+    client, deadline = Client(network=network), time.monotonic() + timeout
+    try:
+        with ThreadPoolExecutor(max(1, len(hosts))) as pool:
+            return list(pool.map(lambda host: _ask(client, host, deadline), hosts))
+    finally:
+        client.close()
 
 
 def choose_models(listed: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -70,12 +75,10 @@ def choose_models(listed: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def compose(answers: Iterable[Answer], key_names: Sequence[str]) -> str:
+def compose(offers: Iterable[Offer], key_names: Sequence[str]) -> str:
     """Return the file's text; `key_names` are the variables of cloud keys that are set."""
     entries = [
-        _entry(answer.host, tier, model)
-        for answer in answers
-        for tier, model in answer.models.items()
+        _entry(offer.host, tier, model) for offer in offers for tier, model in offer.models.items()
     ]
     return "\n".join([_HEAD, *(entries or [_OLLAMA]), _GGUF, _cloud(key_names)])
 
@@ -100,20 +103,17 @@ def write(repo: Path, text: str) -> Path:
     return path
 
 
-def _ask(client: Client, host: Host, timeout: float) -> Answer:
-    if not is_bare(host.url):
+def _ask(client: Client, host: Host, deadline: float) -> Offer:
+    if not hides_nothing(host.url):
         problem = "its address holds a password or an escape, which belongs in no file"
-        return Answer(host, {}, f"{problem}; it stays in your environment")
-    try:
-        with client.request("GET", f"{host.url}/api/tags", timeout=timeout) as exchange:
-            status, body = exchange.status, exchange.read()
-        found = json.loads(body)["models"] or []
-        models = choose_models(entry for entry in found if isinstance(entry, dict))
-    except RequestError as error:
-        return Answer(host, {}, str(error))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return Answer(host, {}, f"answers HTTP {status}, not as Ollama does")
-    return Answer(host, models, "" if models else f"has no model; run: ollama pull {DEFAULT_MODEL}")
+        return Offer(host, {}, f"{problem}; it stays in your environment")
+    answer = look_up(client, f"{host.url}/api/tags", deadline)
+    if not answer.status:
+        return Offer(host, {}, answer.problem)
+    if not answer.has_list("models"):
+        return Offer(host, {}, f"answers HTTP {answer.status}, not as Ollama does")
+    models = choose_models(answer.list_entries("models"))
+    return Offer(host, models, "" if models else f"has no model; run: ollama pull {DEFAULT_MODEL}")
 
 
 def _usable(entry: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.settings.providers import PROVIDERS, Provider
 
 CALL_TIMEOUT_SEC = 180.0
@@ -69,7 +69,7 @@ class Target:
         """The place without path, password or key; a program by its name, nothing in a process."""
         if self.row.kind == "process":
             return ""
-        return self.place if self.row.kind == "program" else address(self.place)
+        return self.place if self.row.kind == "program" else spell_address(self.place)
 
 
 def arrange(targets: Sequence[Target], host_index: int = 0, first: int = 0) -> tuple[Target, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from llmc.errors import ConfigError
 from llmc.net.deadlines import MAX_TIMEOUT_SEC
-from llmc.net.places import address
+from llmc.net.places import spell_address
 from llmc.settings.addresses import name_call
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings
@@ -58,7 +58,7 @@ def list_targets(
 
 def asks_cloud(settings: Settings) -> bool:
     """Tell whether the user asked for the cloud tier: a key in the environment alone doesn't."""
-    return bool(settings.entries("nano")) or settings.gateway.program is not None
+    return bool(settings.list_entries("nano")) or settings.gateway.program is not None
 
 
 def list_local_tiers(settings: Settings) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def take_first(
     puts the preset's options and keep_alive under those here, which are the entry's own words.
     Provider "gateway" with an empty place is the gateway that the environment names.
     """
-    entry = next(iter(settings.entries(tier)), None)
+    entry = next(iter(settings.list_entries(tier)), None)
     is_gateway = backend == "gateway" or (backend == "auto" and tier == "nano")
     asked = Target("gateway", "gateway", "", "", timeout=settings.gateway.timeout)
     if not is_gateway:
@@ -156,7 +156,7 @@ class _Tier:
 
     def targets(self) -> Iterator[Target]:
         settings = self.settings
-        entries = settings.entries(self.tier) if settings.backend == "auto" else ()
+        entries = settings.list_entries(self.tier) if settings.backend == "auto" else ()
         if not entries:
             yield from self._by_mode()
             return
@@ -209,10 +209,10 @@ class _Tier:
             slots=self.settings.pace.concurrency,
         )
         try:
-            server = gateway.server()
+            server = gateway.find_server()
         except ConfigError as error:
             return replace(target, problem=str(error))
-        place = address(server.url)
+        place = spell_address(server.url)
         return _at(replace(target, label=place.partition("://")[2] or place), server)
 
     def _of_entry(self, entry: ChainEntry) -> Iterator[Target]:
@@ -236,7 +236,7 @@ class _Tier:
         if entry.provider == "openai":
             yield self._server(entry, target)
         elif entry.provider == "command":
-            environ = settings.gateway_of(entry).environ
+            environ = settings.find_gateway(entry).environ
             shown = entry.model or settings.gateway.label
             yield replace(target, place=entry.command or "", shown=shown, environ=environ)
         elif entry.provider == "llamacpp":
@@ -276,7 +276,7 @@ class _Tier:
         """Return the target of an entry with provider openai: its own server, or the gateway's."""
         gateway = self.settings.gateway.for_model(entry.model)
         try:
-            key = self.settings.key(entry)
+            key = self.settings.find_key(entry)
         except ConfigError as error:
             problem, key = str(error), None
         else:
@@ -287,7 +287,7 @@ class _Tier:
             found = Endpoint(url, model, model, key, key_name=entry.api_key_env or "")
             return replace(_at(target, found), problem=problem)
         try:
-            return replace(_at(target, gateway.signed(entry.api_key_env, key)), problem=problem)
+            return replace(_at(target, gateway.sign(entry.api_key_env, key)), problem=problem)
         except ConfigError as error:
             problem = (
                 problem or f"chain entry {entry.name!r} has no url, so it asks the gateway: {error}"
@@ -299,7 +299,7 @@ class _Tier:
         """Return the target of a provider that is not one of llmc's own."""
         target = replace(target, place=target.place or entry.command or "")
         try:
-            key = self.settings.key(entry)
+            key = self.settings.find_key(entry)
         except ConfigError as error:
             return replace(target, problem=str(error))
         if not target.is_somewhere:

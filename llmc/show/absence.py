@@ -1,8 +1,7 @@
-"""Why an index has nothing of a file, and whether what it has is still true."""
+"""Why an index has nothing of a file."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -11,9 +10,8 @@ from llmc import languages
 from llmc.errors import IndexingError
 from llmc.files.ignorefile import open_file
 from llmc.indexer.files import Ignored
-from llmc.indexer.parsing import MAX_FILE_BYTES, parse_file
+from llmc.indexer.parsing import parse_file
 from llmc.settings.config import Settings
-from llmc.store.tables.files import FileState
 
 
 def explain_absence(path: str, settings: Settings, indexed: Iterable[str]) -> str:
@@ -77,25 +75,3 @@ def _explain_contents(repo: Path, path: str) -> str:
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
     return "it is new, or was changed, since the last llmc index; run that again"
-
-
-def tell_change(path: str, repo: Path, state: FileState | None) -> str | None:
-    """Say that a file is no longer the one that was indexed; None if it is."""
-    full = repo / path
-    try:
-        found = full.stat()
-    except OSError:
-        return f"{path!r} is not there any more; this is what the index has of it"
-    if state is None or (state.size, state.mtime) == (found.st_size, found.st_mtime):
-        return None
-    if found.st_size <= MAX_FILE_BYTES and _hash(full) == state.file_hash:
-        return None
-    return f"{path!r} has changed since it was indexed; llmc index brings this up to date"
-
-
-def _hash(file: Path) -> str | None:
-    try:
-        with open_file(file) as opened:
-            return hashlib.sha256(opened.read(MAX_FILE_BYTES)).hexdigest()
-    except OSError:
-        return None

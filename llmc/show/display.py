@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from llmc.doctor.examination import Finding, Report
+from llmc.doctor.findings import Finding, Report
 from llmc.redaction.text import describe_place, make_one_line, make_plain
 from llmc.show.counting import tell_count
 from llmc.store.origins import Made, Origin

@@ -70,7 +70,7 @@ class Reader:
     ) -> None:
         self.close()
 
-    def changed_elsewhere(self) -> bool:
+    def is_changed_elsewhere(self) -> bool:
         """Tell whether another connection has changed the index since this was last asked."""
         before, self._version = self._version, self._data_version()
         return self._version != before

@@ -14,6 +14,7 @@ from llmc.store.database.handle import Database
 from llmc.store.evidence import move_evidence
 from llmc.store.tables.files import (
     ALL_FILES,
+    ALL_STAMPS,
     FILE_OF_SPAN,
     PUT_FILE,
     READ_ANEW,
@@ -57,9 +58,16 @@ class Spans:
         rows = self._db.read(ALL_FILES)
         return {row["path"]: read_state(row) for row in rows if is_name(row["path"])}
 
-    def has_file(self, path: str) -> bool:
-        """Tell whether the index has a file of this path."""
-        return self._db.read_first("SELECT 1 FROM files WHERE path = ?", (path,)) is not None
+    def list_stamps(self) -> dict[str, tuple[int, float] | None]:
+        """Return size and mtime of every file of the index by its path.
+
+        None stands for one of which something can't be used: it looks changed, as in `list_files`.
+        """
+        rows = self._db.read(ALL_STAMPS)
+        return {
+            path.decode("utf-8", "replace"): (size, mtime) if is_usable else None
+            for path, size, mtime, is_usable in rows
+        }
 
     def find_file(self, span: Span) -> FileState | None:
         """Return the file that a span is in, None if the span is no longer at its place there."""

@@ -90,7 +90,7 @@ class Store(Reader):
         finally:
             self._registered.release()
 
-    def displaced(self) -> str | None:
+    def find_fate(self) -> str | None:
         """Say what others did to the index since it was opened: removed it, or replaced it."""
         return self._file and tell_fate(self.path, self._file)
 

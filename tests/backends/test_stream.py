@@ -15,10 +15,10 @@ from llmc.backends._stream import (
     MAX_PREFACE,
     REPEATED_CHARS,
     Guard,
-    events,
     find_answer,
-    lines,
-    repeats,
+    is_repeating,
+    split_events,
+    split_lines,
 )
 from llmc.enrichment.reply import drop_thoughts, is_answer
 from llmc.errors import RequestError
@@ -85,14 +85,14 @@ def test_any_json_object_is_known_to_be_complete_at_its_end_and_not_before(value
 
 @given(st.text(alphabet="abc ", max_size=900))
 def test_only_a_periodic_end_counts_as_repetition(text):
-    if repeats(text):
+    if is_repeating(text):
         end = text[-REPEATED_CHARS:]
         assert any(end[p:] == end[:-p] for p in range(1, REPEATED_CHARS // 3 + 1))
 
 
 def test_lines_are_put_together_across_chunks():
     chunks = [b'{"a"', b": 1}\n\n{", b'"b": 2}\r\n', b"last"]
-    assert list(lines(chunks)) == [b'{"a": 1}', b'{"b": 2}', b"last"]
+    assert list(split_lines(chunks)) == [b'{"a": 1}', b'{"b": 2}', b"last"]
 
 
 @pytest.mark.parametrize(
@@ -146,13 +146,13 @@ def test_events_are_read_as_the_standard_says():
         b"data: more\n\nevent: x\n\n",
         b"data: z",
     ]
-    assert list(events(chunks)) == [b"one", b"two\nmore", b"z"]
+    assert list(split_events(chunks)) == [b"one", b"two\nmore", b"z"]
 
 
 @given(st.lists(st.lists(st.sampled_from([b"a", b" ", b"\n", b"\r\n", b"\r"])).map(b"".join)))
 def test_lines_do_not_depend_on_how_a_body_is_cut(chunks):
     whole = re.split(rb"[\r\n]", b"".join(chunks))
-    assert list(lines(chunks)) == [line.strip() for line in whole if line.strip()]
+    assert list(split_lines(chunks)) == [line.strip() for line in whole if line.strip()]
 
 
 # Whatever comes: the guard beside one that looks at each character
@@ -179,7 +179,7 @@ class PlainGuard:
         self.unchecked += len(piece)
         if self.unchecked >= 80 and not self.complete:
             self.unchecked = 0
-            if repeats(self.text[-REPEATED_CHARS:]):
+            if is_repeating(self.text[-REPEATED_CHARS:]):
                 self.end("it repeats itself")
 
     def end(self, reason):
@@ -274,7 +274,7 @@ def test_a_text_longer_than_any_reply_is_stopped(more, stop):
 
 
 def test_a_long_line_may_come_in_very_many_chunks():
-    assert list(lines(iter([b"x"] * 400_000))) == [b"x" * 400_000]
+    assert list(split_lines(iter([b"x"] * 400_000))) == [b"x" * 400_000]
 
 
 @pytest.mark.parametrize(
@@ -304,16 +304,17 @@ def test_the_last_answer_in_a_text_is_found(text, answer):
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 def test_events_are_read_in_every_form_of_a_stream(body, size):
     chunks = [body[at : at + size] for at in range(0, len(body), size)]
-    assert list(events(chunks)) == [b"{}", b"[1]"]
+    assert list(split_events(chunks)) == [b"{}", b"[1]"]
 
 
 def test_a_mark_of_utf_8_is_no_part_of_the_first_line():
-    assert list(lines([b"\xef", b"\xbb\xbf{}\n[]"])) == [b"{}", b"[]"]
-    assert list(lines([b"\xef\xbb"])) == [b"\xef\xbb"]
+    assert list(split_lines([b"\xef", b"\xbb\xbf{}\n[]"])) == [b"{}", b"[]"]
+    assert list(split_lines([b"\xef\xbb"])) == [b"\xef\xbb"]
 
 
 @pytest.mark.parametrize(
-    ("read", "begin"), [(lines, b""), (events, b"data: "), (events, b"data: 1\n" * 9)]
+    ("read", "begin"),
+    [(split_lines, b""), (split_events, b"data: "), (split_events, b"data: 1\n" * 9)],
 )
 def test_a_line_without_end_is_an_error_before_it_is_held(read, begin):
     taken = []

@@ -1,6 +1,7 @@
-"""The contract for replies once more, written for the tests alone: nothing of `llmc.reply` is used.
+"""The contract for replies once more, written for the tests alone.
 
-`reading` says what must become of a reply; `breaches` looks at a result by itself.
+Nothing of `llmc.enrichment.reply` is used. `reading` says what must become of a
+reply; `breaches` looks at a result by itself.
 """
 
 from __future__ import annotations

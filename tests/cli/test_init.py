@@ -146,7 +146,7 @@ def test_every_example_is_right_once_its_marks_are_gone(repo, keys):
 
 
 def test_every_key_has_its_comment():
-    answer = starter.Answer(Host("a", "http://a"), {"7b": "m"})
+    answer = starter.Offer(Host("a", "http://a"), {"7b": "m"})
     lines = [*starter.compose([answer], []).splitlines(), *starter.compose([], []).splitlines()]
     keys = [line.removeprefix("# ") for line in lines if re.match(r"(# )?[a-z_]+ = ", line)]
     assert len(keys) > 40
@@ -176,7 +176,7 @@ def test_json_tells_programs_what_was_written(repo, host, capsys):
 
 
 def test_a_label_becomes_a_plain_name(repo):
-    answer = starter.Answer(Host('my "box"\n', "http://a"), {"7b": "m"})
+    answer = starter.Offer(Host('my "box"\n', "http://a"), {"7b": "m"})
     text = starter.compose([answer], [])
     assert tomllib.loads(text)["enrichment"]["chain"][0]["name"] == "my-box--7b"
 
@@ -184,3 +184,15 @@ def test_a_label_becomes_a_plain_name(repo):
 def test_flags_and_environment_still_win(repo, host, environ):
     cli.main(["init", str(repo)])
     assert load_settings(repo, Flags(slots=3)).pace.concurrency == 3
+
+
+def test_hosts_are_asked_by_the_proxy_that_the_user_believes(repo, environ, tmp_path, capsys):
+    (tmp_path / "config/llmc").mkdir(parents=True, mode=0o700)
+    (tmp_path / "config/llmc/config.toml").write_text("[network]\ntrust_env = true\n")
+    with FakeOllama(models=[SMALL]) as proxy:
+        environ.setenv("HTTP_PROXY", proxy.url)
+        environ.setenv("OLLAMA_URL", "http://attic.invalid:11434")
+        assert cli.main(["init", str(repo)]) == 0
+        assert [request.path for request in proxy.requests] == [
+            "http://attic.invalid:11434/api/tags"
+        ]

@@ -665,3 +665,29 @@ def test_a_masked_key_in_a_refusal_is_not_shown_either(repo, clean_environ):
         clean_environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEYS["OPENAI_API_KEY"]}
         report = examine(repo, GATEWAY, clean_environ, trials=Trials(cloud=True))
     assert one(report, "gateway", "trial").detail.endswith("HTTP 401")
+
+
+def test_a_host_is_looked_at_by_the_proxy_of_a_run(repo, clean_environ):
+    """The proxy answers for a place whose name leads nowhere, and says that it is not there."""
+    clean_environ["ENRICH_OLLAMA_HOSTS"] = "attic=http://attic.invalid:11434"
+    with FakeOpenAI() as proxy:
+        report = examine(repo, Flags(proxy=proxy.url), clean_environ, trials=Trials(local=False))
+    assert "HTTP 404" in one(report, "Ollama attic", "reachable").detail
+
+
+def test_a_gateway_is_looked_at_by_the_proxy_of_a_run(repo, clean_environ):
+    clean_environ |= {"OPENAI_BASE_URL": "http://api.invalid/v1", "OPENAI_MODEL": "m"}
+    with FakeOpenAI(models=["m"]) as proxy:
+        examine(repo, Flags(backend="gateway", proxy=proxy.url), clean_environ)
+        asked = [request.path for request in proxy.requests]
+    assert asked == ["http://api.invalid/v1/models"]
+
+
+def test_a_model_named_with_its_registry_is_found_among_those_of_a_host(repo, clean_environ):
+    with FakeOllama(models=[SMALL, LARGE]) as fake:
+        clean_environ |= {
+            "OLLAMA_URL": fake.url,
+            "OLLAMA_MODEL": f"registry.ollama.ai/library/{SMALL}",
+        }
+        report = examine(repo, environ=clean_environ, trials=Trials(local=False))
+    assert {finding.state for finding in named(report, "Ollama", "model")} == {"ok"}

@@ -11,7 +11,7 @@ from llmc.doctor.logs import examine_logs
 from llmc.doctor.targets import TRIAL_SECONDS
 from llmc.doctor.trial import judge_trial
 from llmc.models import Attempt, AttemptOutcome
-from llmc.records.ledger import metrics_path
+from llmc.records.ledger import locate_metrics
 from llmc.settings.flags import Flags
 from llmc.show.display import record_report, view_report
 from llmc.testing import faults
@@ -160,7 +160,7 @@ def test_a_folder_without_permission_is_found(repo, monkeypatch):
     """As somebody who isn't root sees it."""
     (repo / "logs").mkdir()
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != repo / "logs")
-    [finding] = examine_logs(repo / "logs", repo, metrics_path(repo / "logs"))
+    [finding] = examine_logs(repo / "logs", repo, locate_metrics(repo / "logs"))
     assert (finding.state, finding.name) == ("fail", "folder")
 
 

@@ -666,7 +666,7 @@ STREAKS = {
 def test_a_streak_of_300_s_below_half_is_warned_of(case):
     attempts, expected = STREAKS[case]
     watch = LoadWatch()
-    found = [text for stats, seconds in attempts for text in watch.warnings(stats, seconds)]
+    found = [text for stats, seconds in attempts for text in watch.take(stats, seconds)]
     assert len(found) == expected
 
 

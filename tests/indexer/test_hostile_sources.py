@@ -21,7 +21,8 @@ from llmc import engine, languages
 from llmc.errors import ConfigError, IndexingError
 from llmc.indexer.definitions import MAX_DEPTH, MAX_SYMBOL_CHARS, is_sound
 from llmc.indexer.files import Ignored, find_source_files
-from llmc.indexer.parsing import MAX_FILE_BYTES, parse_file
+from llmc.indexer.parsing import parse_file
+from llmc.indexer.tree import MAX_FILE_BYTES
 from llmc.models import ParsedFile, ParsedSpan
 from llmc.settings.config import Settings
 from llmc.settings.loading import load_settings
@@ -123,7 +124,7 @@ def test_a_name_that_is_not_utf8_can_be_excluded(repo: Path) -> None:
     assert find_source_files(repo, "caf*") == ["small.py"]
     (repo / ".gitignore").write_text("caf*\n")
     assert find_source_files(repo) == ["small.py"]
-    assert Ignored(repo).matching([LATIN, "small.py"]) == {LATIN}
+    assert Ignored(repo).find_matching([LATIN, "small.py"]) == {LATIN}
 
 
 # What is no plain file

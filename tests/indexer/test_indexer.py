@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmc.errors import IndexingError
-from llmc.indexer.parsing import MAX_FILE_BYTES, parse_file
+from llmc.indexer.parsing import parse_file
+from llmc.indexer.tree import MAX_FILE_BYTES
 from llmc.models import ParsedFile
 
 Row = tuple[str, str, int, int]

@@ -119,4 +119,4 @@ def test_every_place_of_the_text_is_found_in_the_bytes(text, data):
     source = make_source(raw)
     cut = data.draw(st.integers(0, len(text)))
     place = len(text[:cut].encode())
-    assert raw[source.places([place])[place] :].decode("utf-16-le") == text[cut:]
+    assert raw[source.find_places([place])[place] :].decode("utf-16-le") == text[cut:]

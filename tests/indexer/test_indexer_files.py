@@ -144,7 +144,7 @@ def test_ignored_takes_all_three_rules_together(repo: Path) -> None:
     write(repo, ".ragignore", text="vendor/\n")
     paths = ["a.py", "x.log", "build/b.py", "vendor/c.py", "gen/d.py"]
     ignored = Ignored(repo, "gen/")
-    assert ignored.matching(paths) == {"x.log", "build/b.py", "vendor/c.py", "gen/d.py"}
+    assert ignored.find_matching(paths) == {"x.log", "build/b.py", "vendor/c.py", "gen/d.py"}
     assert [path for path in paths if not ignored(path)] == ["a.py"]
 
 
@@ -159,23 +159,23 @@ def test_paths_that_lead_out_count_as_ignored_and_spoil_no_other(repo: Path) -> 
     (repo / "link").symlink_to(repo.parent)
     write(repo, ".gitignore", text="*.log\n")
     paths = ["a.py", "link/b.py", "x.log", "../c.py", "d.py"]
-    assert Ignored(repo).matching(paths) == {"link/b.py", "x.log", "../c.py"}
+    assert Ignored(repo).find_matching(paths) == {"link/b.py", "x.log", "../c.py"}
 
 
 def test_a_path_that_begins_like_a_git_pattern_is_taken_as_it_is(repo: Path) -> None:
     write(repo, ".gitignore", text="*.log\n")
-    assert Ignored(repo).matching([":(x).log", ":(x).py"]) == {":(x).log"}
+    assert Ignored(repo).find_matching([":(x).log", ":(x).py"]) == {":(x).log"}
 
 
 def test_without_a_repository_the_other_rules_still_hold(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     write(tmp_path, ".gitignore", text="*.log\n")
     write(tmp_path, ".ragignore", text="vendor/\n")
-    assert Ignored(tmp_path, "*.md").matching(["a.log", "vendor/b.py", "c.md"]) == {
+    assert Ignored(tmp_path, "*.md").find_matching(["a.log", "vendor/b.py", "c.md"]) == {
         "vendor/b.py",
         "c.md",
     }
 
 
 def test_nothing_asked_is_nothing_ignored(repo: Path) -> None:
-    assert Ignored(repo).matching([]) == set()
+    assert Ignored(repo).find_matching([]) == set()

@@ -36,7 +36,7 @@ def other(tmp_path: Path, clean_environ: dict[str, str]) -> Path:
 def test_a_submodule_is_named_with_the_number_of_its_files(repo, other, clean_environ):
     git("-C", repo, "submodule", "add", "-q", other, "lib/sub", env=clean_environ)
     files, nested = survey(repo, "", clean_environ)
-    assert files == ["small.py"]
+    assert list(files) == ["small.py"]
     assert nested == [Nested("lib/sub", is_submodule=True, files=2)]
 
 

@@ -113,7 +113,7 @@ def test_a_packed_stream_comes_in_as_it_is_sent(client: Client, serve: Serve) ->
 
     def ask() -> bytes:
         with client.request("GET", serve(talk).url, timeout=60) as exchange:
-            return next(exchange.chunks())
+            return next(exchange.read_chunks())
 
     assert within(ask) == b"one"
 
@@ -160,7 +160,7 @@ def test_a_complaint_without_end_is_read_in_part_only(client: Client, serve: Ser
 
     def ask() -> str:
         with client.request("GET", server.url, timeout=60) as exchange:
-            return exchange.complaint()
+            return exchange.read_complaint()
 
     assert within(ask).startswith("xxx")
 

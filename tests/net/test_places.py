@@ -2,7 +2,14 @@
 
 import pytest
 
-from llmc.net.places import OwnNetwork, address, bracket, host_of, is_this_machine
+from llmc.net.places import (
+    OwnNetwork,
+    bracket,
+    find_host,
+    is_this_machine,
+    spell_address,
+    spell_model,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +51,8 @@ def test_an_ipv6_address_gets_its_brackets(given: str, meant: str) -> None:
     ],
 )
 def test_an_ipv6_address_is_shown_with_its_brackets(url: str, shown: str) -> None:
-    assert address(url) == shown
-    assert address(shown) == shown
+    assert spell_address(url) == shown
+    assert spell_address(shown) == shown
 
 
 @pytest.mark.parametrize(
@@ -68,4 +75,19 @@ def test_an_ipv4_address_written_as_ipv6_is_in_its_network() -> None:
     assert own.covers("http://[::ffff:10.1.2.3]:11434")
     assert own.covers("http://[fe80::7%25eth0]")
     assert not own.covers("http://[::ffff:11.1.2.3]")
-    assert host_of("http://[fe80::7%25eth0]:1") == "fe80::7%eth0"
+    assert find_host("http://[fe80::7%25eth0]:1") == "fe80::7%eth0"
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("qwen2.5", "qwen2.5:latest"),
+        ("Qwen2.5:7B ", "qwen2.5:7b"),
+        ("registry.ollama.ai/library/qwen2.5:7b", "qwen2.5:7b"),
+        ("library/qwen2.5", "qwen2.5"),
+        ("hf.co:443/me/qwen", "hf.co:443/me/qwen:latest"),
+    ],
+)
+def test_names_that_ollama_takes_for_one_model_are_spelt_alike(name, same):
+    assert spell_model(name) == spell_model(same)
+    assert spell_model(name) != spell_model("other")

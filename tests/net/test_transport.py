@@ -88,7 +88,7 @@ def test_a_header_is_found_by_its_name_in_any_case(
 ) -> None:
     server = serve(says(OK + b"Retry-After: 7\r\nContent-Length: 0\r\n\r\n"))
     with client.request("GET", server.url, timeout=PATIENCE) as exchange:
-        assert exchange.header(name) == value
+        assert exchange.read_header(name) == value
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_the_body_comes_in_as_it_is_sent(client: Client, serve: Serve) -> None:
 
     def ask() -> list[bytes]:
         with client.request("GET", serve(talk).url, timeout=PATIENCE) as exchange:
-            chunks = exchange.chunks()
+            chunks = exchange.read_chunks()
             first = next(chunks)
             seen.set()
             return [first, *chunks]
@@ -172,7 +172,7 @@ def test_a_half_read_response_is_not_mistaken_for_the_next(client: Client, serve
 
     server = serve(talk)
     with client.request("GET", f"{server.url}/one", timeout=PATIENCE) as exchange:
-        next(exchange.chunks())
+        next(exchange.read_chunks())
     assert get(client, f"{server.url}/two") == b"/twoxxxxx"
 
 
@@ -637,7 +637,7 @@ def test_a_body_beyond_the_limit_is_an_error(
     def ask() -> bool:
         with client.request("GET", serve(talk).url, timeout=60) as exchange:
             try:
-                return sum(map(len, exchange.chunks())) == MAX_BODY_BYTES + excess
+                return sum(map(len, exchange.read_chunks())) == MAX_BODY_BYTES + excess
             except RequestError:
                 return False
 
@@ -753,7 +753,7 @@ def test_the_words_of_a_refusal_come_without_the_key(client: Client, serve: Serv
     server = serve(says(b"HTTP/1.1 401 No\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)))
     headers = {"Authorization": f"Bearer {KEY}"}
     with client.request("GET", server.url, headers=headers, timeout=PATIENCE) as exchange:
-        said = exchange.complaint()
+        said = exchange.read_complaint()
     assert said.startswith("Incorrect API key provided: ***. Incorrect")
     assert len(said) <= MAX_COMPLAINT_BYTES
     assert "wxyz" not in said

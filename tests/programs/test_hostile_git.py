@@ -57,7 +57,7 @@ def looked_at(repo):
         found = find_source_files(repo, environ=dict(os.environ))
     except ConfigError:
         found = []
-    Ignored(repo, environ=dict(os.environ)).matching(["a.py", "x.log", "out/c.py"])
+    Ignored(repo, environ=dict(os.environ)).find_matching(["a.py", "x.log", "out/c.py"])
     return found
 
 

@@ -100,16 +100,16 @@ def test_each_backend_of_a_cascade_is_judged_by_itself(repo):
 
 def test_path_and_symbol_are_looked_at_too():
     span = Span(1, f"{SECRET}/a.py", "python", f"x_{SECRET}", "function", 1, 2, 0, 9, "sha256:0")
-    prompt, count = prompting.build(span, "value = 1").blotted()
+    prompt, count = prompting.build(span, "value = 1").blot()
     assert SECRET not in prompt
-    assert SECRET not in json.dumps(prompt.messages())
+    assert SECRET not in json.dumps(prompt.make_messages())
     assert count == 2
 
 
 def test_a_secret_at_the_place_where_a_prompt_is_cut_is_gone_before():
     span = Span(1, "a.py", "python", "f", "function", 1, 99, 0, 9, "sha256:0")
     key = "\n".join(["-----BEGIN " + "PRIVATE KEY-----", *["MII" + "aB3" * 20] * 200, "-----END X"])
-    prompt, _ = prompting.build(span, key).blotted()
+    prompt, _ = prompting.build(span, key).blot()
     for tokens in range(500, 4000, 250):
         assert "aB3aB3" not in prompt.fit(tokens)
 

@@ -227,5 +227,5 @@ def test_a_span_that_must_stay_never_gets_to_another_tier(
     for failure in outcomes:
         attempt = state.offer()
         assert attempt is None or (attempt.tier in among and attempt.kept)
-        state = state.after(failure)
+        state = state.advance(failure)
     assert state.tier in among

@@ -67,7 +67,7 @@ def story(
     )
     told = [_word(state)]
     for failure in failures:
-        state = state.after(failure)
+        state = state.advance(failure)
         told.append(_word(state))
     return " ".join(told)
 
@@ -463,7 +463,7 @@ def test_a_span_is_offered_exactly_that_many_attempts_numbered_from_one() -> Non
     numbers = []
     while (attempt := state.offer()) is not None:
         numbers.append(attempt.number)
-        state = state.after(R)
+        state = state.advance(R)
     assert numbers == [1, 2, 3]
 
 

@@ -279,7 +279,7 @@ def routed_attempts(case: Case, outcomes: list[str]) -> list[dict[str, object]]:
                 "wait": attempt.wait,
             }
         )
-        state = state.after(outcomes[len(attempts) - 1])
+        state = state.advance(outcomes[len(attempts) - 1])
     return attempts
 
 

@@ -222,7 +222,7 @@ def test_each_span_is_tried_as_the_routing_rules_say(tmp_path, seed):
             offered, made = state.offer(), attempt.outcome.attempt
             assert (made.number, made.tier) == (offered.number, offered.tier), name
             if not attempt.outcome.success:
-                state = state.after(attempt.outcome.failure_type)
+                state = state.advance(attempt.outcome.failure_type)
         assert attempts[-1].outcome.success or state.offer() is None, name
 
 

@@ -431,12 +431,12 @@ def test_calls_that_fail_while_their_host_rests_do_not_make_it_longer(pair):
 
 def test_a_host_is_due_for_a_question_when_its_rest_is_over(pair):
     leave(pair, 0, Verdict.UNREACHABLE, now=10.0)
-    assert list(pair.rested(10.9)) == []
-    assert pair.next_time() == 11.0
-    assert list(pair.rested(11.0)) == [0]
+    assert list(pair.find_rested(10.9)) == []
+    assert pair.find_next_time() == 11.0
+    assert list(pair.find_rested(11.0)) == [0]
     pair.states[0].probing = True
-    assert list(pair.rested(12.0)) == []
-    assert pair.next_time() is None
+    assert list(pair.find_rested(12.0)) == []
+    assert pair.find_next_time() is None
 
 
 def test_a_host_that_is_back_gets_one_request_until_it_brings_a_reply(pair):
@@ -474,7 +474,7 @@ def test_a_host_known_to_be_down_rests_from_the_start():
     down = Lane("host0", 1, one_model=True, down=True)
     plan = make_scheduler(Lanes((down, lanes.lanes[1]), lanes.choices), "spread", 5.0)
     assert plan.states[0].health.rests_now
-    assert plan.next_time() == 6.0
+    assert plan.find_next_time() == 6.0
 
 
 def test_what_waits_for_its_time_is_offered_then(pair):
@@ -482,7 +482,7 @@ def test_what_waits_for_its_time_is_offered_then(pair):
     pair.add_later(task, 3.0)
     pair.wake(2.9)
     assert pair.next(may_plan=False) is None
-    assert pair.next_time() == 3.0
+    assert pair.find_next_time() == 3.0
     pair.wake(3.0)
     assert pair.next(may_plan=False)[0] is task
 

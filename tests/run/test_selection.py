@@ -95,7 +95,7 @@ def test_a_chain_without_an_entry_for_a_tier_serves_it_with_its_others(repo, cle
     with FakeOllama() as fake:
         clean_environ["ENRICH_CHAIN_JSON"] = chain(provider="ollama", url=fake.url, model="m")
         selection = chosen(repo, clean_environ)
-    assert [entry.model for entry in selection.settings.entries("14b")] == ["m"]
+    assert [entry.model for entry in selection.settings.list_entries("14b")] == ["m"]
 
 
 def test_a_chain_whose_hosts_are_all_down_is_an_error(repo, clean_environ):
@@ -146,7 +146,7 @@ def test_hosts_that_serve_the_tiers_without_an_entry_are_named(repo, clean_envir
         clean_environ["ENRICH_CHAIN_JSON"] = chain(provider="ollama", url=chained.url, model="m")
         clean_environ["ENRICH_OLLAMA_HOSTS"] = f"far={shared.url}"
         selection = chosen(repo, clean_environ)
-    assert selection.settings.entries("14b") == ()
+    assert selection.settings.list_entries("14b") == ()
     assert any("14b: Ollama far" in line and shared.url in line for line in selection.lines)
 
 

@@ -143,7 +143,7 @@ def test_a_base_url_that_is_none_is_in_nobodys_way_until_the_gateway_is_wanted(
 ) -> None:
     gateway = load_settings(tmp_path, environ={"OPENAI_BASE_URL": "localhost:1/v1"}).gateway
     with pytest.raises(ConfigError, match="write http://localhost:1/v1"):
-        gateway.server()
+        gateway.find_server()
 
 
 @pytest.mark.parametrize(

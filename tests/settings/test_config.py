@@ -55,7 +55,7 @@ def toml(repo: Path, text: str) -> None:
         ("health.enabled", True),
         ("health.timeout", 5.0),
         ("chain", ()),
-        ("warnings", ()),
+        ("sources.warnings", ()),
     ],
 )
 def test_without_any_source_a_setting_has_its_default(
@@ -672,7 +672,7 @@ def test_a_tier_has_its_enabled_entries_in_file_order(
     tmp_path: Path, tier: str, expected: list[str]
 ) -> None:
     toml(tmp_path, CHAINS)
-    assert [entry.name for entry in load(tmp_path).entries(tier)] == expected
+    assert [entry.name for entry in load(tmp_path).list_entries(tier)] == expected
 
 
 @pytest.mark.parametrize(
@@ -743,7 +743,7 @@ def paid(repo: Path, **environ: str) -> Settings:
 
 def test_an_entry_signs_in_with_the_variable_it_names(tmp_path: Path) -> None:
     settings = paid(tmp_path, CLOUD_KEY="planted-cloud")
-    key = settings.key(settings.chain[0])
+    key = settings.find_key(settings.chain[0])
     assert key
     assert key.get_secret_value() == "planted-cloud"
 
@@ -751,7 +751,7 @@ def test_an_entry_signs_in_with_the_variable_it_names(tmp_path: Path) -> None:
 def test_an_entry_that_names_no_variable_has_no_key(tmp_path: Path) -> None:
     toml(tmp_path, CHAINS)
     settings = load(tmp_path, **KEYS)
-    assert settings.key(settings.chain[0]) is None
+    assert settings.find_key(settings.chain[0]) is None
 
 
 @pytest.mark.parametrize("environ", [{}, {"CLOUD_KEY": ""}])
@@ -760,7 +760,7 @@ def test_an_entry_whose_variable_is_unset_is_refused(
 ) -> None:
     settings = paid(tmp_path, **environ)
     with pytest.raises(ConfigError) as caught:
-        settings.key(settings.chain[0])
+        settings.find_key(settings.chain[0])
     for part in ("'cloud'", "api_key_env", "'CLOUD_KEY'"):
         assert part in str(caught.value)
 
@@ -785,7 +785,7 @@ def test_no_key_is_shown(
             settings.gateway,
             settings.gateway.endpoint,
             settings.gateway.endpoint.key,
-            settings.key(settings.chain[0]),
+            settings.find_key(settings.chain[0]),
         )
     ]
     assert "planted" not in "".join(shown)

@@ -79,7 +79,7 @@ def test_a_worked_file_selects_what_the_page_says(tmp_path: Path, name: str) -> 
     settings = load_settings(tmp_path, Flags(trust=True), {})
     told = {row[0].strip("`"): row[1].strip("| ") for row in rows(name)}
     assert told == {
-        tier: ", ".join(entry.name for entry in settings.entries(tier)) for tier in told
+        tier: ", ".join(entry.name for entry in settings.list_entries(tier)) for tier in told
     }
     assert list(told) == ["7b", "14b", "nano"]
     assert settings.sources.warnings == ()
@@ -91,5 +91,5 @@ def test_the_cloud_file_does_what_its_text_says(tmp_path: Path) -> None:
     home = load_settings(tmp_path, Flags(trust=True, chain="home"), {})
     assert [entry.name for entry in home.chain] == ["attic-alone"]
     assert home.privacy.local_only == (("billing/",),)
-    asked = load_settings(tmp_path, environ={}).unmet()
+    asked = load_settings(tmp_path, environ={}).find_unmet()
     assert {"host", "key"} <= {need.kind for need in asked}

@@ -92,17 +92,17 @@ def settled(environ: dict[str, str], chosen: str | None = None) -> GatewaySettin
 
 def test_the_trouble_is_raised_where_the_server_is_wanted() -> None:
     with pytest.raises(ConfigError, match="more than one gateway"):
-        settled(GEMINI | OPENAI).server()
+        settled(GEMINI | OPENAI).find_server()
 
 
 @pytest.mark.parametrize("name", ["AZURE_OPENAI_KEY", "GEMINI_API_KEY"])
 def test_another_clouds_key_does_not_go_to_the_gateway(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
-        settled(OPENAI | LOCAL).signed(name, SecretStr("planted"))
+        settled(OPENAI | LOCAL).sign(name, SecretStr("planted"))
 
 
 def test_an_entry_may_sign_in_at_the_gateway_with_a_key_of_its_own() -> None:
-    endpoint = settled(OPENAI).signed("MY_KEY", SecretStr("mine"))
+    endpoint = settled(OPENAI).sign("MY_KEY", SecretStr("mine"))
     assert endpoint.key == SecretStr("mine")
 
 

@@ -79,7 +79,7 @@ def test_a_repository_has_them_used_only_if_it_is_trusted(load):
 def test_a_repositorys_certificates_need_trust(load, repo):
     settings = load('[network]\nca_file = "ca.pem"\n')
     assert settings.network.ca_file is None
-    [need] = settings.unmet()
+    [need] = settings.find_unmet()
     assert need == find_in_files(settings.sources.files)[0]
     assert (need.kind, need.value) == ("certificates", "ca.pem")
 

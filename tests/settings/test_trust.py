@@ -99,7 +99,7 @@ ASKING = {
 def test_it_needs_the_users_word(repo: Path, own_environ: dict[str, str], case: str) -> None:
     toml, kind, value = ASKING[case]
     found = settings(repo, own_environ, toml)
-    assert kinds(found.unmet()) == [kind]
+    assert kinds(found.find_unmet()) == [kind]
     with pytest.raises(UntrustedError) as caught:
         found.require_trust()
     for part in (value, CONFIG_FILE, "'x'", f"llmc trust {repo}"):
@@ -121,7 +121,7 @@ PLAIN = {
 
 @pytest.mark.parametrize("case", PLAIN)
 def test_it_does_not(repo: Path, own_environ: dict[str, str], case: str) -> None:
-    assert settings(repo, own_environ, PLAIN[case]).unmet() == ()
+    assert settings(repo, own_environ, PLAIN[case]).find_unmet() == ()
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_cloud_model_of_the_presets_counts_where_it_would_be_asked(
 ) -> None:
     (repo / "presets").mkdir()
     (repo / PRESET_FILE).write_text(f"{key}: glm:cloud\n")
-    found = settings(repo, own_environ, toml, backend=backend).unmet()
+    found = settings(repo, own_environ, toml, backend=backend).find_unmet()
     assert kinds(found) == (["cloud model"] if asks else [])
 
 
@@ -155,8 +155,8 @@ def test_a_cloud_model_that_stands_for_one_that_is_null_counts(
 ) -> None:
     (repo / "presets").mkdir()
     (repo / PRESET_FILE).write_text("model: glm:cloud\nfallback_model: null\n")
-    assert kinds(settings(repo, own_environ, entry("a", model="m")).unmet()) == ["cloud model"]
-    assert settings(repo, own_environ, FULL).unmet() == ()
+    assert kinds(settings(repo, own_environ, entry("a", model="m")).find_unmet()) == ["cloud model"]
+    assert settings(repo, own_environ, FULL).find_unmet() == ()
 
 
 def test_a_cloud_model_counts_for_a_tier_of_the_policys_own(
@@ -166,21 +166,21 @@ def test_a_cloud_model_counts_for_a_tier_of_the_policys_own(
         (repo / folder).mkdir()
     (repo / PRESET_FILE).write_text("model: glm:cloud\n")
     (repo / POLICY_FILE).write_text('{"fallback_tier": "another"}')
-    assert kinds(settings(repo, own_environ, FULL).unmet()) == ["cloud model"]
+    assert kinds(settings(repo, own_environ, FULL).find_unmet()) == ["cloud model"]
 
 
 @pytest.mark.parametrize("backend", ["ollama", "gateway", "embedded"])
 def test_a_chain_that_is_not_used_needs_nothing(
     repo: Path, own_environ: dict[str, str], backend: str
 ) -> None:
-    assert settings(repo, own_environ, entry("x", url=AWAY), backend=backend).unmet() == ()
+    assert settings(repo, own_environ, entry("x", url=AWAY), backend=backend).find_unmet() == ()
 
 
 def test_what_the_user_says_in_the_environment_needs_nothing(
     repo: Path, own_environ: dict[str, str]
 ) -> None:
     own = {"name": "x", "provider": "openai", "url": AWAY, "api_key_env": "K", "options": {"a": 1}}
-    assert settings(repo, own_environ | {"ENRICH_CHAIN_JSON": json.dumps([own])}).unmet() == ()
+    assert settings(repo, own_environ | {"ENRICH_CHAIN_JSON": json.dumps([own])}).find_unmet() == ()
 
 
 def test_a_file_cannot_choose_a_chain_that_the_user_keeps_for_other_uses(
@@ -190,8 +190,8 @@ def test_a_file_cannot_choose_a_chain_that_the_user_keeps_for_other_uses(
         {"chains": {"cloud": [{"name": "x", "url": AWAY}]}}
     )
     toml = '[enrichment]\ndefault_chain = "cloud"\n'
-    assert kinds(settings(repo, own_environ, toml).unmet()) == ["chain"]
-    assert settings(repo, own_environ, toml, chain="cloud").unmet() == ()
+    assert kinds(settings(repo, own_environ, toml).find_unmet()) == ["chain"]
+    assert settings(repo, own_environ, toml, chain="cloud").find_unmet() == ()
 
 
 def test_text_of_the_repository_is_told_in_one_plain_line(
@@ -304,4 +304,4 @@ def test_another_server_here_does_not_replace_a_host_that_the_user_named(
     repo: Path, own_environ: dict[str, str], named: dict[str, str]
 ) -> None:
     toml = entry("x", provider="openai", url=f"{HERE}9/v1", model="m")
-    assert kinds(settings(repo, own_environ | named, toml).unmet()) == ["here"]
+    assert kinds(settings(repo, own_environ | named, toml).find_unmet()) == ["here"]

@@ -45,7 +45,7 @@ def trusted(repo: Path, own_folder: Path, own_environ: dict[str, str]) -> Truste
 
 
 def test_trust_needs_nothing_more(trusted: Trusted) -> None:
-    assert trusted.now.unmet() == ()
+    assert trusted.now.find_unmet() == ()
 
 
 def test_it_is_readable_by_the_user_alone(trusted: Trusted) -> None:
@@ -65,13 +65,13 @@ def test_it_is_readable_by_the_user_alone(trusted: Trusted) -> None:
 def test_a_change_of_any_settings_file_ends_it(trusted: Trusted, name: str, text: str) -> None:
     (trusted.repo / name).parent.mkdir(exist_ok=True)
     (trusted.repo / name).write_text(text)
-    assert [need.kind for need in trusted.now.unmet()] == ["host"]
+    assert [need.kind for need in trusted.now.find_unmet()] == ["host"]
 
 
 def test_it_holds_for_that_folder_alone(trusted: Trusted, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     trusted.repo.rename(copy)
-    assert load_settings(copy, environ=trusted.env).unmet()
+    assert load_settings(copy, environ=trusted.env).find_unmet()
 
 
 def test_it_holds_by_whatever_link_the_folder_is_reached(trusted: Trusted, tmp_path: Path) -> None:

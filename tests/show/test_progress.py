@@ -160,33 +160,33 @@ def paced(times, **options):
 
 
 def test_there_is_no_pace_before_the_first_completion():
-    assert Pace(0.0).rates(50.0) is None
+    assert Pace(0.0).compute_rates(50.0) is None
 
 
 def test_the_pace_counts_the_last_two_minutes_only():
     pace = paced([*range(1, 301), *(300 + n / 4 for n in range(1, 481))])
-    rates = pace.rates(420.0)
+    rates = pace.compute_rates(420.0)
     assert (rates.finished, rates.good) == (pytest.approx(4.0), pytest.approx(4.0))
 
 
 def test_a_burst_after_a_long_silence_counts_over_the_window():
     pace = paced([*range(1, 11), *range(1001, 1011)])
-    assert pace.rates(1010.0).finished == pytest.approx(10 / 120)
+    assert pace.compute_rates(1010.0).finished == pytest.approx(10 / 120)
 
 
 def test_at_the_start_the_pace_counts_the_time_so_far():
-    assert paced([10, 20, 30, 40, 50]).rates(50.0).finished == pytest.approx(5 / 50)
+    assert paced([10, 20, 30, 40, 50]).compute_rates(50.0).finished == pytest.approx(5 / 50)
 
 
 def test_tokens_are_those_written_in_the_window():
     pace = paced(range(1, 241))
-    assert pace.rates(240.0).tokens == pytest.approx(100.0)
+    assert pace.compute_rates(240.0).tokens == pytest.approx(100.0)
 
 
 def test_a_refused_attempt_counts_as_finished_and_not_as_good():
     pace = paced([10.0])
     pace.add(20.0, good=False)
-    rates = pace.rates(20.0)
+    rates = pace.compute_rates(20.0)
     assert (rates.finished, rates.good) == (pytest.approx(0.1), pytest.approx(0.05))
 
 
@@ -195,7 +195,7 @@ def test_spans_of_three_minutes_have_a_steady_pace():
     for number in range(1, 13):
         pace.add(180.0 * number, good=True)
         for later in range(0, 180, 20):
-            rate = pace.rates(180.0 * number + later).finished
+            rate = pace.compute_rates(180.0 * number + later).finished
             assert rate == pytest.approx(1 / 180)
 
 
@@ -205,27 +205,27 @@ def test_slow_spans_that_end_together_still_give_the_pace():
         for slot in range(8):
             pace.add(180.0 * number + slot / 10, good=True)
         for later in range(1, 180, 20):
-            rate = pace.rates(180.0 * number + later).finished
+            rate = pace.compute_rates(180.0 * number + later).finished
             assert rate == pytest.approx(8 / 180, rel=0.05)
 
 
 def test_a_pace_that_ends_shows_within_the_window():
     pace = paced(range(1, 601))
-    assert pace.rates(720.0).finished < 0.05
+    assert pace.compute_rates(720.0).finished < 0.05
 
 
 def test_a_slow_pace_that_ends_shows_once_the_next_span_is_overdue():
     pace = paced(range(180, 1900, 180))
-    assert pace.rates(1800.0 + 2 * 720).finished < 0.5 / 180
+    assert pace.compute_rates(1800.0 + 2 * 720).finished < 0.5 / 180
 
 
 def test_a_host_that_turns_up_shows_in_full_after_the_window():
     pace = paced([*range(1, 601), *(600 + n / 2 for n in range(1, 241))])
-    assert pace.rates(720.0).finished == pytest.approx(2.0)
+    assert pace.compute_rates(720.0).finished == pytest.approx(2.0)
 
 
 def test_a_first_completion_at_once_is_no_record():
-    assert paced([0.001]).rates(0.001).finished == pytest.approx(1.0)
+    assert paced([0.001]).compute_rates(0.001).finished == pytest.approx(1.0)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e4), st.booleans())), st.integers(0, 64))
@@ -234,7 +234,7 @@ def test_rates_are_never_negative_and_good_ones_are_among_all(steps, slots):
     for wait, good in steps:
         now += wait
         pace.add(now, good=good)
-        rates = pace.rates(now + wait)
+        rates = pace.compute_rates(now + wait)
         assert 0 <= rates.good <= rates.finished <= len(steps)
 
 

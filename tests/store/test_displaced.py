@@ -153,9 +153,9 @@ def test_the_end_of_a_displaced_run_takes_nothing_from_the_index_that_came_after
 def test_a_copy_that_is_made_again_has_what_came_since(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     with Store.open(IndexPlace(path, environ=dict(os.environ)), create=True) as store:
-        assert store.displaced() is None
+        assert store.find_fate() is None
         path.unlink()
-        assert store.displaced() == "was removed"
+        assert store.find_fate() == "was removed"
         first, _ = store.save_beside()
         store.spans.put_file(spans_of("a", 3))
         again, _ = store.save_beside()

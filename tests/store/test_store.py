@@ -500,19 +500,19 @@ def test_removing_a_file_tells_what_left_with_it(store):
 
 
 def test_changes_by_another_connection_are_noticed_once(store, path):
-    assert not store.changed_elsewhere()
+    assert not store.is_changed_elsewhere()
     store.spans.put_file(file("a.py", span("one")))
-    assert not store.changed_elsewhere()
+    assert not store.is_changed_elsewhere()
     with Store.open(path) as other:
         other.spans.put_file(file("b.py", span("two")))
-    assert store.changed_elsewhere()
-    assert not store.changed_elsewhere()
+    assert store.is_changed_elsewhere()
+    assert not store.is_changed_elsewhere()
 
 
 def test_changes_are_noticed_by_a_reader_too(store, path):
     with Store.open_readonly(path) as reader:
         store.spans.put_file(file("a.py", span("one")))
-        assert reader.changed_elsewhere()
+        assert reader.is_changed_elsewhere()
 
 
 def test_totals_are_of_one_moment_while_another_writes(store, path):

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from llmc.models import RunReport, SpanReport
 from llmc.redaction.text import describe_place, format_duration, make_one_line
-from llmc.run.departures import lines
+from llmc.run.departures import tell_departures
 from llmc.show.progress.rows import tell_counts
 from llmc.show.progress.tally import RunView
 from llmc.show.remains import Reason, tell_remains, tell_retry
@@ -80,7 +80,7 @@ def sum_up(
         text.append(f", {report.enriched / report.wall_sec * 60:.1f} spans/min")
     for line in (*tell_remains(reasons), *_tell_resting(report, next_retry)):
         text.append(f"\n{line}")
-    for line in lines(report):
+    for line in tell_departures(report):
         text.append(f"\n{line}")
     if report.stopped:
         text.append(f"\nstopped: {make_one_line(report.stopped)}", style="yellow")

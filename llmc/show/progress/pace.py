@@ -38,7 +38,7 @@ class Pace:
         self._tokens += tokens
         self._forget(now)
 
-    def rates(self, now: float) -> Rates | None:
+    def compute_rates(self, now: float) -> Rates | None:
         """Return the rates at a time; None before anything was completed."""
         self._forget(now)
         if not self._kept:

@@ -76,7 +76,7 @@ class _Host:
             busy=min(self.busy, self.slots),
             slots=self.slots,
             model=self.model,
-            rates=self.pace.rates(now) if self.pace else None,
+            rates=self.pace.compute_rates(now) if self.pace else None,
             rest=None if self.rests_until is None else max(0.0, self.rests_until - now),
             reason=self.reason,
         )
@@ -166,7 +166,7 @@ class Tally:
             pending = min(pending, self._in_index - self.failed)
         limited = bool(self._limit) and self._limit - self.done < pending
         left = max(0, self._limit - self.done if limited else pending)
-        rates = self._pace.rates(now)
+        rates = self._pace.compute_rates(now)
         # A failed span brings the end of the work nearer, but not a limit.
         falling = (rates.good if limited else rates.finished) if rates else 0.0
         goes_on = left > 0 and falling > 0 and self._ending is None

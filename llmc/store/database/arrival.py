@@ -78,7 +78,7 @@ def inspect(path: Path, place: IndexPlace, *, shared: bool) -> None:
         raise StoreError(f"{path} has taken the place of your own index; llmc index puts it back")
     _is_index(path, state, ours=ours)
     foreign = _foreign(path, ours=ours)
-    if foreign and not is_in_use(path) and (at.known.usable() or _is_rollback(foreign[-1])):
+    if foreign and not is_in_use(path) and (at.known.is_usable() or _is_rollback(foreign[-1])):
         raise StoreError(
             f"{foreign[0]} came with the index, or is another program's; llmc index sets it aside"
         )

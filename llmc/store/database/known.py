@@ -33,7 +33,7 @@ class Known:
         except ConfigError:
             self._file = None
 
-    def usable(self) -> bool:
+    def is_usable(self) -> bool:
         """Tell whether an index could be remembered."""
         folders = () if self._file is None else self._file.parents
         there = next((folder for folder in folders if folder.exists()), None)

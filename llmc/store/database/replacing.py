@@ -62,7 +62,7 @@ def is_pending(path: Path, place: IndexPlace) -> bool:
     Where no index is ever known, one must be believed: it may be all that was paid for.
     """
     state, known = stat_at(_whole(path)), Known(place.environ)
-    return state is not None and (known.has(path, state) or not known.usable())
+    return state is not None and (known.has(path, state) or not known.is_usable())
 
 
 def go_on(path: Path, place: IndexPlace) -> None:

@@ -9,6 +9,13 @@ from llmc.models import ParsedFile
 from llmc.store.tables.values import is_name
 
 ALL_FILES = "SELECT path, lang, file_hash, size, mtime FROM files"
+# As bytes: made text one at a time by a text factory, 200,000 paths take half a second.
+ALL_STAMPS = (
+    "SELECT CAST(path AS BLOB), size, mtime, typeof(size) = 'integer' AND "
+    "typeof(file_hash) = 'text' AND typeof(lang) = 'text' AND "
+    "NOT instr(CAST(file_hash || lang AS BLOB), x'00') FROM files "
+    "WHERE typeof(path) = 'text' AND NOT instr(CAST(path AS BLOB), x'00')"
+)
 FILE_OF_SPAN = (
     "SELECT f.lang, f.file_hash, f.size, f.mtime FROM spans s "
     "JOIN files f ON f.id = s.file_id WHERE s.id = ? AND s.span_hash = ? "

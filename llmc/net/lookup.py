@@ -27,7 +27,7 @@ class Answer:
     def ok(self) -> bool:
         return 200 <= self.status < 300
 
-    def entries(self, key: str) -> list[dict[str, Any]]:
+    def list_entries(self, key: str) -> list[dict[str, Any]]:
         """Return the objects in the list under `key`; empty for any other shape."""
         found = self.value.get(key) if isinstance(self.value, dict) else None
         listed = found if isinstance(found, list) else []
@@ -40,7 +40,7 @@ class Answer:
         return isinstance(self.value[key], list | None)
 
 
-def ask(
+def look_up(
     client: Client,
     url: str,
     deadline: float,
@@ -50,12 +50,13 @@ def ask(
 ) -> Answer:
     """Ask for a JSON answer until `deadline` (monotonic); a POST if there is a body."""
     raw = None if body is None else json.dumps(body).encode()
+    kind = {} if raw is None else {"Content-Type": "application/json"}
     try:
         with client.request(
             "GET" if raw is None else "POST",
             url,
             body=raw,
-            headers={"Accept": "application/json", **(headers or {})},
+            headers={"Accept": "application/json", **kind, **(headers or {})},
             timeout=max(0.001, deadline - time.monotonic()),
         ) as exchange:
             status, text = exchange.status, exchange.read(MAX_LIST_BYTES)
