@@ -94,8 +94,6 @@ def load_settings(
         _check_numbers(flags)
     table = read_table(files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
     chain, sources = _choose_chain(repo, table, files, flags, env)
-    if CONFIG_FILE in files and not flags.lenient:
-        read_network_table(files[CONFIG_FILE].document, files[CONFIG_FILE].path)
     presets = read_presets(files.get(PRESET_FILE), env.get("ENRICH_NUM_GPU", ""))
     index_path = find_index_path(repo, env)
     settings = Settings(
