@@ -190,9 +190,11 @@ class Exchange:
 
         `worked_sec` is how long the server says it worked on it; None: as long as the reply came.
         """
-        now, sent = time.monotonic(), self._deadline.sent
-        first = self._deadline.first_sign or now
-        return CallTimes(sent, first if worked_sec is None else max(sent, now - worked_sec), now)
+        now, sent, first = time.monotonic(), self._deadline.sent, self._deadline.first_sign
+        started = now if first is None else first
+        if worked_sec is not None:
+            started = max(sent, now - worked_sec)
+        return CallTimes(sent, started, now)
 
     def hasten(self, seconds: float) -> None:
         """Bring the deadline forward to at most `seconds` from now."""
