@@ -58,7 +58,7 @@ class Exchange:
         self._response: Response | None = None
         self._body: Read | None = None
         self._aborted = False
-        self._finished = False
+        self._finished = self._begun = False
         self._lock = threading.Lock()
 
     @property
@@ -157,6 +157,7 @@ class Exchange:
                 self._finished = True
                 self._answer.close()
                 return
+            self._begun = True
             total += len(chunk)
             if total > MAX_BODY_BYTES:
                 raise self._failed(OverflowError(f"the body exceeds {MAX_BODY_BYTES} bytes"))
@@ -259,6 +260,7 @@ class Exchange:
             what = f"{spell(self._place)} did not answer in full by the deadline"
             return DeadlineError(what, silent=self._response is None)
         said = self._redaction(str(error))
-        is_dropped = self._response is None and isinstance(error, _DROPS)
+        drops = _DROPS if self._response is None else (*_DROPS, EOFError)
+        is_dropped = not self._begun and isinstance(error, drops)
         kind = DroppedError if is_dropped else RequestError
         return kind(f"{spell(self._place)}: {said or type(error).__name__}")
