@@ -16,7 +16,7 @@ LISTS = ("inputs", "outputs", "side_effects", "pitfalls")
 CITABLE = ("summary_120w", *LISTS, "usage_snippet")
 NAMES = ("model", "schema_version")
 FIELDS = {*CITABLE, *NAMES, "tags", "evidence"}
-ASKED = (*CITABLE, "evidence")
+ASKED = CITABLE
 
 DEEP = 700
 """From here on, it depends on the room left for recursion whether JSON can be read at all."""

@@ -241,10 +241,10 @@ def test_a_file_of_which_something_cannot_be_used_has_no_stamp(store, damage):
     assert store.spans.list_stamps() == {"a.py": None}
 
 
-@pytest.mark.parametrize("path", ["x'ff'", "'a' || char(0)"])
-def test_a_path_that_is_none_has_no_stamp(store, path):
+@pytest.mark.parametrize("spelled", ["x'ff'", "'a' || char(0)"])
+def test_a_path_that_is_none_has_no_stamp(store, spelled):
     store.spans.put_file(file("a.py", span("one")))
-    store._db.execute(f"UPDATE files SET path = {path}")
+    store._db.execute(f"UPDATE files SET path = {spelled}")
     assert store.spans.list_stamps() == {}
 
 
