@@ -83,7 +83,14 @@ def find_reachable(
     hosts: Iterable[Host], timeout: float, network: Network = STRAIGHT
 ) -> list[Host]:
     """Return the hosts that answer, asking all of them at once."""
+    return [host for host, trouble in find_troubles(hosts, timeout, network) if trouble is None]
+
+
+def find_troubles(
+    hosts: Iterable[Host], timeout: float, network: Network = STRAIGHT
+) -> list[tuple[Host, str | None]]:
+    """Return each host with what is wrong with its answer, None if nothing is; all at once."""
     chain, client = list(hosts), Client(network=network)
     with ThreadPoolExecutor(max(1, len(chain))) as pool:
         found = pool.map(lambda host: find_trouble(client, f"{host.url}/api/tags", timeout), chain)
-        return [host for host, trouble in zip(chain, found, strict=True) if trouble is None]
+        return list(zip(chain, found, strict=True))
