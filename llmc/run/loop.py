@@ -255,7 +255,9 @@ class Run:
     def _lose_patience(self) -> None:
         """End the run when there is work and nobody for it."""
         idle, flights = not (self._behind or self._scheduler.waits), len(self._flights)
-        reason = self._patience.find_end(done=self._is_done(), idle=idle, in_flight=flights)
+        reason = self._patience.find_end(
+            done=self._is_done(), idle=idle, opened=len(self._intake.open), in_flight=flights
+        )
         if reason and not self._is_ending:
             self._score.stopped = reason
             self._stopping = True

@@ -8,6 +8,7 @@ from llmc.run.job import Job
 from llmc.run.parts import Parts
 from llmc.run.scheduler import Scheduler
 from llmc.run.slots import Slots
+from llmc.run.spread import LOCAL_TIERS
 
 MOST_IN_VAIN = 32
 """So many spans left in a row, for want of anybody to ask, show that the rest would be as well."""
@@ -40,15 +41,20 @@ class Patience:
         self._in_vain += 1
         self._left += 1
 
-    def find_end(self, *, done: bool, idle: bool, in_flight: int) -> str | None:
+    def find_end(self, *, done: bool, idle: bool, opened: int, in_flight: int) -> str | None:
         """Say why the run should end, None if it should not.
 
-        `done`: there is no more work; `idle`: nothing can be begun just now.
+        `done`: there is no more work; `idle`: nothing can be begun just now. `opened` spans are
+        begun and not settled.
         """
         now, answers = time.monotonic(), self._slots.answers
         if answers != self._answers:
             self._idle_since, self._answers, self._in_vain = None, answers, 0
-        if self._are_all_shut() or self._in_vain >= MOST_IN_VAIN or (done and self._left):
+        if (
+            self._are_all_shut(begun=opened > 0)
+            or self._in_vain >= MOST_IN_VAIN
+            or (done and self._left)
+        ):
             return self._slots.who_turned_away()
         if done or not idle or self._slots.is_trusted:
             self._idle_since = None
@@ -60,8 +66,10 @@ class Patience:
         who = self._slots.who_rests() or "there is none"
         return f"no host has answered for {self._seconds:g} s: {who}"
 
-    def _are_all_shut(self) -> bool:
+    def _are_all_shut(self, *, begun: bool) -> bool:
+        """Tell whether nobody may be asked; where nothing is begun, about the tiers to begin at."""
         if not self._slots.who_turned_away():
             return False
-        tiers = filter(self._parts.reaches, self._scheduler.lanes.choices)
-        return all(map(self._scheduler.is_shut, tiers))
+        tiers = list(filter(self._parts.reaches, self._scheduler.lanes.choices))
+        first = [tier for tier in tiers if tier in LOCAL_TIERS]
+        return all(map(self._scheduler.is_shut, tiers if begun or not first else first))

@@ -113,6 +113,20 @@ def test_a_moderated_prompt_is_the_spans_own_trouble(repo):
     assert (ran.report.enriched, ran.report.failed) == (19, {"runtime": 1})
 
 
+def test_a_cloud_for_promotions_keeps_no_run_alive_that_nobody_lets_begin(repo):
+    """One model at both local tiers: the first refusal closes all ways that spans begin at."""
+    refuses = faults.HttpStatus(401, "no such key")
+    with serving("a", lambda call: refuses) as hosts, FakeOpenAI() as cloud:
+        local = {"provider": "ollama", "url": hosts["a"].url, "model": SMALL_MODEL}
+        entries = [entry(f"a-{tier}", **local, routing_tier=tier) for tier in ("7b", "14b")]
+        words = {"provider": "openai", "url": f"{cloud.url}/v1", "routing_tier": "nano"}
+        repo.write("llmc.toml", "".join([*entries, entry("cloud", model="big", **words)]))
+        ran = enrich(repo, configured(repo, slots=2, host_patience=2.0))
+    assert (ran.report.enriched, ran.report.left) == (0, 20)
+    assert ran.report.stopped
+    assert "answered HTTP 401" in ran.report.stopped
+
+
 def test_another_host_of_the_tier_takes_over_without_a_charge(repo):
     with serving("a", lambda call: faults.HttpStatus(401)) as bad, serving("b") as good:
         ran = enrich(repo, configured(repo, bad | good))
