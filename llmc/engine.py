@@ -16,6 +16,7 @@ from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.enrichment import prompts
 from llmc.errors import CorruptIndexError, IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
+from llmc.facts.codec import VERSION
 from llmc.files import folders
 from llmc.indexer.files import find_source_files
 from llmc.indexer.parsing import parse_file
@@ -111,13 +112,16 @@ def _index_into(
             message = f"{settings.index_path}: {mended} rows could not be used and were removed"
             _tell(hooks, Warned(f"{message}; their files are read anew"))
         known = store.files()
+        unproven = store.without_facts(VERSION)
         skipped: list[tuple[str, str]] = []
         changed = 0
-        unchanged = {} if force else known
+        unchanged = {path: known[path] for path in known.keys() - unproven if not force}
         for files in _batches(_changes(settings.repo, paths, unchanged, skipped)):
             with store.transaction():
                 for file in files:
                     changed += _write(file, store, force=force)
+                    if file.path in unproven and not force:
+                        store.put_facts(file)
         gone = []
         for path in sorted(set(known) - set(paths)):
             if reason := _hidden(settings.repo / path):

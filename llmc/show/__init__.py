@@ -1,4 +1,4 @@
 """What a person sees: an index, a span, a run while it goes on.
 
-Modules, each built on those before it: audit, display, progress.
+Modules, each built on those before it: audit, facts, display, progress.
 """

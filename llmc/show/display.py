@@ -18,6 +18,7 @@ from rich.text import Text
 
 from llmc.doctor.examination import Finding, Report
 from llmc.redaction.text import describe_place, make_one_line, make_plain
+from llmc.show.facts import make_facts_record, view_facts
 from llmc.store.origins import Made, Origin
 from llmc.store.provenance import Source, marked
 from llmc.store.reader import StoredResult, Totals
@@ -87,8 +88,9 @@ def _result(result: StoredResult) -> RenderableType:
     if result.twin_of:
         head.append(f"  same text as {make_one_line(result.twin_of)}", style="dim")
     found = result.enrichment
+    facts = view_facts(result)
     if found is None:
-        return Group(head, Padding(_missing(result), (0, 0, 1, 2)))
+        return Group(head, Padding(Group(_missing(result), facts), (0, 0, 1, 2)))
     body: list[RenderableType] = [Text(make_plain(str(result.summary or "(no summary)")))]
     for name in ("inputs", "outputs", "side_effects", "pitfalls"):
         if found[name]:
@@ -105,7 +107,7 @@ def _result(result: StoredResult) -> RenderableType:
     if result.origin:
         style = "dim" if result.origin.servable else "yellow"
         line.append(_ORIGINS[result.origin.made], style=style)
-    body.append(line)
+    body += [line, facts]
     return Group(head, Padding(Group(*body), (0, 0, 1, 2)))
 
 
@@ -150,6 +152,7 @@ def result_record(result: StoredResult, *, withhold: bool = True) -> dict[str, A
         "span_hash": span.span_hash,
         "twin_of": result.twin_of,
         "origin": asdict(origin) if origin else None,
+        "facts": make_facts_record(result),
         "enrichment": result.enrichment,
         "failure": _failure_record(result),
     }
@@ -158,7 +161,7 @@ def result_record(result: StoredResult, *, withhold: bool = True) -> dict[str, A
 
 def _sources(origin: Origin | None) -> dict[str, Source]:
     """Say whose words a span's record holds; what was made elsewhere may be the repository's."""
-    by_its_authors: tuple[str, ...] = ("path", "lang", "symbol", "kind", "twin_of")
+    by_its_authors: tuple[str, ...] = ("path", "lang", "symbol", "kind", "twin_of", "facts")
     if origin and not origin.servable:
         return dict.fromkeys((*by_its_authors, "enrichment", "failure"), "repository")
     sources: dict[str, Source] = dict.fromkeys(by_its_authors, "repository")

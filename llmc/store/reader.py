@@ -79,7 +79,8 @@ __all__ = ["Failure", "Outcome", "Reader", "StoredResult", "Totals", "listed", "
 class StoredResult:
     """A span as `llmc show` prints it; None for what is not there.
 
-    `origin` is that of the enrichment, or of the failure where there is only that.
+    `origin` is that of the enrichment, or of the failure where there is only that. `facts` are as
+    `facts.codec` writes them.
     """
 
     span: Span
@@ -89,6 +90,7 @@ class StoredResult:
     twin_of: str | None = None
     failure: Failure | None = None
     origin: Origin | None = None
+    facts: str | None = None
 
     def for_agents(self) -> StoredResult:
         """Return it with nothing that was written elsewhere, by who knows whom."""
@@ -336,14 +338,30 @@ class Reader:
             ):
                 if twin := self._twin(row[:11], row[11], row[12]):
                     found.append(twin)
-        return sorted(found, key=lambda result: (result.span.byte_start, -result.span.byte_end))
+        found.sort(key=lambda result: (result.span.byte_start, -result.span.byte_end))
+        return self._with_facts(found)
+
+    def read_facts(self, span_hashes: Sequence[str]) -> dict[str, str]:
+        """Return what is stored as proven of some spans, by their hash; `facts.codec` reads it."""
+        if "llmc_facts" not in self._ours():
+            return {}
+        query = "SELECT span_hash, facts FROM llmc_facts WHERE span_hash = ?"
+        rows = (row for each in dict.fromkeys(span_hashes) for row in self._rows(query, (each,)))
+        return {row[0]: row[1] for row in rows if isinstance(row[1], str)}
 
     def latest(self, limit: int) -> list[StoredResult]:
         """Return the spans enriched last, the newest first."""
-        return self._results(
-            "e.span_hash IS NOT NULL ORDER BY CAST(e.created_at AS REAL) DESC, s.id DESC LIMIT ?",
-            (limit,),
+        return self._with_facts(
+            self._results(
+                "e.span_hash IS NOT NULL "
+                "ORDER BY CAST(e.created_at AS REAL) DESC, s.id DESC LIMIT ?",
+                (limit,),
+            )
         )
+
+    def _with_facts(self, results: Sequence[StoredResult]) -> list[StoredResult]:
+        facts = self.read_facts([result.span.span_hash for result in results])
+        return [replace(result, facts=facts.get(result.span.span_hash)) for result in results]
 
     def servable(self, page: int = 500) -> Iterator[StoredResult]:
         """Yield each span whose enrichment may be given to agents, by id; twins are left out."""

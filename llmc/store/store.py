@@ -95,6 +95,14 @@ _PLACES = (
     "SELECT file_id FROM spans WHERE id = ? "
     f"UNION SELECT file_id FROM llmc_twins WHERE span_hash = ({_HASH})"
 )
+_PUT_FACTS = (
+    "INSERT OR REPLACE INTO llmc_facts (span_hash, facts) "
+    "SELECT span_hash, ? FROM spans WHERE span_hash = ?"
+)
+_FACTS_READ = (
+    "INSERT OR REPLACE INTO llmc_facts_read (file_id, version) "
+    "SELECT id, ? FROM files WHERE path = ?"
+)
 _END_CLAIM = "DELETE FROM llmc_claims WHERE span_hash = ? AND owner = ?"
 _PLACE = "symbol = ?, kind = ?, start_line = ?, end_line = ?, byte_start = ?, byte_end = ?"
 
@@ -281,6 +289,22 @@ class Store(Reader):
                 else:
                     self._add(file_id, span)
                 placed.add(span.span_hash)
+            self.put_facts(file)
+
+    def put_facts(self, file: ParsedFile) -> None:
+        """Store what was proven of a file's spans, as far as the index has them."""
+        rows = [(_storable(span.facts), span.span_hash) for span in file.spans if span.facts]
+        with self._writing():
+            self._db.executemany(_PUT_FACTS, rows)
+            self._db.execute(_FACTS_READ, (file.facts_version, file.path))
+
+    def without_facts(self, version: int) -> set[str]:
+        """Return the paths whose spans have no facts of this version."""
+        query = (
+            "SELECT f.path FROM files f LEFT JOIN llmc_facts_read r ON r.file_id = f.id "
+            "WHERE r.version IS NOT ?"
+        )
+        return {path for (path,) in self._rows(query, (version,))}
 
     def remove_file(self, path: str) -> tuple[int, int]:
         """Take a file out of the index; spans that also stand elsewhere move there.

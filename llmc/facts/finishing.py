@@ -1,0 +1,188 @@
+"""From what was found of a definition to its facts: what isn't proven goes, long lists are cut."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from llmc.facts.dialects import Dialect
+from llmc.facts.frames import Frame, Place
+from llmc.facts.touches import Touches
+from llmc.facts.values import (
+    MAX_DOC,
+    MAX_ITEMS,
+    Call,
+    Facts,
+    Parameter,
+    ParameterKind,
+    Raise,
+    Returns,
+    Touch,
+)
+
+_BASE = re.compile(r"[\w$]+")
+_QUOTES = re.compile(r"[A-Za-z]{0,3}(\"\"\"|'''|\"|'|`)(.*)\1", re.DOTALL)
+
+Entry = TypeVar("Entry")
+
+
+def is_outward(frame: Frame, dialect: Dialect, touches: Touches) -> bool:
+    """Tell whether facts of a definition depend on which names are its own, or on its ways."""
+    if frame.raised or frame.stands or frame.shared:
+        return True
+    if any(called[1] in touches.called for called in frame.called):
+        return True
+    return any(
+        (base := _BASE.search(written)) is None or base[0] not in dialect.receivers
+        for written in frame.names.get("write", ())
+    )
+
+
+def finish_facts(place: Place, frame: Frame | None, dialect: Dialect, touches: Touches) -> Facts:
+    """Return the facts of a span; of one whose definition was not found, its kind and its doc."""
+    doc = place.doc
+    if doc is not None and len(doc) > MAX_DOC:
+        doc = f"{doc[: MAX_DOC - 1]}…"
+    if frame is None:
+        return Facts(place.kind, doc=doc)
+    return _Finish(frame, dialect, touches).facts(place, doc)
+
+
+class _Finish:
+    """Makes the facts of one definition; `more` are the names of the lists that were cut."""
+
+    def __init__(self, frame: Frame, dialect: Dialect, touches: Touches) -> None:
+        self._frame = frame
+        self._dialect = dialect
+        self._touches = touches
+        self._parameters = tuple(_parameters(frame, dialect)) if frame.declared else ()
+        self._own = {name for entry in self._parameters for name in (entry.name, *entry.names)}
+        self._own |= frame.bound
+        self._own -= frame.shared
+        self.more: list[str] = []
+
+    def facts(self, place: Place, doc: str | None) -> Facts:
+        frame, dialect, cut, named = self._frame, self._dialect, self._cut, self._frame.names
+        raises = cut("raises", self._raises()) if frame.raised else ()
+        see = dialect.see
+        return Facts(
+            place.kind,
+            parameters=cut("parameters", self._parameters) if frame.what == "function" else None,
+            result=_result(frame),
+            returns=_returns(frame, raises, dialect),
+            valued=self._rows("valued", frame.valued),
+            bare=self._rows("bare", frame.bare),
+            yields=self._rows("yields", frame.yields),
+            raises=raises,
+            declared=cut("declared", named.get("throws", ())),
+            calls=cut("calls", self._calls()) if frame.called else (),
+            writes=cut("writes", self._writes()) if frame.shared or "write" in named else (),
+            touches=cut("touches", self._touched()) if frame.called or frame.stands else (),
+            decorators=cut("decorators", named.get("decorator", ())),
+            visibility=frame.visibility or (see(place.name) if see else None),
+            is_async=frame.is_async,
+            bases=cut("bases", named.get("base", ())),
+            members=cut("members", [name for _, name in sorted(frame.members)]),
+            doc=doc,
+            more=tuple(self.more),
+            sound=frame.sound,
+        )
+
+    def _cut(self, name: str, entries: Iterable[Entry]) -> tuple[Entry, ...]:
+        """Return the entries without repetitions, MAX_ITEMS at most."""
+        kept = tuple(dict.fromkeys(entries)) if entries else ()
+        if len(kept) <= MAX_ITEMS:
+            return kept
+        self.more.append(name)
+        return kept[:MAX_ITEMS]
+
+    def _rows(self, name: str, rows: list[int]) -> tuple[int, ...]:
+        return self._cut(name, [row - self._frame.row for row in sorted(rows)]) if rows else ()
+
+    def _raises(self) -> Iterator[Raise]:
+        dialect, first = self._dialect, self._frame.row
+        for raised in self._frame.raised:
+            if raised.caught or (raised.maker and raised.maker not in dialect.makers):
+                continue
+            error = raised.error
+            if error and dialect.capital_errors and not self._is_type(error):
+                error = None
+            found = _QUOTES.fullmatch(raised.message or "")
+            message = found[2] if found else raised.message
+            yield Raise(raised.row - first, error, raised.guard, message, raised.how)
+
+    def _is_type(self, name: str) -> bool:
+        """Tell whether a name is written as types are, and is not bound to something else here."""
+        return name.split(".")[0] not in self._own and name.split(".")[-1][:1].isupper()
+
+    def _calls(self) -> Iterator[Call]:
+        seen: set[tuple[str, int, tuple[str, ...], bool]] = set()
+        first = self._frame.row
+        for row, name, given, keywords, more in sorted(self._frame.called):
+            if (key := (name, given, keywords, more)) not in seen:
+                seen.add(key)
+                yield Call(name, row - first, given, keywords, more)
+
+    def _writes(self) -> Iterator[str]:
+        """Yield what is written that others may see: nothing that is of the span's own making."""
+        given = {name for entry in self._parameters for name in (entry.name, *entry.names)}
+        for written in self._frame.names.get("write", ()):
+            base = _BASE.search(written)
+            if base and (base[0] in given or base[0] not in self._own):
+                yield written
+        yield from sorted(self._frame.bound & self._frame.shared)
+
+    def _touched(self) -> Iterator[Touch]:
+        table, seen = self._touches, set[str]()
+        found = [
+            (row, name, table.called[name])
+            for row, name, *_ in self._frame.called
+            if name in table.called
+        ]
+        found += [(row, name, table.stand[name]) for name, row in self._frame.stands]
+        for row, name, resource in sorted(found):
+            base = _BASE.match(name)
+            if name not in seen and (base is None or base[0] not in self._own):
+                seen.add(name)
+                yield Touch(resource, name, row - self._frame.row)
+
+
+def _parameters(frame: Frame, dialect: Dialect) -> Iterator[Parameter]:
+    kind: ParameterKind = dialect.parameter
+    first = True
+    for declared in frame.declared:
+        if declared.kind == "keyword" and not declared.text:
+            kind = "keyword"
+            continue
+        for parameter in declared.parameters(kind):
+            if first and parameter.name in dialect.receivers:
+                parameter = Parameter(parameter.name, "receiver", parameter.annotation)
+            yield parameter
+            first = False
+        if declared.kind == "rest":
+            kind = "keyword"
+
+
+def _result(frame: Frame) -> str | None:
+    if frame.result is None:
+        return None
+    return frame.result.removeprefix(":").removeprefix("->").strip() or None
+
+
+def _returns(frame: Frame, raises: tuple[Raise, ...], dialect: Dialect) -> Returns:
+    """Tell what comes back, by the signature where the language has it, else by the returns."""
+    if frame.what != "function" or not dialect.told_by:
+        return "unknown"
+    if frame.yields:
+        return "yields"
+    result = _result(frame)
+    if dialect.told_by == "signature" or (dialect.told_by == "both" and result):
+        return "nothing" if result is None or result in dialect.nothing else "value"
+    if frame.is_stub or any(
+        entry.error == "NotImplementedError" and entry.guard is None for entry in raises
+    ):
+        return "unknown"
+    if frame.valued:
+        return "both" if frame.bare else "value"
+    return "nothing"
