@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from llmc.facts.values import ParameterKind
+from llmc.facts.values import How, ParameterKind
 
 
 def _by_underscore(name: str) -> str | None:
@@ -33,8 +34,11 @@ class Dialect:
     words of `quiet` may swallow what is raised in it. Errors that are raised by name have a
     capital where that may as well be a variable. Arguments are looked at one by one where one of
     `marks` is in their text: there may be comments among them, keywords, or nodes of the kinds in
-    `spreads`, of which each stands for any number. `makers` are the names that make an error of
-    what is called by them, where the queries leave it to the name.
+    `spreads`, of which each stands for any number. Calls of `leaving` are not come back from, but
+    panics are where `rescue` is. A returned failure has one of `makers`, where the queries leave it
+    to a name, and is written as `failures` has it; it has no name of its own if `nameless`. With
+    `whole_types`, a parameter's type is the declaration without the name; with `listed`, there are
+    no parameters known where no list of them was found.
     """
 
     parameter: ParameterKind = "positional"
@@ -46,7 +50,13 @@ class Dialect:
     capital_errors: bool = False
     marks: tuple[bytes, ...] = (b"/",)
     spreads: frozenset[str] = frozenset()
-    makers: frozenset[str] = frozenset()
+    leaving: Mapping[str, How] = field(default_factory=dict)
+    rescue: bytes = b""
+    makers: Mapping[str, How] = field(default_factory=dict)
+    failures: re.Pattern[str] | None = None
+    nameless: frozenset[str] = frozenset()
+    whole_types: bool = False
+    listed: bool = False
 
 
 def _words(text: str) -> frozenset[str]:
@@ -54,16 +64,24 @@ def _words(text: str) -> frozenset[str]:
 
 
 _SCRIPT = Dialect(
+    receivers=_words("this"),
     told_by="both",
     nothing=frozenset({*_words("undefined void never null"), "Promise<void>"}),
     see=_by_hash,
     marks=(b"/", b"..."),
     spreads=_words("spread_element"),
+    leaving={"process.exit": "exits", "process.abort": "exits", "Deno.exit": "exits"},
 )
 _C = Dialect(
     told_by="signature",
     nothing=_words("void"),
-    makers=_words("exit abort _exit quick_exit std::exit std::abort std::terminate"),
+    leaving=dict.fromkeys(
+        ("exit", "_exit", "abort", "quick_exit", "std::exit", "std::abort", "std::terminate"),
+        "exits",
+    ),
+    failures=re.compile(r"-\s*[A-Za-z_]\w*|-\s*\d+"),
+    whole_types=True,
+    listed=True,
 )
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -77,6 +95,7 @@ DIALECTS: Mapping[str, Dialect] = {
         quiet=("suppress", "raises", "ignor", "assert", "ExitStack"),
         marks=(b"=", b"*", b"#"),
         spreads=_words("list_splat dictionary_splat"),
+        leaving={"sys.exit": "exits", "os._exit": "exits", "os.abort": "exits"},
     ),
     "javascript": _SCRIPT,
     "typescript": _SCRIPT,
@@ -86,16 +105,30 @@ DIALECTS: Mapping[str, Dialect] = {
         see=_by_capital,
         marks=(b"/", b"..."),
         spreads=_words("variadic_argument"),
-        makers=_words("errors.New fmt.Errorf panic os.Exit log.Fatal log.Fatalf log.Fatalln"),
+        leaving={
+            "panic": "panics",
+            **dict.fromkeys(("os.Exit", "log.Fatal", "log.Fatalf", "log.Fatalln"), "exits"),
+        },
+        rescue=b"recover()",
+        failures=re.compile(
+            r"errors\.New|fmt\.Errorf|(?:\w+\.)?[Ee]rr[A-Z]\w*|io\.(?:EOF|ErrUnexpectedEOF)"
+        ),
+        nameless=_words("errors.New fmt.Errorf"),
     ),
     "rust": Dialect(
         told_by="signature",
         nothing=_words("() !"),
-        makers=_words("Err panic unreachable todo unimplemented process::exit std::process::exit"),
+        leaving={
+            **dict.fromkeys(("panic!", "unreachable!", "todo!", "unimplemented!"), "panics"),
+            **dict.fromkeys(("process::exit", "std::process::exit"), "exits"),
+        },
+        makers={"Err": "returns"},
     ),
-    "java": Dialect(told_by="signature", nothing=_words("void"), makers=_words("System.exit")),
+    "java": Dialect(told_by="signature", nothing=_words("void"), leaving={"System.exit": "exits"}),
     "c": _C,
     "cpp": _C,
-    "bash": Dialect(makers=_words("return exit")),
+    "bash": Dialect(
+        makers={"return": "returns", "exit": "exits"}, failures=re.compile(r"0*[1-9]\d*")
+    ),
     "markdown": Dialect(),
 }

@@ -22,6 +22,7 @@ from llmc.facts.values import (
 )
 
 _BASE = re.compile(r"[\w$]+")
+_PATH = re.compile(r"\d+|(?:\w+::)*[A-Z]\w*(?:::\w+)*")
 _QUOTES = re.compile(r"[A-Za-z]{0,3}(\"\"\"|'''|\"|'|`)(.*)\1", re.DOTALL)
 
 Entry = TypeVar("Entry")
@@ -68,9 +69,9 @@ class _Finish:
         see = dialect.see
         return Facts(
             place.kind,
-            parameters=cut("parameters", self._parameters) if frame.what == "function" else None,
+            parameters=cut("parameters", self._parameters) if self._has_parameters() else None,
             result=_result(frame),
-            returns=_returns(frame, raises, dialect),
+            returns="unknown" if place.kind == "macro" else _returns(frame, raises, dialect),
             valued=self._rows("valued", frame.valued),
             bare=self._rows("bare", frame.bare),
             yields=self._rows("yields", frame.yields),
@@ -102,15 +103,30 @@ class _Finish:
 
     def _raises(self) -> Iterator[Raise]:
         dialect, first = self._dialect, self._frame.row
-        for raised in self._frame.raised:
+        for raised in sorted(self._frame.raised, key=lambda entry: entry.start):
+            how, error = raised.how, raised.error
             if raised.caught or (raised.maker and raised.maker not in dialect.makers):
                 continue
-            error = raised.error
-            if error and dialect.capital_errors and not self._is_type(error):
+            if (
+                how == "returns"
+                and dialect.failures
+                and not dialect.failures.fullmatch(error or "")
+            ):
+                continue
+            if raised.maker:
+                how = dialect.makers[raised.maker]
+                error = path[0] if (path := _PATH.match(error or "")) else None
+            if error in dialect.nameless or (
+                error and dialect.capital_errors and not self._is_type(error)
+            ):
                 error = None
             found = _QUOTES.fullmatch(raised.message or "")
             message = found[2] if found else raised.message
-            yield Raise(raised.row - first, error, raised.guard, message, raised.how)
+            yield Raise(raised.row - first, error, raised.guard, message, how)
+
+    def _has_parameters(self) -> bool:
+        frame, dialect = self._frame, self._dialect
+        return frame.what == "function" and (frame.is_listed or not dialect.listed)
 
     def _is_type(self, name: str) -> bool:
         """Tell whether a name is written as types are, and is not bound to something else here."""
@@ -129,8 +145,9 @@ class _Finish:
         given = {name for entry in self._parameters for name in (entry.name, *entry.names)}
         for written in self._frame.names.get("write", ()):
             base = _BASE.search(written)
-            if base and (base[0] in given or base[0] not in self._own):
-                yield written
+            if base and base[0] in self._own and (base[0] not in given or base[0] == written):
+                continue
+            yield written
         yield from sorted(self._frame.bound & self._frame.shared)
 
     def _touched(self) -> Iterator[Touch]:
@@ -155,6 +172,14 @@ def _parameters(frame: Frame, dialect: Dialect) -> Iterator[Parameter]:
         if declared.kind == "keyword" and not declared.text:
             kind = "keyword"
             continue
+        if not declared.names and not declared.is_pattern and dialect.told_by == "signature":
+            if declared.text == "void":
+                continue
+            declared.annotation = declared.annotation or declared.text
+            declared.text = "..." if declared.kind == "rest" else "_"
+        elif dialect.whole_types and declared.names:
+            before, _, after = declared.text.rpartition(declared.names[0])
+            declared.annotation = f"{before.strip()} {after.partition('=')[0].strip()}".strip()
         for parameter in declared.parameters(kind):
             if first and parameter.name in dialect.receivers:
                 parameter = Parameter(parameter.name, "receiver", parameter.annotation)

@@ -40,7 +40,7 @@ def read_text(source: bytes, start: int, end: int) -> str:
 
 @dataclass(slots=True)
 class Declared:
-    """A parameter's declaration, which may have several names, or none."""
+    """A parameter's declaration, which may have several names, or none: a pattern, or a type."""
 
     end: int
     text: str
@@ -50,6 +50,7 @@ class Declared:
     annotation: str | None = None
     default: str | None = None
     optional: bool = False
+    is_pattern: bool = False
 
     def parameters(self, kind: ParameterKind) -> Iterator[Parameter]:
         """Yield a parameter for each name; `kind` is that of one of which nothing is said."""
@@ -83,9 +84,9 @@ class Frame:
     """The definition of a span: `what` is function, class or module. Rows are those of the file.
 
     `names` are further ones, by the capture that found them; `stands` are names that may be
-    resources, with their row; `members` have their byte. `bound` and `shared` are the names that
-    are its own, and those that it says are not; the former are looked for only where something
-    depends on them.
+    resources, with their row; `members` have their byte. `is_listed` tells that a list of
+    parameters was found. `bound` and `shared` are the names that are its own, and those that it
+    says are not; the former are looked for only where something depends on them.
     """
 
     what: str
@@ -97,6 +98,7 @@ class Frame:
     visibility: str | None = None
     is_async: bool = False
     is_stub: bool = False
+    is_listed: bool = False
     declared: list[Declared] = field(default_factory=list)
     valued: list[int] = field(default_factory=list)
     bare: list[int] = field(default_factory=list)

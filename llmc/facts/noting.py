@@ -21,12 +21,7 @@ _KINDS: Mapping[str, ParameterKind] = {
     "parameter.keywords": "keywords",
     "parameter.receiver": "receiver",
 }
-_HOW: Mapping[str, How] = {
-    "raise": "raises",
-    "panic": "panics",
-    "failure": "returns",
-    "exit": "exits",
-}
+_HOW: Mapping[str, How] = {"raise": "raises", "failure": "returns"}
 _LISTS = ("base", "throws", "attribute", "write")
 _START = attrgetter("start_byte")
 _NAME_BACKWARDS = re.compile(rb"!?[\w$]+(?:(?:\.|::|>-|\.\?)[\w$]+)*(?:\.|::|>-)?")
@@ -62,6 +57,8 @@ class Notes:
             frame.members.append((node.start_byte, self._text(node)))
         for node, frame in self._owned(captures, "result"):
             frame.result = frame.result or self._text(node)
+        for node, frame in self._owned(captures, "trailing"):
+            frame.result = self._text(node)
         for node, frame in self._owned(captures, "pointer"):
             frame.result = f"{frame.result or ''} {self._text(node)[:1]}".strip()
         for node, frame in self._owned(captures, "visibility"):
@@ -108,11 +105,17 @@ class Notes:
 
     def _take_parameters(self, captures: Captures) -> None:
         for start, end, name, node in self._sorted(captures, "parameter"):
-            frame = self._owners.find(start)
+            # A type or a default may itself have the form of a definition.
+            whose = start - 1 if name in ("parameter.type", "parameter.default") else start
+            frame = self._owners.find(whose)
             if frame is None:
                 continue
             declared = frame.declared
-            if name == "parameter":
+            if name == "parameters":
+                frame.is_listed = True
+            elif name == "parameter.number":
+                _note_number(declared, self._text(node))
+            elif name == "parameter":
                 declared.append(Declared(-end, self._text(node)))
             elif name == "parameters.keyword":  # a mark, of which nothing is kept
                 declared.append(Declared(-end, "", kind="keyword"))
@@ -142,7 +145,8 @@ class Notes:
             for start, end, detail, node in self._sorted(captures, name):
                 if detail == name:
                     last = Raised(start, -end, self._row(start), how)
-                    if frame := self._owners.find(start):
+                    frame = self._owners.find(start)
+                    if frame is not None:
                         frame.raised.append(last)
                 elif last and -end <= last.end:
                     _note_error(last, detail.rpartition(".")[2], self._text(node))
@@ -162,10 +166,22 @@ class Notes:
                     called = self._look_at(node)
                     break
             else:
-                called = node.named_child_count, (), False
+                tokens = name.endswith("!")
+                called = 0 if tokens else node.named_child_count, (), tokens
             frame.called.append((self._row(start), name, *called))
+            if how := self._dialect.leaving.get(name):
+                self._leave(frame, node, how)
         for node, frame in self._owned(captures, "call"):
             frame.called.append((self._row(node.start_byte), self._text(node), 0, (), True))
+
+    def _leave(self, frame: Frame, node: Node, how: How) -> None:
+        """Note a call that is not come back from; a text that it is given is its message."""
+        start = node.start_byte
+        raised = Raised(start, node.end_byte, self._row(start), how)
+        for first in node.named_children[:1]:
+            if "string" in first.type:
+                raised.message = self._text(first)
+        frame.raised.append(raised)
 
     def _look_at(self, node: Node) -> tuple[int, tuple[str, ...], bool]:
         """Return how many arguments of a list have no name, the names of the others, and whether
@@ -175,7 +191,8 @@ class Notes:
         for child in node.named_children:
             if child.type == "keyword_argument":
                 keyword = child.child_by_field_name("name")
-                keywords += [self._text(keyword)] if keyword else []
+                if keyword is not None:
+                    keywords.append(self._text(keyword))
             elif child.type in self._dialect.spreads:
                 spread = True
             elif "comment" not in child.type:
@@ -188,6 +205,8 @@ def _note_detail(parameter: Declared, capture: str, text: str) -> None:
         parameter.kind = _KINDS[capture]
     elif capture == "parameter.name":
         parameter.names.append(text)
+    elif capture == "parameter.pattern":
+        parameter.text, parameter.is_pattern = text, True
     elif capture == "parameter.bound":
         parameter.bound.append(text)
     elif capture == "parameter.type":
@@ -196,6 +215,15 @@ def _note_detail(parameter: Declared, capture: str, text: str) -> None:
         parameter.default = parameter.default or text
     elif capture == "parameter.optional":
         parameter.optional = True
+
+
+def _note_number(declared: list[Declared], name: str) -> None:
+    """Note a parameter that has a number for a name, or stands for all of them."""
+    rest = name in ("@", "*")
+    if rest or (name.isdigit() and name != "0"):
+        text = f"${name}"
+        if all(entry.text != text for entry in declared):
+            declared.append(Declared(0, text, kind="rest" if rest else None))
 
 
 def _note_error(raised: Raised, detail: str, text: str) -> None:

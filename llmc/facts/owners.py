@@ -19,7 +19,8 @@ class Owners:
     """The definitions of a file's spans. `frames` has them by the number of their place.
 
     Made by one way through all definitions in the order of the text, which leaves a list of
-    borders: from one to the next, everything belongs to the same one.
+    borders: from one to the next, everything belongs to the same one. A `signature` is none: it has
+    only the form of a definition, or runs apart from what is around it.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Owners:
         """Take the definitions from a file's captures: functions, classes, decorators."""
         found: list[_Captured] = [
             (node.start_byte, -node.end_byte, name, node)
-            for name in ("class", "decorator", "function")
+            for name in ("class", "decorator", "function", "signature")
             for node in captures.get(name, ())
         ]
         found.sort(key=lambda entry: entry[:2])
@@ -54,7 +55,9 @@ class Owners:
                 stack.append((-end, name, stack[-1][2]))
                 continue
             around = stack[-1]
-            owner = None if around[1] == "decorator" else self._claim(name, start, -end, node)
+            owner = None
+            if name != "signature" and around[1] != "decorator":
+                owner = self._claim(name, start, -end, node)
             if owner and around[2] and around[2].what == "class":
                 around[2].members.append((start, owner.name))
             stack.append((-end, name, owner))
@@ -91,7 +94,7 @@ class Owners:
         frame = None
         for index in range(len(near) - 1, -1, -1):
             place = places[near[index]]
-            if end <= place.end and (place.kind in FUNCTIONS) == (what == "function"):
+            if self._ends_in(place, end) and (place.kind in FUNCTIONS) == (what == "function"):
                 frame = self._make(what, node, near.pop(index))
                 for at, text in self._decorators:
                     if place.start <= at:
@@ -99,6 +102,10 @@ class Owners:
                 break
         self._decorators.clear()
         return frame
+
+    def _ends_in(self, place: Place, end: int) -> bool:
+        """Tell whether a node ends within a span, from which white space at its end was cut."""
+        return end <= place.end or not self._source[place.end : end].strip()
 
     def _make(self, what: str, node: Node, number: int) -> Frame:
         row = bisect_right(self._newlines, self._places[number].start - 1)

@@ -6,6 +6,7 @@ of its own (`ways.scm`) goes through one of them; a stack of open regions tells 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,8 +22,15 @@ MAX_DEPTH = 200
 _MOST_CONDITIONS = 12
 """Of a guard, whose text has room for few of them."""
 
-_REGIONS = frozenset(("function", "if", "elif", "when", "with", "try", "catch", "finally"))
-_PARTS = frozenset(("test", "head", "then", "body"))
+_REGIONS = frozenset(
+    (
+        *("function", "if", "elif", "else", "when", "switch", "case", "compiled"),
+        *("with", "try", "catch", "finally"),
+    )
+)
+_PARTS = frozenset(("test", "test.then", "head", "then", "body"))
+_ALWAYS = frozenset(("for", "for (;;)"))
+_WORDS = {"switch": "switch", "compiled": "#if or #else of"}
 _TRAILING = " \t\r\n:{=>"
 
 
@@ -47,17 +55,21 @@ class Region:
     def has_in_body(self, at: int) -> bool:
         return self.body is not None and self.body[0] <= at < self.body[1]
 
-    def conditions(self, at: int) -> Iterator[str]:
-        """Yield what holds at a place in it."""
+    def conditions(self, at: int, inner: str) -> Iterator[str]:
+        """Yield what holds at a place in it; `inner` is what the next region inwards is."""
         if self.head is None:
             return
-        inside = self.has_in_body(at)
+        inside = self.has_in_body(at) and inner not in ("elif", "else")
         if self.what in ("if", "elif"):
-            yield self.head if inside else f"not ({self.head})"
+            yield self.head if inside else _negate(self.head)
             if not inside:
-                yield from (f"not ({test})" for test in self.passed[:_MOST_CONDITIONS])
-        elif self.what in ("when", "catch"):
+                yield from map(_negate, self.passed[:_MOST_CONDITIONS])
+        elif self.what in ("when", "catch") and self.head not in _ALWAYS:
             yield self.head if inside else f"after {self.head}"
+        elif self.what == "case":
+            yield self.head if self.head.startswith(("case", "default")) else f"case {self.head}"
+        elif self.what in ("switch", "compiled"):
+            yield f"{_WORDS[self.what]} {self.head}"
 
 
 def find_ways(frame: Frame, query: Query, source: bytes, dialect: Dialect) -> None:
@@ -83,6 +95,7 @@ class _Walk:
         ]
         found += [(raised.start, -raised.end, 1, "raise", raised) for raised in self._frame.raised]
         found.sort(key=lambda entry: entry[:4])
+        self._rescue()
         nested = self._frame.node.start_byte if self._frame.what == "function" else -1
         for start, end, _, name, what in found:
             if start < nested:
@@ -97,7 +110,15 @@ class _Walk:
             else:
                 self._take(name, start, -end, what)
         for raised, tries in self._tries:
-            raised.caught = any(r.silences or (r.swallows and inside) for r, inside in tries)
+            raised.caught |= any(r.silences or (r.swallows and inside) for r, inside in tries)
+
+    def _rescue(self) -> None:
+        """Take panics for caught where the definition has the word that stops them."""
+        word = self._dialect.rescue
+        node = self._frame.node
+        if word and word in self._source[node.start_byte : node.end_byte]:
+            for raised in self._frame.raised:
+                raised.caught |= raised.how == "panics"
 
     def _take(self, name: str, start: int, end: int, node: Node) -> None:
         if name in _REGIONS:
@@ -111,9 +132,12 @@ class _Walk:
 
     def _note(self, name: str, start: int, end: int) -> None:
         region = self._stack[-1]
-        if name in ("test", "head"):
+        if name in ("test", "test.then", "head"):
+            if region.what == "case" and region.head is not None:
+                region.head += f" | {read_text(self._source, start, end)}"
             if region.head is None:
                 region.head = strip_brackets(read_text(self._source, start, end))
+                region.body = (end, region.end) if name == "test.then" else region.body
             return
         region.body = start, end
         if region.head is None and region.what in ("when", "catch"):
@@ -153,9 +177,20 @@ class _Walk:
 
 def describe_guard(stack: Sequence[Region], at: int) -> str | None:
     """Return the conditions that a place stands under, the outermost first."""
-    groups = (list(region.conditions(at)) for region in reversed(stack))
+    inwards = ["", *(region.what for region in reversed(stack))]
+    groups = (
+        list(region.conditions(at, inner))
+        for region, inner in zip(reversed(stack), inwards, strict=False)
+    )
     kept = list(islice((group for group in groups if group), _MOST_CONDITIONS))
     return shorten(" and ".join(part for group in reversed(kept) for part in group)) or None
+
+
+def _negate(test: str) -> str:
+    bare = test.removeprefix("not ").removeprefix("!").strip()
+    if bare != test and re.fullmatch(r"[\w$.]+(?:\([^()]*\))?", bare):
+        return bare
+    return f"not ({test})"
 
 
 def strip_brackets(text: str) -> str:

@@ -229,6 +229,7 @@ _C_EXPORT_MACRO = re.compile(  # the EXPORT of `class EXPORT Name {`
 
 _C = Language(
     name="c",
+    queries=("c_family", "c"),
     package="tree_sitter_c",
     spans=_C_SPANS,
     typed=_C_TYPED,
@@ -239,7 +240,7 @@ _C = Language(
 
 _CPP = Language(
     name="cpp",
-    queries=("c", "cpp"),
+    queries=("c_family", "cpp"),
     package="tree_sitter_cpp",
     spans={**_C_SPANS, "class_specifier": "class", "alias_declaration": "type"},
     typed={**_C_TYPED, "class_specifier": "class"},

@@ -25,7 +25,7 @@ _HOW = {
     "raises": "raises {}",
     "panics": "panics",
     "returns": "returns {}",
-    "exits": "ends the process",
+    "exits": "ends the process with {}",
 }
 _SHOWN_CALLS = 12
 """Calls that a person is shown; JSON has all that are kept."""
@@ -61,7 +61,7 @@ def make_facts_record(result: StoredResult) -> dict[str, Any] | None:
 
 def describe_signature(facts: Facts, symbol: str) -> str | None:
     """Return a span's signature on one line, the same way in every language; None without one."""
-    name = symbol.rpartition(".")[2]
+    name = symbol.rpartition(".")[2].partition("(")[0]
     if facts.parameters is None:
         return f"{name}({', '.join(facts.bases)})" if facts.bases else None
     parts = list(_signature(facts.parameters))
@@ -77,12 +77,17 @@ def _signature(parameters: tuple[Parameter, ...]) -> Iterator[str]:
         if parameter.kind == "keyword" and not starred:
             yield "*"
         starred |= parameter.kind in ("rest", "keyword")
-        annotation = f": {parameter.annotation}" if parameter.annotation else ""
-        equals = " = " if annotation else "="
-        default = f"{equals}{parameter.default}" if parameter.default else ""
-        left_out = "?" if parameter.optional and not parameter.default else ""
-        mark = _MARKS.get(parameter.kind, "")
-        yield f"{mark}{parameter.name}{left_out}{annotation}{default}"
+        yield _describe_parameter(parameter)
+
+
+def _describe_parameter(parameter: Parameter) -> str:
+    if parameter.name == "...":
+        return parameter.name
+    annotation = f": {parameter.annotation}" if parameter.annotation else ""
+    equals = " = " if annotation else "="
+    default = f"{equals}{parameter.default}" if parameter.default else ""
+    left_out = "?" if parameter.optional and not parameter.default else ""
+    return f"{_MARKS.get(parameter.kind, '')}{parameter.name}{left_out}{annotation}{default}"
 
 
 def _lines(facts: Facts, symbol: str, first: int) -> Iterator[str]:
@@ -117,7 +122,7 @@ def _listed(facts: Facts, name: str) -> str:
 
 
 def _raised(entry: Raise, first: int) -> str:
-    what = _HOW[entry.how].format(entry.error or "an error")
+    what = _HOW[entry.how].format(entry.error or "an error").removesuffix(" with an error")
     guard = f" under: {entry.guard}" if entry.guard else ""
     message = f' "{entry.message}"' if entry.message else ""
     return f"{what}{message}{guard}{_at([entry.line + first])}"
