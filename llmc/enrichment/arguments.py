@@ -13,26 +13,33 @@ ARITY = "arity"
 KEYWORD = "keyword"
 
 _NUMBERS = {
-    word: number
-    for number, words in enumerate(
-        ("no zero", "one a single", "two", "three", "four", "five", "six", "seven", "eight")
-    )
-    for word in words.split()
-    if word != "a"
+    **{"no": 0, "zero": 0, "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5},
+    **{"six": 6, "seven": 7, "eight": 8},
 }
 _TAKES = re.compile(
-    r"\b(?:takes|accepts|expects|requires|has)\s+(?:exactly\s+|only\s+|a\s+)?"
+    r"(?<!that )(?<!which )(?<!callable )(?<!who )\b(?:takes|accepts|expects|requires|has)\s+"
+    r"(?:exactly\s+|only\s+|a\s+)?"
     r"(no|zero|one|single|two|three|four|five|six|seven|eight|\d)\s+"
     r"(?:(?:required|positional|input|mandatory)\s+)*(?:arguments?|parameters?|inputs?)\b",
     re.IGNORECASE,
 )
 _INPUT = re.compile(
-    r"^\s*[`'\"]*([*&$]{0,2}[A-Za-z_$][\w$]*|\$\d)[`'\"]*\s*(?:\([^)]*\)|:|=|-|–|—|,|\bis\b|$)"
+    r"^\s*[`'\"]*([*&$]{0,2}[A-Za-z_$][\w$]*|\$\d)[`'\"]*\s*"
+    r"(?:\([^)]*\)|:|=|-|–|—|,|\bis\b|$)"
 )
 _DEFAULT = re.compile(
     r"\bdefault(?:s|ing)?(?:\s+(?:to|is|value|of|value\s+is|value\s+of)|\s*[:=])+\s*"
     r"[`]*('[^']*'|\"[^\"]*\"|-?\d+(?:\.\d+)?(?![\w.])|True|False)",
 )
+_ELSEWHERE = re.compile(
+    r"\bself\b|\bthis\.|\bglobals?\b|\benvironment\b|\bclosure\b|\bread from\b|"
+    r"\b(?:instance|class|object|module)(?:['’]s)?(?:[- ]level)?\s+"
+    r"(?:attribute|variable|field|constant|member|state|property|setting)|"
+    r"\b(?:enclosing|outer)\s+(?:scope|function)",
+    re.IGNORECASE,
+)
+"""Words that say that an input is read from somewhere, rather than given."""
+
 _LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(?:\.\d+)?|True|False")
 _NAME = r"[A-Za-z_$][\w$]*"
 
@@ -48,7 +55,7 @@ def check_input(text: str, ground: Ground) -> Iterator[Finding]:
         yield from _check_default(found, text)
         yield prove(PARAMETER, f"{name} is a parameter")
         return
-    finding = check_parameter(name, ground)
+    finding = check_parameter(name, text, ground)
     if finding is not None:
         yield finding
 
@@ -61,32 +68,29 @@ def find_parameter(name: str, ground: Ground) -> Parameter | None:
     return None
 
 
-def check_parameter(name: str, ground: Ground) -> Finding | None:
-    """Judge that a name which is no parameter is given to a span, or read by it."""
+def check_parameter(name: str, text: str, ground: Ground) -> Finding | None:
+    """Judge that a name which is no parameter is given to a span, or read by it, as `text` says."""
     arguments = ground.arguments
     if not ground.is_function or arguments is None:
         return None
+    if any("property" in decorator for decorator in ground.facts.decorators):
+        return leave(PARAMETER, f"{name} may be given to what the property returns")
     if any(entry.kind == "keywords" for entry in arguments):
         return leave(PARAMETER, f"{name} may be among the keywords it takes")
     if any(entry.names or entry.name[:1] in "{[(" for entry in arguments):
         return leave(PARAMETER, f"{name} may be part of what is taken apart")
-    if not re.fullmatch(rf"{_NAME}|\$\d", name) or not (
-        "_" in name or name.islower() or name[1:] != name[1:].lower()
-    ):
-        return None
+    if name.istitle() and len(name) > 1 and name not in ground.code_names:
+        return None  # a word of prose: "Note: ..."
     code = ground.code
+    is_constant = name.isupper() and len(name) > 1
+    if not (_ELSEWHERE.search(text) or (is_constant and name in ground.code_names)):
+        takes = ", ".join(entry.name for entry in arguments) or "nothing"
+        return refute(PARAMETER, f"{name} is no parameter: it takes {takes}")
     if re.search(rf"\b(?:self|this|cls)\s*(?:\.|->)\s*{re.escape(name)}\b", code):
         return leave(PARAMETER, f"{name} is an attribute, not a parameter")
-    free = re.search(rf"(?<![\w.$]){re.escape(name)}(?![\w$])(?!\s*=[^=])", code)
-    bound = re.search(
-        rf"(?:\b(?:for|as|let|var|const|auto|int|del)\s+|,\s*)?(?<![\w.$]){re.escape(name)}\s*"
-        rf"(?::=|(?<![=!<>])=(?!=)|,[^=\n()]*(?<![=!<>])=(?!=)|\s+in\b|\s*:\s)",
-        code,
-    )
-    if free and not bound:
+    if re.search(rf"(?<![\w.$]){re.escape(name)}(?![\w$])", code):
         return leave(PARAMETER, f"{name} is read, but is not a parameter")
-    takes = ", ".join(entry.name for entry in arguments) or "nothing"
-    return refute(PARAMETER, f"{name} is no parameter: it takes {takes}")
+    return refute(PARAMETER, f"{name} is neither a parameter nor in the code")
 
 
 def check_arity(text: str, ground: Ground) -> Iterator[Finding]:

@@ -12,14 +12,16 @@ ASYNC = "async"
 EFFECTS = "effects"
 
 _NOTHING = re.compile(
-    r"\b(?:returns?|returning)\s+(?:nothing|no\s+values?|none|void|undefined)\b"
+    r"(?<!else )(?<!otherwise )(?<!or )\b(?:returns?|returning)\s+"
+    r"(?:nothing|no\s+values?|none|void|undefined)\b"
     r"(?!\s+(?:if|when|unless|on|in|for|or|where|otherwise|after|until|instead))|"
     r"\b(?:does|do|did)(?:\s+not|n't)\s+return\s+(?:anything|any\s+value|a\s+value|values?)\b|"
     r"\bhas\s+no\s+return\s+value\b",
     re.IGNORECASE,
 )
-_NOTHING_ALONE = re.compile(
-    r"[\W_]*(?:none|nothing|void|null|n/?a|undefined|no output)[\W_]*", re.IGNORECASE
+_NOTHING_FIRST = re.compile(
+    r"[\W_]*(?:none|nothing|void|null|n/?a|undefined|no output|promise<void>)[\W_]*(?:$|[:,.]\s)",
+    re.IGNORECASE,
 )
 _VALUE = re.compile(
     r"\b(?:returns|return(?=\s+(?:an?|the)\b)|it returns|returning)\s+"
@@ -49,6 +51,12 @@ _PURE = re.compile(
     r"(?:anything|any\s+state)\b",
     re.IGNORECASE,
 )
+_TRANSPARENT = re.compile(
+    r"^@?(?:(?:typing\.)?final|property|staticmethod|classmethod|override|Override|abstractmethod|abc\.abstractmethod|"
+    r"typing\.override|cache|(?:functools\.)?(?:cache|lru_cache|cached_property))\b|\.(?:setter|deleter|getter)$"
+)
+"""Decorators that give back what is returned."""
+
 _RESOURCES = {
     "files": r"\b(?:files?|disk|director(?:y|ies)|folders?|paths?)\b",
     "network": r"\b(?:network|http|requests?|sockets?|server|urls?|connections?)\b",
@@ -67,13 +75,16 @@ def check_returning(text: str, ground: Ground, *, is_output: bool = False) -> It
     if is_left_to_others(ground):
         return
     told = facts.returns
-    if _NOTHING.search(text) or (is_output and _NOTHING_ALONE.fullmatch(text)):
+    says = _VALUE.search(text) or (is_output and not _EFFECT.search(text))
+    denied = _NOTHING.search(text)
+    if (denied and not _VALUE.search(_NOTHING.sub(" ", text))) or (
+        is_output and _NOTHING_FIRST.match(text)
+    ):
         if told == "nothing":
             yield prove(KIND, "it returns nothing")
         elif told in ("value", "yields") and not _may_be_nothing(ground):
             yield refute(KIND, f"it {'yields' if told == 'yields' else 'returns a value'}")
         return
-    says = _VALUE.search(text) or (is_output and not _EFFECT.search(text))
     if _YIELDS.search(text):
         if told == "yields":
             yield prove(KIND, "it yields")
@@ -118,7 +129,7 @@ def check_effects(text: str, ground: Ground, *, is_effect: bool = False) -> Iter
 
 
 def is_left_to_others(ground: Ground) -> bool:
-    """Tell whether a definition only says what others are to do: it does nothing, or just raises."""
+    """Tell whether a definition leaves its work to others: it does nothing, or just raises."""
     facts = ground.facts
     if any(entry.guard is None and entry.how == "raises" for entry in facts.raises):
         return not facts.valued
@@ -137,9 +148,9 @@ def _may_be_nothing(ground: Ground) -> bool:
 
 
 def _may_return_anyway(text: str, ground: Ground) -> bool:
-    if ground.facts.decorators:
+    if not all(map(_TRANSPARENT.search, ground.facts.decorators)):
         return True
     constructs = ground.name in ("__init__", "constructor", "__new__")
     return constructs and bool(
-        re.search(r"\b(?:instance|object|new|initiali[sz]ed?)\b", text, re.I)
+        re.search(r"\b(?:instance|object|new|initiali[sz]ed?)\b", text, re.IGNORECASE)
     )
