@@ -80,13 +80,13 @@ def find_claims(ground: Ground) -> Iterator[Claim]:
     for match in re.finditer(r"@param\s+(?:\{[^}\n]*\}\s+)?(\w+)\s+-?\s*([^\n@]*)", doc):
         yield Claim("parameter", "inputs", f"{match[1]}: {match[2]}", match[1])
     for match in re.finditer(
-        r"(?::raises?\s+|@throws\s+|@exception\s+)([A-Z]\w*):?\s+([^\n]+)", doc
+        r"(?::raises?\s+|@throws\s+|@exception\s+)\{?([A-Z]\w*)\}?:?\s+([^\n]+)", doc
     ):
         yield Claim("error", "pitfalls", f"raises {match[1]} {match[2]}", match[1])
     for match in re.finditer(r"(?::returns?:|@returns?)\s+([^\n]+)", doc):
         yield Claim("return", "outputs", match[1])
     first = re.split(r"(?<=[.!?])\s", " ".join(doc.split()))[0]
-    if re.match(r"Returns? (?:an? |the )", first):
+    if re.match(rf"(?:{re.escape(ground.name)} )?[Rr]eturns? (?:an? |the )", first):
         yield Claim("return", "summary_120w", re.sub("^Return ", "Returns ", first))
     for match in re.finditer(r"[^.\n]*`{1,2}([A-Za-z]\w*(?:_\w+)+)`{1,2}[^.\n]*\.", doc):
         yield Claim("name", "summary_120w", match[0].strip(), match[1])

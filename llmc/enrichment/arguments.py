@@ -13,8 +13,17 @@ ARITY = "arity"
 KEYWORD = "keyword"
 
 _NUMBERS = {
-    **{"no": 0, "zero": 0, "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5},
-    **{"six": 6, "seven": 7, "eight": 8},
+    "no": 0,
+    "zero": 0,
+    "one": 1,
+    "single": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
 }
 _TAKES = re.compile(
     r"(?<!that )(?<!which )(?<!callable )(?<!who )\b(?:takes|accepts|expects|requires|has)\s+"

@@ -29,6 +29,9 @@ _VALUE = re.compile(
     r"silently|directly|at|back|only|once|after|before|until|and|or|early)\b)[\w`'\"*{\[(<:]",
     re.IGNORECASE,
 )
+_GIVES_BACK = re.compile(r"\breturns\s+[^,.;]*\bto\s+(?:the|an?|its)\b", re.IGNORECASE)
+"""Something is returned to its place, not to the caller."""
+
 _YIELDS = re.compile(r"\byield(?:s|ed|ing)?\b(?!\s+(?:from|to|up|control))", re.IGNORECASE)
 _EFFECT = re.compile(
     r"^\W*(?:it\s+)?(?:prints?|writes?|logs?|modif\w+|updat\w+|sets?|rais\w+|throws?|creat\w+|chang\w+|"
@@ -75,7 +78,9 @@ def check_returning(text: str, ground: Ground, *, is_output: bool = False) -> It
     if is_left_to_others(ground):
         return
     told = facts.returns
-    says = _VALUE.search(text) or (is_output and not _EFFECT.search(text))
+    says = (_VALUE.search(text) and not _GIVES_BACK.search(text)) or (
+        is_output and not _EFFECT.search(text)
+    )
     denied = _NOTHING.search(text)
     if (denied and not _VALUE.search(_NOTHING.sub(" ", text))) or (
         is_output and _NOTHING_FIRST.match(text)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, Field, fields
+from dataclasses import Field, fields
+from operator import attrgetter
 from typing import Any, get_args
 
 from llmc.facts.values import Call, Facts, How, Parameter, ParameterKind, Raise, Returns, Touch
@@ -11,6 +12,8 @@ from llmc.facts.values import Call, Facts, How, Parameter, ParameterKind, Raise,
 VERSION = 1
 """Of the facts' meaning and form: facts of another version are none, and their files are read
 anew where facts are wanted."""
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 MAX_CHARS = 200_000
 """Text of one span's facts that is read at all; the bounds on their lists keep them below it."""
@@ -26,10 +29,12 @@ _WORDS: dict[tuple[type[Any], str], frozenset[str]] = {
     (Parameter, "kind"): frozenset(get_args(ParameterKind)),
     (Raise, "how"): frozenset(get_args(How)),
 }
-
-_DEFAULTS: dict[type[Any], tuple[tuple[str, Any], ...]] = {
-    kind: tuple((field.name, field.default) for field in fields(kind))
-    for kind in (Facts, Parameter, Raise, Call, Touch)
+_FIELDS: dict[type[Any], tuple[Field[Any], ...]] = {
+    kind: fields(kind) for kind in (Facts, Parameter, Raise, Call, Touch)
+}
+_DEFAULTS = tuple((field.name, field.default) for field in _FIELDS[Facts])
+_VALUES = {
+    name: attrgetter(*(field.name for field in _FIELDS[kind])) for name, kind in _ENTRIES.items()
 }
 
 
@@ -38,8 +43,14 @@ class _NoFactsError(ValueError):
 
 
 def encode_facts(facts: Facts) -> str:
-    """Return facts as JSON text, without what is as by default."""
-    return json.dumps([VERSION, _spell(facts)], ensure_ascii=False, separators=(",", ":"))
+    """Return facts as JSON text: an object without what is as by default, of lists for entries."""
+    spelled: dict[str, Any] = {}
+    for name, default in _DEFAULTS:
+        found = getattr(facts, name)
+        if found != default:
+            values = _VALUES.get(name)
+            spelled[name] = found if values is None or found is None else list(map(values, found))
+    return _ENCODER.encode((VERSION, spelled))
 
 
 def decode_facts(text: str | None) -> Facts | None:
@@ -53,28 +64,23 @@ def decode_facts(text: str | None) -> Facts | None:
         return None
 
 
-def _spell(value: Any) -> dict[str, Any]:
-    spelled: dict[str, Any] = {}
-    for name, default in _DEFAULTS[type(value)]:
-        found = getattr(value, name)
-        if found != default:
-            entries = name in _ENTRIES and isinstance(value, Facts) and found
-            spelled[name] = [_spell(entry) for entry in found] if entries else found
-    return spelled
-
-
 def _read(kind: type[Any], entries: Any) -> Any:
-    if not isinstance(entries, dict):
+    known = _FIELDS[kind]
+    if kind is not Facts:
+        if len(_list(entries)) != len(known):
+            raise _NoFactsError
+        return kind(*(_value(kind, *pair) for pair in zip(known, entries, strict=True)))
+    if not isinstance(entries, dict) or not entries.keys() <= {field.name for field in known}:
         raise _NoFactsError
-    known = {field.name: field for field in fields(kind)}
-    if not entries.keys() <= known.keys():
-        raise _NoFactsError
-    return kind(**{name: _value(kind, known[name], found) for name, found in entries.items()})
+    named = {field.name: field for field in known}
+    return kind(**{name: _value(kind, named[name], found) for name, found in entries.items()})
 
 
 def _value(kind: type[Any], field: Field[Any], found: Any) -> Any:
     """Return a field's value as its annotation has it. Raises _NoFactsError."""
     wanted = str(field.type)
+    if found is None and "None" in wanted:
+        return None
     if kind is Facts and field.name in _ENTRIES:
         return tuple(_read(_ENTRIES[field.name], entry) for entry in _list(found))
     if wanted.startswith("tuple"):
@@ -83,8 +89,6 @@ def _value(kind: type[Any], field: Field[Any], found: Any) -> Any:
     words = _WORDS.get((kind, field.name))
     if words is not None and found not in words:
         raise _NoFactsError
-    if found is None and field.default is not MISSING and "None" in wanted:
-        return None
     return _checked({"int": int, "bool": bool}.get(wanted, str), found)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from tree_sitter import Language as Grammar
 from tree_sitter import Node, Query, QueryCursor
@@ -53,13 +51,12 @@ def collect_facts(
     owners = Owners(source, newlines, root, places)
     query = _find_query(language, grammar, "facts.scm")
     if query is not None and places and root.descendant_count <= MAX_NODES:
-        with _uncollected():
-            captures = QueryCursor(query).captures(root)
-            owners.read(captures)
-            notes = Notes(source, newlines, owners, dialect)
-            notes.take(captures)
-            notes.take_standing(_find_standing(touches, root, source))
-            del captures
+        captures = QueryCursor(query).captures(root)
+        owners.read(captures)
+        notes = Notes(source, newlines, owners, dialect)
+        notes.take(captures)
+        notes.take_standing(_find_standing(touches, root, source))
+        del captures
         ways = _find_query(language, grammar, "ways.scm")
         for frame in owners.frames.values():
             if ways is not None and is_outward(frame, dialect, touches):
@@ -87,15 +84,3 @@ def _find_standing(touches: Touches, root: Node, source: bytes) -> Iterator[tupl
             continue
         if node.type in _NAMES:
             yield start, source[start:end].decode()
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Hold back the garbage collector: thousands of nodes make no cycles, yet bring it on."""
-    held = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if held:
-            gc.enable()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import TypeVar
 
 from llmc.facts.dialects import Dialect
@@ -58,12 +59,18 @@ class _Finish:
         self._dialect = dialect
         self._touches = touches
         self._parameters = tuple(_parameters(frame, dialect)) if frame.declared else ()
-        self._own = {name for entry in self._parameters for name in (entry.name, *entry.names)}
-        self._own |= frame.bound
-        self._own -= frame.shared
         self.more: list[str] = []
 
+    @cached_property
+    def _given(self) -> set[str]:
+        return {name for entry in self._parameters for name in (entry.name, *entry.names)}
+
+    @cached_property
+    def _own(self) -> set[str]:
+        return (self._given | self._frame.bound) - self._frame.shared
+
     def facts(self, place: Place, doc: str | None) -> Facts:
+        """Return the facts; most lists of most spans are empty, and are not even looked at."""
         frame, dialect, cut, named = self._frame, self._dialect, self._cut, self._frame.names
         raises = cut("raises", self._raises()) if frame.raised else ()
         see = dialect.see
@@ -72,19 +79,19 @@ class _Finish:
             parameters=cut("parameters", self._parameters) if self._has_parameters() else None,
             result=_result(frame),
             returns="unknown" if place.kind == "macro" else _returns(frame, raises, dialect),
-            valued=self._rows("valued", frame.valued),
-            bare=self._rows("bare", frame.bare),
-            yields=self._rows("yields", frame.yields),
+            valued=self._rows("valued", frame.valued) if frame.valued else (),
+            bare=self._rows("bare", frame.bare) if frame.bare else (),
+            yields=self._rows("yields", frame.yields) if frame.yields else (),
             raises=raises,
-            declared=cut("declared", named.get("throws", ())),
+            declared=cut("declared", named["throws"]) if "throws" in named else (),
             calls=cut("calls", self._calls()) if frame.called else (),
             writes=cut("writes", self._writes()) if frame.shared or "write" in named else (),
             touches=cut("touches", self._touched()) if frame.called or frame.stands else (),
-            decorators=cut("decorators", named.get("decorator", ())),
+            decorators=cut("decorators", named["decorator"]) if "decorator" in named else (),
             visibility=frame.visibility or (see(place.name) if see else None),
             is_async=frame.is_async,
-            bases=cut("bases", named.get("base", ())),
-            members=cut("members", [name for _, name in sorted(frame.members)]),
+            bases=cut("bases", named["base"]) if "base" in named else (),
+            members=cut("members", [n for _, n in sorted(frame.members)]) if frame.members else (),
             doc=doc,
             more=tuple(self.more),
             sound=frame.sound,
@@ -92,14 +99,14 @@ class _Finish:
 
     def _cut(self, name: str, entries: Iterable[Entry]) -> tuple[Entry, ...]:
         """Return the entries without repetitions, MAX_ITEMS at most."""
-        kept = tuple(dict.fromkeys(entries)) if entries else ()
+        kept = tuple(dict.fromkeys(entries))
         if len(kept) <= MAX_ITEMS:
             return kept
         self.more.append(name)
         return kept[:MAX_ITEMS]
 
     def _rows(self, name: str, rows: list[int]) -> tuple[int, ...]:
-        return self._cut(name, [row - self._frame.row for row in sorted(rows)]) if rows else ()
+        return self._cut(name, [row - self._frame.row for row in sorted(rows)])
 
     def _raises(self) -> Iterator[Raise]:
         dialect, first = self._dialect, self._frame.row
@@ -142,7 +149,7 @@ class _Finish:
 
     def _writes(self) -> Iterator[str]:
         """Yield what is written that others may see: nothing that is of the span's own making."""
-        given = {name for entry in self._parameters for name in (entry.name, *entry.names)}
+        given = self._given
         for written in self._frame.names.get("write", ()):
             base = _BASE.search(written)
             if base and base[0] in self._own and (base[0] not in given or base[0] == written):
@@ -158,6 +165,8 @@ class _Finish:
             if name in table.called
         ]
         found += [(row, name, table.stand[name]) for name, row in self._frame.stands]
+        if not found:
+            return
         for row, name, resource in sorted(found):
             base = _BASE.match(name)
             if name not in seen and (base is None or base[0] not in self._own):

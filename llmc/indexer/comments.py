@@ -11,6 +11,7 @@ from llmc.languages import Language
 
 MAX_HINT_CHARS = 200
 
+_ALNUM = re.compile(r"[^\W_]")
 _OPENING = re.compile(r"^\s*(?:/\*+!?|//+!?|#+!?|\*+(?!/))?\s*")
 _NO_PROSE = re.compile(
     r"^\s*(?:#!|(?:#|//|/\*+)\s*(?:-\*-|vim:|noqa|type:|pylint|ruff:|mypy:|shellcheck|eslint|@ts-"
@@ -27,21 +28,24 @@ def read_docstring(node: Node) -> str | None:
     text = first.named_children[0]
     content = next((part for part in text.children if part.type == "string_content"), None)
     found = _text(content) if text.type == "string" and content is not None else ""
-    return found if find_first_line(found) else None
+    return found if _ALNUM.search(found) else None
 
 
 def read_block(block: Sequence[Node]) -> str | None:
     """Return a block of comments without comment marks and directives, if there is prose in it."""
     lines = (line for comment in block for line in _text(comment).splitlines())
     found = "\n".join(_bare(line) for line in lines if not _NO_PROSE.match(line))
-    return found if find_first_line(found) else None
+    return found if _ALNUM.search(found) else None
 
 
 def find_first_line(text: str | None) -> str | None:
     """Return the first line with a letter or digit in it, cut to MAX_HINT_CHARS."""
-    lines = text.splitlines() if text else ()
-    line = next((line.strip() for line in lines if any(map(str.isalnum, line))), None)
-    return line[:MAX_HINT_CHARS].rstrip() if line else None
+    found = _ALNUM.search(text) if text else None
+    if text is None or found is None:
+        return None
+    lines = text[: found.start() + 1 + MAX_HINT_CHARS].splitlines()
+    line = next(line.strip() for line in lines if _ALNUM.search(line))
+    return line[:MAX_HINT_CHARS].rstrip()
 
 
 def find_block_above(row: int, before: Sequence[Node], language: Language) -> list[Node]:

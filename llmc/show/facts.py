@@ -125,7 +125,7 @@ def _raised(entry: Raise, first: int) -> str:
     what = _HOW[entry.how].format(entry.error or "an error").removesuffix(" with an error")
     guard = f" under: {entry.guard}" if entry.guard else ""
     message = f' "{entry.message}"' if entry.message else ""
-    return f"{what}{message}{guard}{_at([entry.line + first])}"
+    return f"{what}{message}{_at([entry.line + first])}{guard}"
 
 
 def _at(lines: list[int]) -> str:

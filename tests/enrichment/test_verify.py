@@ -133,6 +133,7 @@ LEFT = [
     ("abstract", "outputs", "the list of names"),
     ("abstract", "pitfalls", "raises KeyError if the name is not known"),
     ("check", "summary_120w", "Checks a number against bounds."),
+    ("save", "summary_120w", "It returns a connection to the pool."),
     ("check", "summary_120w", "Takes a callable that takes three arguments."),
 ]
 

@@ -88,7 +88,7 @@ def test_show_has_the_facts_before_any_model_has_run(repo, capsys):
     assert cli.main(["show", "--repo", str(repo), "a.py"]) == 0
     shown = capsys.readouterr().out
     assert "f(n)" in shown
-    assert 'raises ValueError "bad" under: n < 0 (line 4)' in shown
+    assert 'raises ValueError "bad" (line 4) under: n < 0' in shown
     assert "returns a value (line 5)" in shown
 
 

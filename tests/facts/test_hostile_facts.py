@@ -90,7 +90,7 @@ NONE = {
     "a text for a number": spelled(valued=["1"]),
     "true for a number": spelled(valued=[True]),
     "an unknown word": spelled(returns="everything"),
-    "an entry that lacks its name": spelled(calls=[{"line": 1}]),
+    "an entry that lacks its name": spelled(calls=[[1]]),
     "null": spelled(kind=None),
     "deep": f"[{VERSION}, {'[' * 100_000}",
     "huge": spelled(doc="x" * MAX_CHARS),
