@@ -93,7 +93,7 @@ DIALECTS: Mapping[str, Dialect] = {
         nothing=_words("None"),
         see=_by_underscore,
         quiet=("suppress", "raises", "ignor", "assert", "ExitStack"),
-        marks=(b"=", b"*", b"#"),
+        marks=(b"=", b"*", b"#", b"\\"),
         spreads=_words("list_splat dictionary_splat"),
         leaving={"sys.exit": "exits", "os._exit": "exits", "os.abort": "exits"},
     ),

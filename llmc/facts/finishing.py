@@ -83,30 +83,40 @@ class _Finish:
             bare=self._rows("bare", frame.bare) if frame.bare else (),
             yields=self._rows("yields", frame.yields) if frame.yields else (),
             raises=raises,
-            declared=cut("declared", named["throws"]) if "throws" in named else (),
+            declared=self._names("declared", "throws"),
             calls=cut("calls", self._calls()) if frame.called else (),
-            writes=cut("writes", self._writes()) if frame.shared or "write" in named else (),
+            writes=cut("writes", dict.fromkeys(self._writes()))
+            if frame.shared or "write" in named
+            else (),
             touches=cut("touches", self._touched()) if frame.called or frame.stands else (),
-            decorators=cut("decorators", named["decorator"]) if "decorator" in named else (),
+            decorators=self._names("decorators", "decorator"),
             visibility=frame.visibility or (see(place.name) if see else None),
             is_async=frame.is_async,
-            bases=cut("bases", named["base"]) if "base" in named else (),
-            members=cut("members", [n for _, n in sorted(frame.members)]) if frame.members else (),
+            bases=self._names("bases", "base"),
+            members=cut("members", self._members()) if frame.members else (),
             doc=doc,
             more=tuple(self.more),
             sound=frame.sound,
         )
 
     def _cut(self, name: str, entries: Iterable[Entry]) -> tuple[Entry, ...]:
-        """Return the entries without repetitions, MAX_ITEMS at most."""
-        kept = tuple(dict.fromkeys(entries))
+        """Return the entries, MAX_ITEMS at most."""
+        kept = tuple(entries)
         if len(kept) <= MAX_ITEMS:
             return kept
         self.more.append(name)
         return kept[:MAX_ITEMS]
 
     def _rows(self, name: str, rows: list[int]) -> tuple[int, ...]:
-        return self._cut(name, [row - self._frame.row for row in sorted(rows)])
+        first = self._frame.row
+        return self._cut(name, sorted({row - first for row in rows}))
+
+    def _names(self, name: str, capture: str) -> tuple[str, ...]:
+        found = self._frame.names.get(capture)
+        return self._cut(name, dict.fromkeys(found)) if found else ()
+
+    def _members(self) -> dict[str, None]:
+        return dict.fromkeys(name for _, name in sorted(self._frame.members))
 
     def _raises(self) -> Iterator[Raise]:
         dialect, first = self._dialect, self._frame.row
@@ -190,7 +200,7 @@ def _parameters(frame: Frame, dialect: Dialect) -> Iterator[Parameter]:
             before, _, after = declared.text.rpartition(declared.names[0])
             declared.annotation = f"{before.strip()} {after.partition('=')[0].strip()}".strip()
         for parameter in declared.parameters(kind):
-            if first and parameter.name in dialect.receivers:
+            if first and parameter.name in dialect.receivers and not parameter.optional:
                 parameter = Parameter(parameter.name, "receiver", parameter.annotation)
             yield parameter
             first = False

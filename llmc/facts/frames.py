@@ -55,6 +55,9 @@ class Declared:
     def parameters(self, kind: ParameterKind) -> Iterator[Parameter]:
         """Yield a parameter for each name; `kind` is that of one of which nothing is said."""
         kind = self.kind or kind
+        if not self.names and not self.bound and self.default is None:  # most, in some languages
+            yield Parameter(self.text, kind, self.annotation, None, self.optional)
+            return
         optional = self.optional or self.default is not None
         for name in self.names or [self.text]:
             bound = () if self.names else tuple(self.bound[:MAX_ITEMS])

@@ -21,10 +21,12 @@ _KINDS: Mapping[str, ParameterKind] = {
     "parameter.keywords": "keywords",
     "parameter.receiver": "receiver",
 }
+_OWN_FORM = frozenset(("parameter.type", "parameter.default"))
 _HOW: Mapping[str, How] = {"raise": "raises", "failure": "returns"}
 _LISTS = ("base", "throws", "attribute", "write")
 _START = attrgetter("start_byte")
-_NAME_BACKWARDS = re.compile(rb"!?[\w$]+(?:(?:\.|::|>-|\.\?)[\w$]+)*(?:\.|::|>-)?")
+_NAME_BACKWARDS = re.compile(rb"[ \t]{0,4}(!?[\w$]+(?:(?:\.|::|>-|\.\?)[\w$]+)*(?:\.|::|>-)?)")
+_PLAIN = re.compile(r"[\w$./@+:-]+")
 _MOST_CALLS = 4 * MAX_ITEMS
 """Of a definition, of which each name is kept once."""
 
@@ -104,10 +106,10 @@ class Notes:
     # -- parameters --------------------------------------------------------------------------
 
     def _take_parameters(self, captures: Captures) -> None:
+        find = self._owners.find
         for start, end, name, node in self._sorted(captures, "parameter"):
             # A type or a default may itself have the form of a definition.
-            whose = start - 1 if name in ("parameter.type", "parameter.default") else start
-            frame = self._owners.find(whose)
+            frame = find(start - 1 if name in _OWN_FORM else start)
             if frame is None:
                 continue
             declared = frame.declared
@@ -128,11 +130,12 @@ class Notes:
     # -- what leaves -------------------------------------------------------------------------
 
     def _take_returns(self, captures: Captures) -> None:
-        nothing = {b"", *(word.encode() for word in self._dialect.nothing)}
+        words = [word.encode() for word in self._dialect.nothing]
+        nothing = {b"", *words, *(b"(%s)" % word for word in words)}
         for node, frame in self._owned(captures, "return"):
             start, end = node.start_byte, node.end_byte
             value = self._source[start : min(end, start + _RETURN_BYTES)].removeprefix(b"return")
-            bare = end - start < _RETURN_BYTES and value.strip(b" \t\r\n;()") in nothing
+            bare = end - start < _RETURN_BYTES and value.strip(b" \t\r\n;") in nothing
             (frame.bare if bare else frame.valued).append(self._row(start))
         for node, frame in self._owned(captures, "value"):
             frame.valued.append(self._row(node.start_byte))
@@ -159,7 +162,7 @@ class Notes:
             found = match(backwards, size - start)
             if found is None or len(frame.called) >= _MOST_CALLS:
                 continue
-            name = found[0][::-1].decode("utf-8", "replace")
+            name = found[1][::-1].decode("utf-8", "replace")
             text = self._source[start : node.end_byte]
             for mark in marks:
                 if mark in text:
@@ -171,8 +174,11 @@ class Notes:
             frame.called.append((self._row(start), name, *called))
             if how := self._dialect.leaving.get(name):
                 self._leave(frame, node, how)
-        for node, frame in self._owned(captures, "call"):
-            frame.called.append((self._row(node.start_byte), self._text(node), 0, (), True))
+        for capture, given in (("call", 0), ("call.one", 1)):
+            for node, frame in self._owned(captures, capture):
+                row, name = self._row(node.start_byte), self._text(node)
+                name = name if _PLAIN.fullmatch(name) else f".{name.rpartition('.')[2]}"
+                frame.called.append((row, name, given, (), not given))
 
     def _leave(self, frame: Frame, node: Node, how: How) -> None:
         """Note a call that is not come back from; a text that it is given is its message."""
@@ -195,7 +201,7 @@ class Notes:
                     keywords.append(self._text(keyword))
             elif child.type in self._dialect.spreads:
                 spread = True
-            elif "comment" not in child.type:
+            elif "comment" not in child.type and child.type != "line_continuation":
                 given += 1
         return given, tuple(keywords[:MAX_ITEMS]), spread
 

@@ -60,7 +60,7 @@ class Owners:
                 owner = self._claim(name, start, -end, node)
             if owner and around[2] and around[2].what == "class":
                 around[2].members.append((start, owner.name))
-            stack.append((-end, name, owner))
+            stack.append((-end, "decorator" if around[1] == "decorator" else name, owner))
             self._add_border(start, owner)
         while len(stack) > 1:
             ended = stack.pop()[0]

@@ -150,12 +150,23 @@ def test_a_function_without_parameters_has_none(name, source):
     assert prove(name, source).parameters == ()
 
 
+def test_a_function_in_a_decorators_function_is_not_the_decorated_one():
+    facts = prove("a.py", "@a.b(lambda: (lambda x: 1))\ndef f(self, y): pass")
+    assert [entry.name for entry in facts.parameters or ()] == ["self", "y"]
+
+
+def test_a_first_parameter_with_a_default_is_no_receiver():
+    facts = prove("a.py", "def f(cls=None, /): pass")
+    assert facts.parameters == (parameter("cls", default="None"),)
+
+
 def test_a_class_has_no_parameters_to_speak_of():
     assert prove("a.py", "class A(B): x = 1").parameters is None
 
 
 RETURNS = {
     "python value": ("a.py", "def f(a):\n  if a: return 1\n  return 2", "value"),
+    "python empty tuple": ("a.py", "def f(a): return ()", "value"),
     "python nothing": ("a.py", "def f(a):\n  if a: return\n  g()", "nothing"),
     "python None": ("a.py", "def f(a): return (None)", "nothing"),
     "python both": ("a.py", "def f(a):\n  if a: return None\n  return 2", "both"),
@@ -333,10 +344,14 @@ def test_java_declares_what_it_throws():
 CALLS = {
     "python": (
         "a.py",
-        "def f(a):\n  g(1, h(k=2), *a, q=3)\n  a.b.c()\n  x[0].y(\n    1, # one\n    2)",
+        (
+            "def f(a):\n  g(1, h(k=2), *a, q=3); any(x for x in a)\n  a.b.c()\n"
+            "  x[0].y(\n    1, # one\n    2)"
+        ),
         {
             Call("g", 1, 2, ("q",), True),
             Call("h", 1, 0, ("k",)),
+            Call("any", 1, 1),
             Call("a.b.c", 2),
             Call(".y", 3, 2),
         },

@@ -35,7 +35,7 @@
 
 ; What is reached
 (call arguments: (argument_list) @call.arguments)
-(call function: [(identifier) (attribute)] @call arguments: (generator_expression))
+(call function: [(identifier) (attribute)] @call.one arguments: (generator_expression))
 (assignment left: [(attribute) (subscript)] @write)
 (assignment left: (pattern_list [(attribute) (subscript)] @write))
 (augmented_assignment left: [(attribute) (subscript)] @write)
