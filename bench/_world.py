@@ -13,11 +13,13 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmc.settings.config import Flags, Settings, load_settings
+from llmc.settings.config import Settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -132,7 +134,7 @@ def settings_for(settings: Settings, hosts: list[str], **changes: Any) -> Settin
     flags = Flags(retry_wait=0.0)
     environ = {"ENRICH_OLLAMA_HOSTS": chain, **user_folder(settings)}
     loaded = load_settings(settings.repo, flags, environ)
-    return replace(loaded, **changes)
+    return loaded.change(**changes)
 
 
 def user_folder(settings: Settings) -> dict[str, str]:

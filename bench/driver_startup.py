@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from llmc import engine
-from llmc.settings.config import load_settings
+from llmc.settings.loading import load_settings
 from llmc.testing.ollama import FakeOllama
 
 ROOT = Path(__file__).resolve().parent.parent

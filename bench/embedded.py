@@ -12,13 +12,13 @@ import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from llmc import engine
 from llmc.events import AttemptFinished, Event
 from llmc.run.selection import select
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         )
         subprocess.run(["git", "init", "-q", str(repo)], check=True)
         settings = load_settings(repo, Flags(backend="embedded", limit=spans), environ={})
-        settings = replace(select(settings).settings, limit=spans)
+        settings = select(settings).settings.change(limit=spans)
         engine.index(repo, settings)
         started = time.perf_counter()
         report = engine.enrich(repo, settings, hooks=(watch,))

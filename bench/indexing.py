@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from llmc import engine
-from llmc.settings.config import load_settings
+from llmc.settings.loading import load_settings
 
 
 def main() -> None:

@@ -32,9 +32,9 @@ from llmc.enrichment import prompts
 from llmc.enrichment.reply import read_reply
 from llmc.errors import BackendError
 from llmc.models import Span
-from llmc.net.client import Cancellation
+from llmc.net.deadlines import Cancellation
 from llmc.run.worklist import read_source
-from llmc.settings.config import load_settings
+from llmc.settings.loading import load_settings
 from llmc.store.store import Store
 
 SPANS = int(os.environ.get("SPANS", "100"))
@@ -143,7 +143,7 @@ def library_spans(repo: Path) -> list[tuple[Span, str]]:
     settings = load_settings(repo, environ={})
     engine.index(repo, settings)
     with Store.open(settings.index_path) as store:
-        spans = store.pending(0, SPANS)
+        spans = store.spans.list_pending(0, SPANS)
     return [(span, code) for span in spans if (code := read_source(repo, span))]
 
 

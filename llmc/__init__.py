@@ -50,7 +50,7 @@ _HOMES = {
     "ConfigError": "errors",
     "Enrichment": "models",
     "EventHook": "events",
-    "Flags": "settings.config",
+    "Flags": "settings.flags",
     "IndexReport": "models",
     "IndexingError": "errors",
     "LlmcError": "errors",
@@ -62,7 +62,7 @@ _HOMES = {
     "StoreError": "errors",
     "enrich": "engine",
     "index": "engine",
-    "load_settings": "settings.config",
+    "load_settings": "settings.loading",
     "select": "run.selection",
 }
 
@@ -99,7 +99,9 @@ if TYPE_CHECKING:
     from llmc.models import AttemptRecord, Enrichment, IndexReport, RunReport, Span
     from llmc.run.selection import select
     from llmc.run.stopping import Stop
-    from llmc.settings.config import Flags, Settings, load_settings
+    from llmc.settings.config import Settings
+    from llmc.settings.flags import Flags
+    from llmc.settings.loading import load_settings
     from llmc.store.store import Store
 
 

@@ -8,30 +8,36 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.enrichment import prompts
-from llmc.errors import CorruptIndexError, IndexingError, StoreError
+from llmc.errors import IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.facts.codec import VERSION
 from llmc.files import folders
-from llmc.indexer.files import find_source_files
+from llmc.files.advice import describe
+from llmc.indexer.files import Nested, survey
 from llmc.indexer.parsing import parse_file
 from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
 from llmc.records.ledger import Ledger
 from llmc.run import destinations
 from llmc.run.attempts import Builder
-from llmc.run.loop import Parts, Run
+from llmc.run.loop import Run
+from llmc.run.parts import Parts
 from llmc.run.stopping import Stop
 from llmc.run.worklist import Rules, WorkList, pages
-from llmc.settings.config import Settings, load_settings
+from llmc.settings.config import Settings
+from llmc.settings.loading import load_settings
 from llmc.store import installation
-from llmc.store.database.custody import placed
+from llmc.store.database.custody import make_place
+from llmc.store.rescue import rescue_if_damaged
 from llmc.store.seal import Seal
-from llmc.store.store import FileState, Store
+from llmc.store.store import Store
+from llmc.store.tables.files import FileState
 
 FILES_PER_WRITE = 200
 SPANS_PER_WRITE = 2_000
@@ -46,12 +52,8 @@ def open_store(
     What is stored is marked by the `seal`. Raises StoreError, also for files that aren't the user's
     own: see `database.custody`.
     """
-    place = _telling(placed(index), hooks)
-    try:
-        return Store.open(place, create=True, seal=seal)
-    except CorruptIndexError as error:
-        Store.rescue(place, error)
-        return Store.open(place, create=True, seal=seal)
+    place = _telling(make_place(index), hooks)
+    return rescue_if_damaged(place, lambda: Store.open(place, create=True, seal=seal))
 
 
 def _telling(index: IndexPlace, hooks: Sequence[EventHook]) -> IndexPlace:
@@ -70,7 +72,7 @@ def make_folder(path: Path, *, ignored_by_git: bool = False) -> None:
         if ignored_by_git:
             folders.hide_from_git(path)
     except OSError as error:
-        raise StoreError(f"cannot create {path}: {error.strerror}") from error
+        raise StoreError(f"cannot create {path}: {describe(error, 'see what it is')}") from error
 
 
 def index(
@@ -89,13 +91,23 @@ def index(
     Raises ConfigError if `repo` is not a git repository, StoreError.
     """
     settings = settings or load_settings(repo)
-    seal = installation.seal(settings.environ, lambda _: None)  # nothing is made here to be marked
-    paths = list(find_source_files(settings.repo, settings.exclude, settings.environ))
-    try:
-        return _index_into(settings, paths, hooks, seal, mend=mend, force=force)
-    except CorruptIndexError as error:
-        Store.rescue(_telling(settings.index, hooks), error)
-        return _index_into(settings, paths, hooks, seal, mend=mend, force=force)
+    # Nothing is made here to be marked.
+    seal = installation.load_seal(settings.environ, lambda _: None)
+    paths, inside = survey(settings.repo, settings.exclude, settings.environ)
+    for nested in inside:
+        _tell(hooks, Warned(_leave_out(settings.repo, nested)))
+    return rescue_if_damaged(
+        _telling(settings.index, hooks),
+        lambda: _index_into(settings, paths, hooks, seal, mend=mend, force=force),
+    )
+
+
+def _leave_out(repo: Path, nested: Nested) -> str:
+    """Say that a repository inside this one was not read, and how it is."""
+    files = "files" if nested.files is None else f"{nested.files} file{'s'[: nested.files != 1]}"
+    kind = "submodule" if nested.is_submodule else "nested repository"
+    command = f"llmc index {shlex.quote(str(repo / nested.path))}"
+    return f"left out: {files} in {kind} {nested.path}; index it by itself: {command}"
 
 
 def _index_into(
@@ -108,11 +120,11 @@ def _index_into(
     force: bool,
 ) -> IndexReport:
     with open_store(settings.index, hooks, seal=seal) as store:
-        if mend and (mended := store.mend()):
+        if mend and (mended := store.spans.mend()):
             message = f"{settings.index_path}: {mended} rows could not be used and were removed"
             _tell(hooks, Warned(f"{message}; their files are read anew"))
-        known = store.files()
-        unproven = store.without_facts(VERSION)
+        known = store.spans.list_files()
+        unproven = store.spans.list_unproven(VERSION)
         skipped: list[tuple[str, str]] = []
         changed = 0
         unchanged = {path: known[path] for path in known.keys() - unproven if not force}
@@ -121,7 +133,7 @@ def _index_into(
                 for file in files:
                     changed += _write(file, store, force=force)
                     if file.path in unproven and not force:
-                        store.put_facts(file)
+                        store.spans.put_facts(file)
         gone = []
         for path in sorted(set(known) - set(paths)):
             if reason := _hidden(settings.repo / path):
@@ -131,8 +143,8 @@ def _index_into(
         for start in range(0, len(gone), FILES_PER_WRITE):
             with store.transaction():
                 for path in gone[start : start + FILES_PER_WRITE]:
-                    store.remove_file(path)
-        spans, elsewhere = store.span_count(), store.unmarked()
+                    store.spans.remove_file(path)
+        spans, elsewhere = store.counts.count_spans(), store.counts.count_unmarked()
         if what := store.displaced():
             raise StoreError(f"{store.path} {what} while it was written to; start again")
     read = len(paths) - len(skipped)
@@ -182,9 +194,9 @@ def _write(parsed: ParsedFile, store: Store, *, force: bool) -> bool:
 
     What counts is what the index has of it by now: another pass may have been faster.
     """
-    if not force and store.touch_file(parsed):
+    if not force and store.spans.touch_file(parsed):
         return False
-    store.put_file(parsed)
+    store.spans.put_file(parsed)
     return True
 
 
@@ -225,17 +237,21 @@ def enrich(
     settings = settings or load_settings(repo)
     settings.require_trust()
     if builder is None:
-        _tell(hooks, destinations.of(settings))
-    builder = builder or CascadeBuilder(settings, CallPolicy(retry_wait=settings.retry_wait))
+        _tell(hooks, destinations.find_destinations(settings))
+    builder = builder or CascadeBuilder(
+        settings, CallPolicy(retry_wait=settings.pace.retry_wait, queues=True)
+    )
     builder.check()
     make_folder(settings.logs, ignored_by_git=True)
     ledger = Ledger(
         settings.repo,
         settings.metrics_log,
-        est_tokens_per_span=settings.est_tokens_per_span,
+        est_tokens_per_span=settings.labels.est_tokens_per_span,
         log_fields=settings.router.policy.log_fields,
+        logs=settings.logs,
     )
-    seal = installation.seal(
+    # Nothing is made here to be marked.
+    seal = installation.load_seal(
         settings.environ, lambda message: _tell(hooks, Warned(message)), make=True
     )
     with open_store(settings.index, hooks, seal=seal) as store:
@@ -259,7 +275,7 @@ def plan(
     opened = Store.open if rules.maintain else Store.open_readonly
     with opened(_telling(settings.index, hooks)) as store:
         planned = WorkList(settings, store, rules).jobs(pages(settings, store, rules))
-        for job in itertools.islice(planned, max(0, settings.limit) or None):
+        for job in itertools.islice(planned, max(0, settings.pace.limit) or None):
             assert job.prompt is not None, "a job is made with its prompt"
             yield job.span, job.state.tier, job.prompt
 

@@ -10,12 +10,15 @@
     │  └─ FullDiskError       no room is left for it on the disk
     ├─ RequestError           one HTTP request came to no response
     │  ├─ ConnectError            no connection was made
+    │  │  └─ CertificateError     who answers shows no certificate that is believed
+    │  ├─ DroppedError            the connection ended before the response began
     │  ├─ DeadlineError           it was not over by its deadline
     │  └─ CancelledError          somebody cancelled it
     └─ BackendError           one attempt at a model gave nothing usable
        ├─ HostUnreachableError    nobody answers at that address
        ├─ RateLimitedError        the server asks to come back later
-       └─ CredentialsError        the server refuses the key
+       └─ TurnedAwayError         the server would say the same to every request of ours
+          └─ CredentialsError         it refuses the key, or cannot prove who it is
 
 Each is made whole by its constructor and not changed afterwards. A bug is none of these: it stays a
 traceback.
@@ -27,7 +30,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from llmc.models import AttemptRecord, Departure
+    from llmc.models import AttemptRecord, CallTimes, Departure
 
 Failure = tuple[str, str, object]
 """(kind, detail, payload): kind is parse, truncation or validation; payload is the raw reply."""
@@ -56,7 +59,9 @@ class StoreError(LlmcError):
 class CorruptIndexError(StoreError):
     """The index file is not a usable SQLite database; `inode` is that file's number, if known."""
 
-    inode: int | None = None
+    def __init__(self, message: str, *, inode: int | None = None) -> None:
+        super().__init__(message)
+        self.inode: Final = inode
 
 
 class LockedIndexError(StoreError):
@@ -82,12 +87,20 @@ class ConnectError(RequestError):
         self.why: Final = why or message
 
 
+class CertificateError(ConnectError):
+    """Who answers shows no certificate that is believed: no wait and no second try mends that."""
+
+
 class DeadlineError(RequestError):
     """The deadline passed before the response was complete; `silent`: before it began."""
 
     def __init__(self, message: str, *, silent: bool = False) -> None:
         super().__init__(message)
         self.silent: Final = silent
+
+
+class DroppedError(RequestError):
+    """The other side ended the connection before its response began."""
 
 
 class CancelledError(RequestError):
@@ -98,8 +111,8 @@ class Usage(NamedTuple):
     """What is known of a call that failed. No dataclass: every command imports this module.
 
     `model` is set where only the reply tells which model it is from; the tokens are those of a
-    reply that was refused; `cut_lines` counts the lines of code left out of the prompt, and
-    `departure` tells of a prompt that left this machine.
+    reply that was refused; `cut_lines` counts the lines of code left out of the prompt, `departure`
+    tells of a prompt that left this machine, `times` of a reply that was whole.
     """
 
     model: str | None = None
@@ -107,6 +120,7 @@ class Usage(NamedTuple):
     completion_tokens: int | None = None
     cut_lines: int = 0
     departure: Departure | None = None
+    times: CallTimes | None = None
 
 
 NOTHING_KNOWN = Usage()
@@ -157,14 +171,21 @@ class BackendError(LlmcError):
 class HostUnreachableError(BackendError):
     """Nobody answers at the address: refused, unresolvable, or no connection in time.
 
-    `why` is the reason alone, without the address.
+    `why` is the reason alone, without the address. `silent`: the request was taken, and nothing
+    came in the call's whole time.
     """
 
     def __init__(
-        self, message: str, *, failure_type: str | None = "runtime", why: str = ""
+        self,
+        message: str,
+        *,
+        failure_type: str | None = "runtime",
+        why: str = "",
+        silent: bool = False,
     ) -> None:
         super().__init__(message, failure_type=failure_type)
         self.why: Final = why
+        self.silent: Final = silent
 
 
 class RateLimitedError(BackendError):
@@ -184,11 +205,21 @@ class RateLimitedError(BackendError):
         self.retry_after: Final = retry_after
 
 
-class CredentialsError(BackendError):
-    """The server refuses the key (HTTP 401 or 403)."""
+class TurnedAwayError(BackendError):
+    """The server would say the same to every request: a spent quota, a model or a path it lacks.
 
-    def __init__(self, message: str, *, failure_type: str | None = "runtime") -> None:
+    To ask again is in vain until somebody has mended it: `remedy` says how.
+    """
+
+    def __init__(
+        self, message: str, *, failure_type: str | None = "runtime", remedy: str = ""
+    ) -> None:
         super().__init__(message, failure_type=failure_type)
+        self.remedy: Final = remedy
+
+
+class CredentialsError(TurnedAwayError):
+    """The server refuses the key (HTTP 401 or 403), or shows no certificate that is believed."""
 
 
 def make_refusal(kind: str, detail: str, payload: object) -> BackendError:

@@ -134,6 +134,14 @@ class SpanKept:
 
 
 @dataclass(frozen=True, slots=True)
+class SpanLeft:
+    """A span stays pending; `why` reads after a number of spans: "in work in another run"."""
+
+    span: Span
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class SpanEnriched:
     """A span's enrichment is stored; the totals are of the whole index, this span included."""
 
@@ -191,6 +199,7 @@ Event = (
     | AttemptFinished
     | PromptLeft
     | SpanKept
+    | SpanLeft
     | SpanEnriched
     | SpanFailed
     | SpanUnfinished

@@ -190,6 +190,18 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class CallTimes:
+    """When a call was sent, when its host began to work on it, as far as known, and when it ended.
+
+    Moments are of `time.monotonic`.
+    """
+
+    sent: float
+    started: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
 class Departure:
     """A prompt on its way out: to a host (an address, or a program), so many bytes at most.
 

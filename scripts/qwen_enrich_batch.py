@@ -21,16 +21,16 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llmc import engine
-from llmc.backends.builder import AttemptCascade, BackendConfig, let_out, refused
+from llmc.backends.builder import AttemptCascade, BackendConfig, let_out, refuse_reply
 from llmc.driver.calling import (
     Surroundings,
     call_qwen,
-    gateway_destination,
-    gateway_for,
-    surrounded,
+    find_gateway,
+    find_gateway_destination,
+    surround,
 )
-from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT, flags_of, parser
-from llmc.driver.places import destinations_of
+from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT, make_parser, read_flags
+from llmc.driver.places import find_destinations
 from llmc.enrichment.reply import read_reply
 from llmc.errors import ConfigError, Failure, LlmcError, classify_failure
 from llmc.events import (
@@ -43,20 +43,25 @@ from llmc.events import (
     SpanStarted,
     Warned,
 )
+from llmc.files import tilde
 from llmc.models import Attempt, Enrichment
-from llmc.net.client import Client, address
+from llmc.net.client import Client
+from llmc.net.places import address
+from llmc.programs.encoding import ensure_utf8
 from llmc.records.egress import Destination
 from llmc.records.ledger import save_refused_reply
 from llmc.redaction.text import describe_place, join_lines, make_plain
-from llmc.run import departures, destinations, routing
+from llmc.run import departures, destinations, measures
 from llmc.run.gpu import GpuSampler, is_local
 from llmc.run.worklist import EXCERPT_CHARS, Rules
-from llmc.settings.chains import ChainEntry
-from llmc.settings.config import Settings, load_settings
+from llmc.settings.config import Settings
 from llmc.settings.documents import POLICY_FILE
+from llmc.settings.environment import copy_environment
 from llmc.settings.files import read_file
 from llmc.settings.hosts import DEFAULT_URL, Host, find_reachable, make_host, normalise_url
+from llmc.settings.loading import load_settings
 from llmc.settings.presets import TierPreset, make_preset, name_preset, read_policy
+from llmc.settings.targets import Target, take_first
 from tools.rag.enrichment_backends import (
     AttemptRecord,
     BackendAdapter,
@@ -140,13 +145,13 @@ class _Adapter:
             meta["model"] = self.model
         if failure:
             hide = self._around.client.redaction
-            raise refused(failure, meta, model=meta["model"], hide=hide)
+            raise refuse_reply(failure, meta, model=meta["model"], hide=hide)
         return result, meta | {"reply_chars": len(text)}
 
     def _call(self, prompt: str, item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Call, and take whatever is raised for a call that failed."""
         try:
-            with surrounded(replace(self._around, item=item, crossed=self.destination)):
+            with surround(replace(self._around, item=item, crossed=self.destination)):
                 return call_qwen(prompt, self._repo_root, **self._words())
         except BackendError:
             raise
@@ -212,9 +217,9 @@ class _GatewayBackendAdapter(_Adapter):
 
     def __init__(self, *, config: Any, repo_root: Path, args: argparse.Namespace) -> None:
         super().__init__(config, repo_root, args)
-        gateway = gateway_for(self._around.settings, self._around.config)
+        gateway = find_gateway(self._around.settings, self._around.config)
         self.model = gateway.label
-        self.destination = gateway_destination(self._around, gateway)
+        self.destination = find_gateway_destination(self._around, gateway)
 
     def describe_host(self) -> str | None:
         """Return nothing: the records have never named a host for the gateway."""
@@ -230,7 +235,7 @@ class _GatewayBackendAdapter(_Adapter):
 
 
 def _settings(repo_root: Path, args: argparse.Namespace) -> Settings:
-    return getattr(args, "settings", None) or load_settings(Path(repo_root), flags_of(args))
+    return getattr(args, "settings", None) or load_settings(Path(repo_root), read_flags(args))
 
 
 def _model_sent(model: str | None, preset: TierPreset, settings: Settings) -> str:
@@ -267,18 +272,15 @@ def _build_cascade_for_attempt(  # noqa: PLR0913 - an established signature
     name = name_preset(tier_for_attempt)
     in_force = _presets(settings)[name]
     preset = PRESET_CACHE[name]
-    entry = next(iter(settings.entries(tier_for_attempt)), None)
-    if backend == "gateway" or (backend == "auto" and tier_for_attempt == "nano"):
-        config = _config(entry, BackendConfig("gateway", "gateway", tier=tier_for_attempt))
-        gateway = _GatewayBackendAdapter(config=config, repo_root=repo_root, args=args)
-        return AttemptCascade(BackendCascade([gateway]), name, preset, None, None, "gateway")
     host = Host("localhost", DEFAULT_URL)
     if backend in ("auto", "ollama"):
         host = _host_at(min(current_host_idx, host_chain_count - 1), ollama_host_chain)
-    label, url = host.label or None, host.url or None
-    config = BackendConfig(f"ollama-{host.label}", "ollama", tier=tier_for_attempt, url=url)
-    config = _config(entry, config)
-    config = replace(config, model=_model_sent(config.model, in_force, settings))
+    target = take_first(settings, tier_for_attempt, host, in_force, backend)
+    config = _config(target, tier_for_attempt)
+    if target.provider == "gateway":
+        gateway = _GatewayBackendAdapter(config=config, repo_root=repo_root, args=args)
+        return AttemptCascade(BackendCascade([gateway]), name, preset, None, None, "gateway")
+    label = target.label or None
     ollama = _OllamaBackendAdapter(
         config=config,
         repo_root=repo_root,
@@ -296,18 +298,17 @@ def _host_at(index: int, chain: Sequence[Host | Mapping[str, str | None]]) -> Ho
     return make_host(chain[index]) if index < len(chain) else Host("", "")
 
 
-def _config(entry: ChainEntry | None, config: BackendConfig) -> BackendConfig:
-    """Return an adapter's config with what the chain entry says, if there is one."""
-    if entry is None:
-        return config
-    return replace(
-        config,
-        name=entry.name,
-        model=entry.model,
-        url=entry.url.rstrip("/") if entry.url else config.url,
-        options=entry.options or None,
-        keep_alive=entry.keep_alive,
-        api_key_env=entry.api_key_env,
+def _config(target: Target, tier: str) -> BackendConfig:
+    """Return an adapter's config, by the target that it stands for."""
+    return BackendConfig(
+        target.name,
+        target.provider,
+        target.model or None,
+        tier,
+        target.place or None,
+        target.options or None,
+        target.keep_alive,
+        target.key.name if target.key else None,
     )
 
 
@@ -335,17 +336,26 @@ class _DriverBuilder:
     def check(self) -> None:
         """Find nothing wrong: what is missing fails the one span that needs it."""
 
+    def hurry(self) -> None:
+        """Let the tries of a call go on as they are configured."""
+
     def cancel(self) -> None:
         self._args.client.cancellation.cancel()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the driver and return its exit status."""
+    if argv is None:
+        ensure_utf8()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no path or reply fails to print
             stream.reconfigure(errors="backslashreplace")
-    args = parser().parse_args(argv)
-    repo = Path(args.repo).resolve()
+    args = make_parser().parse_args(argv)
+    try:
+        repo = Path(tilde.expand(args.repo, copy_environment(), "--repo")).resolve()
+    except ConfigError as error:
+        _complain(str(error))
+        return 1
     if not (repo / ".git").exists():
         _complain(f"{repo} is not a git repository: it has no .git")
         return 1
@@ -368,21 +378,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(repo: Path, args: argparse.Namespace) -> int:
-    settings = replace(load_settings(repo, flags_of(args)), concurrency=1)
+    settings = load_settings(repo, read_flags(args)).change(concurrency=1)
     if not args.dry_run:
         settings.require_trust(driver=True)
-        settings = replace(settings, trusted=True)  # the engine would ask for what llmc would use
-    for sentence in settings.passed_over:
+        settings = settings.change(trusted=True)  # the engine would ask for what llmc would use
+    for sentence in settings.sources.passed_over:
         _complain(sentence)
-    args.settings, args.client = settings, Client(secrets=settings.secrets)
-    if settings.health_check and not find_reachable(settings.hosts, settings.health_timeout):
+    args.settings, args.client = (
+        settings,
+        Client(secrets=settings.secrets, network=settings.network),
+    )
+    wait, network = settings.health.timeout, settings.network
+    if settings.health.enabled and not find_reachable(settings.hosts, wait, network):
         tried = ", ".join(f"{host.label} ({address(host.url)})" for host in settings.hosts)
         _complain(f"no Ollama host answers; tried: {tried or 'none is configured'}")
         return 2
     engine.make_folder(settings.logs)
     rules = Rules(
         excerpt_chars=EXCERPT_CHARS,
-        nesting=routing.driver_nesting,
+        nesting=measures.count_driver_nesting,
         maintain=True,
         verify=False,
         sleep=max(0.0, args.sleep),
@@ -394,7 +408,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
             _say(f"--- {describe_place(span)} [{tier}]")
             print(make_plain(prompt.replace("\r\n", "\n")))
         return 0
-    hooks = (_Announcement(destinations_of(settings, _presets(settings))), _print_event)
+    hooks = (_Announcement(find_destinations(settings, _presets(settings))), _print_event)
     builder = _DriverBuilder(settings, args)
     report = engine.enrich(repo, settings, hooks=hooks, builder=builder, rules=rules)
     if report.stopped:
@@ -411,7 +425,7 @@ class _Announcement:
 
     def __call__(self, event: Event) -> None:
         if self._where and isinstance(event, SpanStarted):
-            for line in destinations.lines(self._where):
+            for line in destinations.describe(self._where):
                 _complain(line)
             self._where = None
 

@@ -20,11 +20,13 @@ from llmc import engine
 from llmc.backends.builder import AttemptCascade, CallPolicy, CascadeBuilder
 from llmc.backends.cascade import BackendCascade
 from llmc.events import AttemptFinished, Event, EventHook
-from llmc.files.owners import folder_of
 from llmc.models import Attempt, RunReport
 from llmc.run.stopping import Stop
-from llmc.settings.config import Flags, Settings, load_settings
+from llmc.settings.config import Settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.settings.presets import TierPreset
+from llmc.store.owners import name_folder
 from llmc.testing import FakeBackend
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.script import Script
@@ -184,5 +186,5 @@ def claims(repo: Repo) -> list[dict[str, Any]]:
 
 def owners(repo: Repo) -> list[str]:
     """Return the files of those at work on the index."""
-    folder = folder_of(repo.index)
+    folder = name_folder(repo.index)
     return [path.name for path in folder.iterdir()] if folder.exists() else []

@@ -26,11 +26,13 @@ from llmc.events import (
     SpanEnriched,
     SpanFailed,
     SpanStarted,
+    Warned,
 )
 from llmc.indexer.parsing import parse_file
 from llmc.models import Enrichment
 from llmc.run.worklist import Rules
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.settings.presets import TierPreset
 from llmc.store.store import Store
 from llmc.testing import FakeBackend, refused, unusable
@@ -66,7 +68,7 @@ def answer(call):
 
 def run(settings, script=answer, *, hooks=(), **changes):
     """Index and enrich with a fake backend; return (report, builder)."""
-    settings = replace(settings, **changes)
+    settings = settings.change(**changes)
     engine.index(settings.repo, settings)
     backend = FakeBackend(script, meta={"backend": "ollama", "model": "fake:7b"})
     builder = FakeBuilder(settings, backend)
@@ -125,9 +127,9 @@ def test_a_slow_pass_puts_no_new_time_on_what_a_faster_one_has_stored(settings):
     (settings.repo / "small.py").write_text("def newer():\n    return 1\n")
     engine.index(settings.repo, settings)
     with Store.open(settings.index_path) as store:
-        assert not store.touch_file(slow)
+        assert not store.spans.touch_file(slow)
         newer = (settings.repo / "small.py").stat()
-        assert store.files()["small.py"].mtime == newer.st_mtime != slow.mtime
+        assert store.spans.list_files()["small.py"].mtime == newer.st_mtime != slow.mtime
 
 
 def test_only_the_changed_span_loses_its_enrichment(settings):
@@ -136,8 +138,8 @@ def test_only_the_changed_span_loses_its_enrichment(settings):
     path.write_text("# a new first line\n" + path.read_text().replace("Hello", "Hi"))
     engine.index(settings.repo, settings)
     with Store.open(settings.index_path) as store:
-        assert store.counts() == (5, 4)
-        assert [span.symbol for span in store.pending(0, 9)] == ["greet"]
+        assert store.counts.count_results() == (5, 4)
+        assert [span.symbol for span in store.spans.list_pending(0, 9)] == ["greet"]
 
 
 def test_a_deleted_file_leaves_the_index(settings):
@@ -160,7 +162,7 @@ def test_a_file_that_cannot_be_parsed_is_named_and_keeps_its_spans(settings, dam
     assert path == "small.py"
     assert "small.py" in reason
     with Store.open(settings.index_path) as store:
-        assert store.counts() == (5, 5)
+        assert store.counts.count_results() == (5, 5)
 
 
 def test_an_empty_repository_has_no_spans(settings):
@@ -279,7 +281,7 @@ def test_a_refused_reply_is_saved_and_the_failure_remembered(settings):
     assert len(saved) == len(failed) == 5
     assert {path.read_text() for path in saved} == {"{oops"}
     with Store.open(settings.index_path) as store:
-        assert store.totals().failed == {"parse": 5}
+        assert store.counts.count_all().failed == {"parse": 5}
 
 
 @pytest.mark.parametrize("kind", ["validation", "runtime"])
@@ -326,7 +328,7 @@ def test_an_interrupt_ends_the_run_with_what_is_stored(settings):
     assert report.enriched in (2, 3)  # the third may have come in meanwhile: then it is stored too
     assert report.left == 5 - report.enriched
     with Store.open(settings.index_path) as store:
-        assert store.counts() == (5, report.enriched)
+        assert store.counts.count_results() == (5, report.enriched)
 
 
 def test_a_span_changed_since_indexing_is_left_for_later(settings):
@@ -336,7 +338,8 @@ def test_a_span_changed_since_indexing_is_left_for_later(settings):
     builder = FakeBuilder(settings, FakeBackend(answer))
     report = engine.enrich(settings.repo, settings, hooks=(seen.append,), builder=builder)
     assert (report.enriched, report.left) == (0, 5)
-    assert "cannot be read as it was indexed" in str(seen[1])
+    told = [event.message for event in seen if isinstance(event, Warned)]
+    assert "cannot be read as it was indexed" in told[0]
 
 
 @pytest.mark.parametrize("path", ["../outside.py", "/etc/hostname"])
@@ -362,11 +365,11 @@ def test_a_link_that_leads_out_of_the_repository_is_never_read(settings, tmp_pat
 
 def test_a_plan_sends_nothing_and_shows_the_prompts(settings):
     engine.index(settings.repo, settings)
-    planned = list(engine.plan(settings.repo, replace(settings, limit=2)))
+    planned = list(engine.plan(settings.repo, settings.change(limit=2)))
     assert [(span.symbol, tier) for span, tier, _ in planned] == [("add", "7b"), ("greet", "7b")]
     assert all(isinstance(prompt, prompts.Prompt) for _, _, prompt in planned)
     with pytest.raises(StopIteration):
-        next(iter(engine.plan(settings.repo, replace(settings, cooldown=10**9))))
+        next(iter(engine.plan(settings.repo, settings.change(cooldown=10**9))))
 
 
 def test_a_run_on_a_fake_ollama_stores_what_it_said(settings, clean_environ):
@@ -379,7 +382,7 @@ def test_a_run_on_a_fake_ollama_stores_what_it_said(settings, clean_environ):
         assert len(fake.calls) == 5
     assert report.enriched == 5
     with Store.open(configured.index_path) as store:
-        [shown] = store.spans_of("small.py", 5)
+        [shown] = store.results.find("small.py", 5)
     assert shown.enrichment["inputs"] == ["a: b"]
     assert shown.enrichment["evidence"][0]["lines"] == [4, 6]
     assert shown.outcome.completion_tokens > 0
@@ -387,12 +390,12 @@ def test_a_run_on_a_fake_ollama_stores_what_it_said(settings, clean_environ):
 
 @pytest.mark.embedded
 def test_the_small_model_enriches_a_repository(settings):
-    embedded = replace(settings, backend="embedded", limit=2)
+    embedded = settings.change(backend="embedded", limit=2)
     engine.index(embedded.repo, embedded)
     report = engine.enrich(embedded.repo, embedded)
     assert report.enriched == 2
     with Store.open(embedded.index_path) as store:
-        for shown in store.latest(2):
+        for shown in store.results.list_latest(2):
             assert shown.summary
             whole = [shown.span.start_line, shown.span.end_line]
             assert {"field": "summary_120w", "lines": whole} in shown.enrichment["evidence"]

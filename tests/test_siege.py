@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from llmc.settings.config import load_settings
+from llmc.settings.loading import load_settings
 from llmc.testing.ollama import Call
 from tests.audited import fingerprint
 from tests.siege import CODE, World, git, machine

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmc.backends.cascade import BackendCascade
@@ -13,7 +14,10 @@ from llmc.enrichment.prompts import EXAMPLE_SUMMARY, find_source
 from llmc.enrichment.reply import read_reply
 from llmc.errors import BackendError, Failure, RateLimitedError, Usage, make_refusal
 from llmc.models import Enrichment
-from llmc.net.client import Cancellation
+from llmc.net.client import Client
+from llmc.net.deadlines import Cancellation
+from llmc.programs.launching import STANDARD, SearchPath
+from llmc.settings.gateways import GatewaySettings
 from llmc.settings.presets import TierPreset
 
 MAX_REPLY_TOKENS = 1024
@@ -37,7 +41,7 @@ class BackendConfig:
     tier: str | None = None
     url: str | None = None
     options: Mapping[str, Any] | None = None
-    keep_alive: str | int | None = None
+    keep_alive: str | float | None = None
     api_key_env: str | None = None
 
     @classmethod
@@ -59,6 +63,9 @@ class CallPolicy:
     `tries` and `retry_wait` are the HTTP tries inside one attempt. `structured` constrains the
     reply by the schema, bounds its length, watches it as it is written and waits for a busy server;
     `timeout` is then the total of the attempt, waits included, otherwise that of each try.
+    `queues`: hosts are asked several things at once, of which some may have to wait. `timeout` then
+    bounds the waits for a busy server, for the call's turn, and for the rest of a reply that has
+    begun, each by itself.
     `require_summary` refuses an empty summary, and one that only repeats.
     """
 
@@ -66,11 +73,31 @@ class CallPolicy:
     retry_wait: float = 2.0
     timeout: float = 180.0
     structured: bool = True
+    queues: bool = False
     require_summary: bool = True
+
+    def bound(self, left: float) -> float:
+        """Return the seconds that a call has, where so many are left of its attempt's."""
+        return self.timeout if self.queues else left
 
     def with_timeout(self, timeout: float | None) -> CallPolicy:
         """Return a copy with another timeout, itself if there is none."""
         return self if timeout is None else replace(self, timeout=timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the backends of a run share: connections, how calls are made, where programs are found.
+
+    `policy` has the timeout of the target that a backend is made for. `gateway` says how a gateway
+    program is run.
+    """
+
+    repo: Path
+    client: Client
+    policy: CallPolicy
+    search: SearchPath = STANDARD
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
 
 
 class AttemptCascade(NamedTuple):
@@ -112,7 +139,7 @@ def accept(  # noqa: PLR0913 - a reply, what it answers, and how it is judged
         failure = error.failure
     # Out here, as in `reply.read`: the error does not hold on to what was read.
     assert failure is not None, "only what a reply says is refused"
-    raise refused(failure, meta, model=model, hide=hide)
+    raise refuse_reply(failure, meta, model=model, hide=hide)
 
 
 def _accepted(
@@ -138,7 +165,7 @@ def _accepted(
     return own
 
 
-def refused(
+def refuse_reply(
     failure: Failure,
     meta: Mapping[str, Any],
     *,
@@ -160,6 +187,7 @@ def refused(
             prompt_tokens=count(meta, "prompt_eval_count"),
             completion_tokens=count(meta, "eval_count", "completion_tokens"),
             cut_lines=meta.get("cut_lines") or 0,
+            times=meta.get("times"),
         ),
     )
 

@@ -7,14 +7,20 @@ the text as it comes and says when to stop.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
-from llmc.enrichment.reply import PROMPTED_FIELDS
+from llmc.enrichment.reply import is_answer
+from llmc.errors import RequestError
 
-PROMPTED = frozenset(PROMPTED_FIELDS)
+MAX_LINE_BYTES = 1024 * 1024
+"""A line of a stream is one token and what belongs to it: hundreds of bytes."""
+
+MAX_PLACES = 300
+"""Braces at which an answer is looked for in a text that is not one."""
 
 MAX_BLANKS = 120
 """White space in a row outside a string; indented JSON of our schema has at most about 20."""
@@ -165,22 +171,20 @@ class Guard:
             self._end(reason)
 
 
-def is_answer(text: str) -> bool:
-    """Tell whether a text in braces is the reply, not braces in prose or in a model's thoughts."""
-    if '"' not in text:
-        return False
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(found, dict) and not PROMPTED.isdisjoint(found)
-
-
-def without_thoughts(text: str) -> str:
-    """Return a reply without what a model thought aloud before it."""
-    head, mark, answer = text.partition("</think>")
-    thought = head.lstrip().startswith("<think>") or "{" not in head
-    return answer if mark and thought else text
+def find_answer(text: str) -> str:
+    """Return the last answer in a text that is about other things too, empty if there is none."""
+    decoder, at, answer = json.JSONDecoder(), text.find("{"), ""
+    for _ in range(MAX_PLACES):
+        if at < 0:
+            break
+        end = at + 1
+        try:
+            _, end = decoder.raw_decode(text, at)
+            answer = text[at:end] if is_answer(text[at:end]) else answer
+        except (ValueError, RecursionError):
+            end = at + 1
+        at = text.find("{", end)
+    return answer
 
 
 def repeats(tail: str) -> bool:
@@ -198,7 +202,10 @@ def repeats(tail: str) -> bool:
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a body as they come in, without line ends; blank ones are left out."""
+    """Yield the lines of a body as they come in, without line ends; blank ones are left out.
+
+    Raises RequestError for a line that is too long.
+    """
     return (line for line in _all_lines(chunks) if line)
 
 
@@ -206,28 +213,49 @@ def events(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the data of server-sent events as they come in; comments and other fields are left out.
 
     The lines of an event's data are joined; one that the end of the body cuts off counts too.
+    Raises RequestError for an event that is too long.
     """
     data: list[bytes] = []
+    size = 0
     for line in _all_lines(chunks):
         if line.startswith(b"data:"):
             data.append(line[5:].strip())
+            size += len(line)
+            if size > MAX_LINE_BYTES:
+                raise _too_long()
         elif not line and data:
             yield b"\n".join(data)
-            data = []
+            data, size = [], 0
     if data:
         yield b"\n".join(data)
 
 
 def _all_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     begun: list[bytes] = []  # joined once, as a long line may come in very many chunks
+    size, mark = 0, codecs.BOM_UTF8
     for chunk in chunks:
-        first, *others = chunk.split(b"\n")
-        begun.append(first)
-        if others:
-            yield b"".join(begun).strip()
-            *complete, rest = others
-            begun = [rest]
-            for line in complete:
-                yield line.strip()
-    if rest := b"".join(begun).strip():
-        yield rest
+        parts = chunk.split(b"\n")
+        rest = parts.pop()
+        if parts:
+            if begun:
+                parts[0] = b"".join((*begun, parts[0]))
+                begun, size = [], 0
+            if mark:
+                parts[0], mark = parts[0].removeprefix(mark), b""
+            for part in parts:
+                line = part.strip()
+                if b"\r" in line:  # those of old Macs come all in one
+                    yield from map(bytes.strip, line.split(b"\r"))
+                else:
+                    yield line
+        if rest:
+            begun.append(rest)
+            size += len(rest)
+            if size > MAX_LINE_BYTES:
+                raise _too_long()
+    if last := b"".join(begun).removeprefix(mark).strip():
+        yield from map(bytes.strip, last.split(b"\r"))
+
+
+def _too_long() -> RequestError:
+    return RequestError(f"a line of the answer exceeds {MAX_LINE_BYTES} bytes")

@@ -1,37 +1,48 @@
-"""Ways of reaching a model: one file each, and the builder that picks them for an attempt.
+"""The builders: backends are made of targets, and the cascade of an attempt of a tier's targets.
 
-`CascadeBuilder` is asked for every attempt. Configured chain entries of the attempt's tier form
-the cascade; a tier without entries gets the one backend that the mode names: the Ollama host at
-the attempt's place in the host chain, the gateway, or the model in process.
+Who is asked for a tier is settled in `settings.targets`; here it only takes shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
-from llmc.backends._base import AttemptCascade, BackendConfig, CallPolicy, count, refused
-from llmc.backends._border import Sender, guard, let_out
-from llmc.backends.cascade import BackendCascade
+from llmc.backends._base import (
+    AttemptCascade,
+    BackendConfig,
+    CallPolicy,
+    Surroundings,
+    accept,
+    count,
+    refuse_reply,
+)
+from llmc.backends._border import Gate, guard, let_out, prepare, put_behind
+from llmc.backends._failures import declined, unanswered
+from llmc.backends.cascade import BackendAdapter, BackendCascade
 from llmc.errors import ConfigError
 from llmc.models import Attempt
 from llmc.net.client import Client
-from llmc.records.egress import Egress
-from llmc.settings.chains import ChainEntry, begin_at
+from llmc.records.egress import Destination, Egress
 from llmc.settings.config import Settings
-from llmc.settings.gateways import Endpoint, GatewaySettings
-from llmc.settings.presets import TierPreset, choose_preset
+from llmc.settings.presets import choose_preset
+from llmc.settings.targets import Target, arrange, list_reached_tiers, list_targets
 
 __all__ = [
     "AttemptCascade",
     "BackendConfig",
     "CallPolicy",
     "CascadeBuilder",
+    "Gate",
+    "Surroundings",
+    "TargetBuilder",
+    "accept",
     "count",
+    "declined",
     "let_out",
-    "refused",
+    "put_behind",
+    "refuse_reply",
+    "unanswered",
 ]
 
 CONNECT_TIMEOUT_SEC = 10.0
@@ -50,8 +61,12 @@ class CascadeBuilder:
         settings.require_trust()
         self.settings = settings
         self.policy = policy
-        self._egress = Egress(settings.repo, settings.privacy) if guarded else None
-        self._client = Client(connect_timeout=CONNECT_TIMEOUT_SEC, secrets=settings.secrets)
+        self._egress = Egress(settings.repo, settings.privacy, settings.logs) if guarded else None
+        self._client = Client(
+            connect_timeout=CONNECT_TIMEOUT_SEC,
+            secrets=settings.secrets,
+            network=settings.network,
+        )
         self._built: dict[tuple[str, int, int], AttemptCascade] = {}
 
     def __call__(self, attempt: Attempt) -> AttemptCascade:
@@ -61,8 +76,14 @@ class CascadeBuilder:
         key = (attempt.tier, attempt.host_index, attempt.first_entry)
         built = self._built.get(key)
         if built is None:
-            built = self._built[key] = self._build(attempt)
+            targets = self._targets[attempt.tier]
+            asked = arrange(targets, attempt.host_index, attempt.first_entry)
+            built = self._built[key] = self.build(attempt.tier, asked)
         return built
+
+    @cached_property
+    def _targets(self) -> dict[str, tuple[Target, ...]]:
+        return list_targets(self.settings, self.policy.timeout)
 
     @cached_property
     def _staying(self) -> CascadeBuilder:
@@ -71,35 +92,29 @@ class CascadeBuilder:
         builder._client = self._client
         return builder
 
-    def _build(self, attempt: Attempt) -> AttemptCascade:
-        settings = self.settings
-        preset = choose_preset(settings.presets, attempt.tier)
-        entries = settings.entries(attempt.tier) if settings.backend == "auto" else ()
-        if entries:
-            entries = begin_at(entries, attempt.first_entry)
-            asked = [self._for_entry(entry, preset, attempt) for entry in entries]
-            selected = _family(entries[0].provider)
-        else:
-            selected = self._selected(attempt.tier)
-            asked = [self._default(selected, preset, attempt)]
-        backends = [guard(backend, self._egress) if self._egress else backend for backend in asked]
-        host = self._host(attempt.host_index) if selected == "ollama" else (None, None)
-        if entries and entries[0].url and selected == "ollama":
-            host = (entries[0].name, entries[0].url)
-        return AttemptCascade(BackendCascade(backends), preset.name, preset, *host, selected)
+    def build(self, tier: str, asked: tuple[Target, ...]) -> AttemptCascade:
+        """Return the cascade that asks these targets. Raises ConfigError."""
+        backends = [self._make(target) for target in asked]
+        preset, first = choose_preset(self.settings.presets, tier), asked[0]
+        family = first.row.family
+        label, url = (first.label, first.place) if family == "ollama" else ("", "")
+        cascade = BackendCascade(backends)
+        return AttemptCascade(cascade, preset.name, preset, label or None, url or None, family)
 
     def check(self) -> None:
         """Load what can be wrong before the first attempt: the model in process, keys, programs.
 
         Raises ConfigError.
         """
-        for tier in ("7b", "14b", "nano"):
-            if tier == "nano" and self.settings.backend == "auto" and not self._has_nano():
+        for tier in list_reached_tiers(self.settings):
+            if tier == "nano" and not self._has_nano():
                 continue
             for backend in self(Attempt(1, tier, 0)).cascade.backends:
-                prepare = getattr(backend, "prepare", None)
-                if prepare:
-                    prepare()
+                prepare(backend)
+
+    def hurry(self) -> None:
+        """End every wait for a busy server; calls under way go on."""
+        self._client.cancellation.hurry()
 
     def cancel(self) -> None:
         """End every call under way and refuse later ones."""
@@ -108,145 +123,40 @@ class CascadeBuilder:
     def _has_nano(self) -> bool:
         return bool(self.settings.entries("nano")) or self.settings.gateway.configured
 
-    def _selected(self, tier: str) -> str:
-        if self.settings.backend == "auto":
-            return "gateway" if tier == "nano" else "ollama"
-        return self.settings.backend
-
-    def _host(self, index: int) -> tuple[str | None, str | None]:
-        if not self.settings.hosts:
-            return None, None
-        host = self.settings.hosts[min(index, len(self.settings.hosts) - 1)]
-        return host.label, host.url
-
-    def _default(self, selected: str, preset: TierPreset, attempt: Attempt) -> Sender:
-        if selected == "embedded":
-            return self._llamacpp(
-                None, {}, BackendConfig("embedded", "llamacpp", tier=attempt.tier)
-            )
-        if selected == "gateway":
-            gateway = self.settings.gateway
-            if gateway.program:
-                config = BackendConfig("gateway", "command")
-                return self._command(str(gateway.program), gateway, config)
-            endpoint = self._truthful(gateway.server())
-            return self._openai(endpoint, BackendConfig("gateway", "openai"))
-        label, url = self._host(attempt.host_index)
-        config = BackendConfig(f"ollama-{label}", "ollama", tier=attempt.tier, url=url)
-        return self._ollama(preset, label, config, None)
-
-    def _for_entry(self, entry: ChainEntry, preset: TierPreset, attempt: Attempt) -> Sender:
-        config = BackendConfig(
-            name=entry.name,
-            provider=entry.provider,
-            model=entry.model,
-            tier=entry.routing_tier,
-            url=entry.url.rstrip("/") if entry.url else None,
-            options=entry.options or None,
-            keep_alive=entry.keep_alive,
+    def _make(self, target: Target) -> BackendAdapter:
+        if target.problem:
+            raise ConfigError(target.problem)
+        settings = self.settings
+        around = Surroundings(
+            settings.repo,
+            self._client,
+            self.policy.with_timeout(target.timeout),
+            settings.search,
+            settings.gateway,
         )
-        if entry.provider == "ollama":
-            label, url = self._host(attempt.host_index)
-            if entry.url:
-                label = entry.name
-            else:
-                config = config.with_url(url)
-            return self._ollama(preset, label, config, entry.timeout_seconds)
-        if entry.provider == "llamacpp":
-            return self._llamacpp(entry.model, entry.options, config, entry.timeout_seconds)
-        if entry.provider == "command":
-            gateway = self.settings.gateway_of(entry)
-            return self._command(entry.command or "", gateway, config, entry.timeout_seconds)
-        return self._openai(self.endpoint(entry), config, entry.timeout_seconds)
-
-    def endpoint(self, entry: ChainEntry) -> Endpoint:
-        """Return the server that an entry with provider openai asks. Raises ConfigError."""
-        key = self.settings.key(entry)
-        if entry.url:
-            model = entry.model or "default"
-            url = f"{entry.url.rstrip('/')}/chat/completions"
-            return Endpoint(url, model, model, key, key_name=entry.api_key_env or "")
-        gateway = self.settings.gateway.for_model(entry.model)
-        try:
-            return self._truthful(gateway.signed(entry.api_key_env, key))
-        except ConfigError as error:
-            raise ConfigError(
-                f"chain entry {entry.name!r} has no url, so it asks the gateway: {error}"
-            ) from None
-
-    @staticmethod
-    def _truthful(endpoint: Endpoint) -> Endpoint:
-        """Record the model that is asked, not the label that the batch driver's contract names."""
-        return replace(endpoint, label=endpoint.model)
-
-    def _ollama(
-        self,
-        preset: TierPreset,
-        label: str | None,
-        config: BackendConfig,
-        timeout: float | None,
-    ) -> Sender:
-        from llmc.backends.ollama import OllamaBackend
-
-        default = self.settings.ollama_model
-        return OllamaBackend(
-            replace(config, model=config.model or preset.model or default),  # for the records
-            preset,
-            label=label,
-            default_model=default,
-            policy=self.policy.with_timeout(timeout),
-            client=self._client,
-        )
-
-    def _openai(
-        self, endpoint: Endpoint, config: BackendConfig, timeout: float | None = None
-    ) -> Sender:
-        from llmc.backends.openai import OpenAIBackend
-
-        return OpenAIBackend(
-            config,
-            endpoint,
-            policy=self.policy.with_timeout(timeout or self.settings.gateway.timeout),
-            client=self._client,
-        )
-
-    def _command(
-        self,
-        program: str,
-        gateway: GatewaySettings,
-        config: BackendConfig,
-        timeout: float | None = None,
-    ) -> Sender:
-        from llmc.backends.command import CommandBackend
-
-        return CommandBackend(
-            config,
-            program,
-            gateway,
-            cwd=self.settings.repo,
-            search=self.settings.search,
-            policy=self.policy.with_timeout(timeout or gateway.timeout),
-            cancellation=self._client.cancellation,
-        )
-
-    def _llamacpp(
-        self,
-        model: str | None,
-        options: Mapping[str, Any],
-        config: BackendConfig,
-        timeout: float | None = None,
-    ) -> Sender:
-        from llmc.backends.llamacpp import LlamaCppBackend
-
-        return LlamaCppBackend(
-            config,
-            self.settings.repo,
-            model,
-            options,
-            policy=self.policy.with_timeout(timeout),
-            cancellation=self._client.cancellation,
-        )
+        backend: BackendAdapter = target.row.make(target, around)
+        if self._egress is None:
+            return backend
+        to = Destination(target.provider, target.place, target.shown)
+        # A program knows better than its name where it is.
+        return guard(backend, getattr(backend, "destination", to), self._egress)
 
 
-def _family(provider: str) -> str:
-    return {"ollama": "ollama", "llamacpp": "embedded"}.get(provider, "gateway")
+class TargetBuilder(CascadeBuilder):
+    """Builds the cascade of one target alone, for whatever attempt. Raises as `CascadeBuilder`."""
+
+    def __init__(self, settings: Settings, policy: CallPolicy, target: Target) -> None:
+        # What the doctor sends is an example of our own, nothing of the repository.
+        super().__init__(settings, policy, guarded=False)
+        self.target = target
+
+    def __call__(self, attempt: Attempt) -> AttemptCascade:
+        """Return the cascade, which has one backend. Raises ConfigError."""
+        return self.build(attempt.tier, (self.target,))
+
+    def prepare(self) -> None:
+        """Do what a run does before its first attempt: load the model, find the program.
+
+        Raises ConfigError.
+        """
+        prepare(self._make(self.target))

@@ -9,18 +9,21 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from llmc.backends._base import BackendConfig, CallPolicy, accept_from_gateway
+from llmc.backends._base import BackendConfig, CallPolicy, Surroundings, accept_from_gateway
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
-from llmc.net.client import MAX_BODY_BYTES, Cancellation
+from llmc.net.deadlines import Cancellation
+from llmc.net.exchange import MAX_BODY_BYTES
 from llmc.programs.launching import SearchPath
 from llmc.records.egress import Destination
 from llmc.redaction.keys import blot, find_secrets
 from llmc.settings.gateways import GatewaySettings
+from llmc.settings.targets import Target
 
 POLL_SEC = 0.1
 KILL_PATIENCE_SEC = 5.0
@@ -239,3 +242,16 @@ def _located(program: str, search: SearchPath) -> str:
     if "/" in program or program.endswith(".js"):
         return program
     return search.find(program) or f"./{program}"
+
+
+def make(target: Target, around: Surroundings) -> CommandBackend:
+    """Return the backend of a target."""
+    return CommandBackend(
+        BackendConfig(target.name, "command", model=target.model or None),
+        target.place,
+        replace(around.gateway, environ=target.environ),
+        cwd=around.repo,
+        search=around.search,
+        policy=around.policy,
+        cancellation=around.client.cancellation,
+    )

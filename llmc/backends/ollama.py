@@ -18,23 +18,33 @@ from llmc.backends._base import (
     BackendConfig,
     Backpressure,
     CallPolicy,
+    Surroundings,
     accept,
 )
-from llmc.backends._failures import declined, quoted, unanswered
-from llmc.backends._stream import Guard, lines, without_thoughts
+from llmc.backends._contexts import Context, count_lost_lines
+from llmc.backends._dialects import find_limit
+from llmc.backends._failures import declined, quoted, reported, unanswered
+from llmc.backends._gathering import Aside
+from llmc.backends._parts import find_worked_sec, keep_aside, read_meta, read_text
+from llmc.backends._stream import Guard, lines
 from llmc.enrichment.prompts import ROUTING_CHARS_PER_TOKEN, fit, make_chat_messages
-from llmc.enrichment.reply import build_schema
+from llmc.enrichment.reply import build_schema, drop_thoughts
 from llmc.errors import (
     BackendError,
     CancelledError,
+    CertificateError,
+    CredentialsError,
     DeadlineError,
     RateLimitedError,
     RequestError,
 )
 from llmc.models import Enrichment
-from llmc.net.client import Client, Exchange, address
+from llmc.net.client import Client
+from llmc.net.exchange import Exchange
+from llmc.net.places import address
 from llmc.records.egress import Destination
 from llmc.settings.presets import TierPreset
+from llmc.settings.targets import Target
 
 PLAIN_REPLY_TOKENS = 512
 """Left for a reply to the plain prompt, which has no bound of its own."""
@@ -62,6 +72,7 @@ class OllamaBackend:
         self._client = client
         self.model = config.model or preset.model or default_model or ""
         self.options: Mapping[str, Any] = {**preset.options, **(config.options or {})}
+        self._context = Context(config.url or "", self.model, self.options)
         self.keep_alive = preset.keep_alive if config.keep_alive is None else config.keep_alive
 
     @property
@@ -109,31 +120,47 @@ class OllamaBackend:
                 with self._open("/api/generate", body, self._policy.timeout) as exchange:
                     raw = exchange.read()
                 text, meta = _read_body(raw, str(self.describe_host()), self._client)
-                meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
+                meta["cut_lines"] = self._cut_lines(fitted, meta)
                 return text, meta
             except (_TransientError, RequestError) as error:
                 failure = self._mapped(error)
-                if not left or isinstance(error, CancelledError):
+                if not left or isinstance(error, CancelledError | CertificateError):
                     raise failure from error
                 self._client.cancellation.wait(self._policy.retry_wait)
         raise AssertionError("tries is at least 1")
 
+    def _cut_lines(self, prompt: str, meta: Mapping[str, Any]) -> int:
+        """Return the lines left out of a plain prompt, those that the server did not read too."""
+        cut: int = getattr(prompt, "cut_lines", 0)
+        if not self._context.lost(prompt, meta):
+            return cut
+        return cut + count_lost_lines(prompt, meta["prompt_eval_count"])
+
     # -- constrained ---------------------------------------------------------------------------
 
     def _chat(self, prompt: str) -> Answer:
-        """Chat until a reply is in or the deadline passes; busy servers and `tries` are retried."""
+        """Chat until a reply is in; busy servers and `tries` are retried before the deadline."""
         deadline = time.monotonic() + self._policy.timeout
-        fitted, tries = fit(prompt, self.options, MAX_REPLY_TOKENS), self._policy.tries
+        tries, room = self._policy.tries, self._context
         waits = Backpressure(deadline, self._client.cancellation)
+        fitted: str | None = None
         while True:
             left = deadline - time.monotonic()
             try:
-                text, meta = self._stream(fitted, left)
+                if fitted is None:
+                    room.learn(self._client, prompt, MAX_REPLY_TOKENS, left)
+                    fitted = room.fit(prompt, MAX_REPLY_TOKENS)
+                text, meta = self._stream(fitted, self._policy.bound(left))
             except (_TransientError, RequestError) as error:
                 failure = self._mapped(error)
                 if isinstance(failure, RateLimitedError):
                     waits.pause(failure)
                     continue
+                if fitted and (shorter := self._shorten(prompt, fitted, failure)):
+                    fitted = shorter
+                    continue
+                if isinstance(failure, CredentialsError):
+                    raise failure from error
                 tries -= 1
                 pause = self._policy.retry_wait
                 over = tries < 1 or time.monotonic() + pause >= deadline
@@ -142,23 +169,23 @@ class OllamaBackend:
                     raise (waits.last if late and waits.last else failure) from error
                 continue
             meta["cut_lines"] = getattr(fitted, "cut_lines", 0)
-            if not self._was_cut(meta):
+            lost = room.lost(fitted, meta)
+            if not lost:
                 return text, meta
-            shorter = fit(prompt, {"num_ctx": self._context() // 2}, MAX_REPLY_TOKENS // 2)
-            if len(shorter) >= len(fitted):
-                raise self._truncated(
-                    f"the server cut the prompt to num_ctx {self._context()}", text
-                )
-            fitted = shorter
+            fitted = room.fit_less(prompt, fitted, MAX_REPLY_TOKENS)
+            if fitted is None:
+                raise self._truncated(lost, text)
 
-    def _context(self) -> int:
-        context = self.options.get("num_ctx")
-        return context if isinstance(context, int) else 0
-
-    def _was_cut(self, meta: Mapping[str, Any]) -> bool:
-        """Tell whether the prompt filled the whole context: then a part of it was dropped."""
-        read = meta.get("prompt_eval_count")
-        return isinstance(read, int) and 0 < self._context() <= read
+    def _shorten(self, prompt: str, fitted: str, failure: BackendError) -> str | None:
+        """Return a shorter prompt if the server says that this one is too long, None if not."""
+        limit = find_limit(str(failure))
+        if limit is None:
+            return None
+        self._context.limit(limit)
+        shorter = self._context.fit(prompt, MAX_REPLY_TOKENS)
+        if len(shorter) < len(fitted):
+            return shorter
+        return self._context.fit_less(prompt, fitted, MAX_REPLY_TOKENS)
 
     def _stream(self, prompt: str, timeout: float) -> Answer:
         request = self._request(
@@ -166,28 +193,46 @@ class OllamaBackend:
         )
         request["options"].setdefault("num_predict", MAX_REPLY_TOKENS)
         request["options"].setdefault("temperature", 0)
-        guard, last = Guard(), {}
-        host = str(self.describe_host())
+        guard, aside = Guard(), Aside()
         with self._open("/api/chat", json.dumps(request).encode(), timeout) as exchange:
-            for line in lines(exchange.chunks()):
-                last = _object(line, host)
-                if last.get("error"):
-                    raise _transient(f"{host} broke off: {quoted(self._client, last['error'])}")
-                stopped = guard.feed(_reply_text(last))
-                if last.get("done"):
-                    exchange.drain()
-                if stopped or last.get("done"):
-                    break
-            else:
-                if last:
-                    raise _transient(f"{self.describe_host()} ended the stream without an end")
+            last = self._read(exchange, guard, aside)
+            times = exchange.measure(find_worked_sec(last))
+            if last.get("done"):
+                exchange.drain()
         if guard.stop and not guard.complete:
             detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
             raise self._truncated(detail, guard.text)
-        text = without_thoughts(guard.text)
+        text = drop_thoughts(guard.text)
         if not text.strip():
+            text = aside.find_answer()
+        if not text:
             raise _transient(f"{self.describe_host()} sent no reply text")
-        return text, _meta(last)
+        return text, {**read_meta(last), "times": times}
+
+    def _read(self, exchange: Exchange, guard: Guard, aside: Aside) -> dict[str, Any]:
+        """Read a stream as far as it is of use; return its last object."""
+        host, last = str(self.describe_host()), dict[str, Any]()
+        for line in lines(exchange.chunks()):
+            exchange.hear()
+            last = _object(line, host)
+            if problem := last.get("error"):
+                said, header = quoted(self._client, problem), exchange.header("retry-after")
+                raise _TransientError(reported(problem, host, said, header=header))
+            text = read_text(last)
+            if not text:
+                keep_aside(last, aside)
+            if guard.feed(text) or last.get("done"):
+                return last
+        if last and not guard.complete:
+            raise self._ended_early(guard.text)
+        return last
+
+    def _ended_early(self, text: str) -> Exception:
+        """Return what an orderly end without `done` means: Ollama stops a reply that repeats."""
+        detail = f"{self.describe_host()} ended the stream without an end"
+        if not text.strip():
+            return _transient(detail)
+        return self._truncated(f"{detail} ({len(text)} chars)", text)
 
     # -- both ----------------------------------------------------------------------------------
 
@@ -205,6 +250,7 @@ class OllamaBackend:
             headers={"Content-Type": "application/json"},
             timeout=timeout,
             resend=self._policy.structured,
+            queues=self._policy.queues,
         )
         if exchange.status < 300:
             return exchange
@@ -250,11 +296,11 @@ def _read_body(raw: bytes, host: str, client: Client) -> Answer:
         ) from error
     if not all(isinstance(part, dict) for part in parts):
         raise BackendError(f"{host} sent JSON that is not an object", failure_type="runtime")
-    text = "".join(_reply_text(part) for part in parts)
+    text = "".join(read_text(part) for part in parts)
     if not text.strip():
         problem = next((part["error"] for part in parts if part.get("error")), "no reply text")
         raise _transient(f"{host} sent {quoted(client, problem)}")
-    return text, _meta(parts[-1])
+    return text, read_meta(parts[-1])
 
 
 def _object(line: bytes, host: str) -> dict[str, Any]:
@@ -267,19 +313,17 @@ def _object(line: bytes, host: str) -> dict[str, Any]:
     return found
 
 
-def _meta(last: Mapping[str, Any]) -> dict[str, Any]:
-    dropped = ("response", "message", "model", "context")
-    return {key: value for key, value in last.items() if key not in dropped}
-
-
-def _reply_text(part: Mapping[str, Any]) -> str:
-    text = part.get("response")
-    if isinstance(text, str) and text:
-        return text
-    message = part.get("message")
-    text = message.get("content") if isinstance(message, dict) else None
-    return text if isinstance(text, str) else ""
-
-
 def _transient(text: str) -> _TransientError:
     return _TransientError(BackendError(text, failure_type="runtime"))
+
+
+def make(target: Target, around: Surroundings) -> OllamaBackend:
+    """Return the backend of a target."""
+    return OllamaBackend(
+        BackendConfig(target.name, "ollama", model=target.model, url=target.place or None),
+        TierPreset("", target.model, target.keep_alive, target.options),
+        label=target.label or None,
+        default_model=None,
+        policy=around.policy,
+        client=around.client,
+    )

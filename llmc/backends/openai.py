@@ -9,50 +9,57 @@ is waited for, within the attempt's deadline.
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from llmc.backends._base import (
-    MAX_REPLY_TOKENS,
     BackendConfig,
     Backpressure,
     CallPolicy,
+    Surroundings,
     accept_from_gateway,
 )
-from llmc.backends._failures import declined, quoted, unanswered
-from llmc.backends._stream import Guard, events, without_thoughts
-from llmc.enrichment.prompts import fit, make_chat_messages
-from llmc.enrichment.reply import build_schema
+from llmc.backends._dialects import Dialect, find_limit, first_dialect, simplify
+from llmc.backends._failures import (
+    declined,
+    error_of,
+    is_about_the_request,
+    quoted,
+    reported,
+    unanswered,
+)
+from llmc.backends._gathering import Gathered, as_mapping
+from llmc.backends._stream import events
+from llmc.backends._unnamed import check_named
+from llmc.enrichment.prompts import make_chat_messages
 from llmc.errors import BackendError, ConnectError, RateLimitedError, RequestError, Usage
 from llmc.models import Enrichment
-from llmc.net.client import Client, Exchange, address
+from llmc.net.client import Client
+from llmc.net.exchange import MAX_WHOLE_BYTES, Exchange
+from llmc.net.places import address
 from llmc.records.egress import Destination
+from llmc.redaction.addresses import blot_address
 from llmc.settings.gateways import Endpoint
+from llmc.settings.targets import Key, Target
 
 Reply = tuple[str, dict[str, Any]]
-"""The reply's text, and the server's usage counts."""
+"""The reply's text, and what is known of it."""
 
 LINGER_SEC = 2.0
 """How long the counts are waited for once the reply is whole."""
 
+_OF_THE_REQUEST = (400, 404, 405, 413, 415, 422, 501)
+"""Statuses that may be about how the request was put."""
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """What a server was found to take; `response_format` goes json_schema, json_object, none."""
-
-    response_format: str = "json_schema"
-    stream_options: bool = True
-    bound: str = "max_tokens"
-
-
-_UNKNOWN = ("unsupported", "not supported", "unrecognized", "unknown", "unexpected", "extra")
-"""How servers say that they don't know a parameter, as against a value they don't like."""
+_IS_EVENTS = re.compile(rb"\s*(data|event|id|retry)?\s*:")
+_MARK_AND_BLANKS = b"\xef\xbb\xbf \t\r\n"
 
 _dialects: dict[tuple[str, str], Dialect] = {}
+_no_streams: set[str] = set()
 _dialects_lock = threading.Lock()
 
 
@@ -81,6 +88,10 @@ class OpenAIBackend:
     def destination(self) -> Destination:
         return Destination("openai", self._endpoint.url, self._endpoint.model)
 
+    def prepare(self) -> None:
+        """Find out whether a model must be named. Raises ConfigError."""
+        check_named(self._client, self._endpoint)
+
     def describe_host(self) -> str | None:
         """Return the server's address, without path, password or key."""
         return address(self._endpoint.url)
@@ -96,117 +107,173 @@ class OpenAIBackend:
 
     def ask(self, prompt: str) -> Reply:
         """Return a reply as it came, and what is known of it. Raises BackendError if none did."""
-        fitted = fit(prompt, self.options, MAX_REPLY_TOKENS)
-        text, usage = self._answer(fitted)
-        details = _mapping(usage.get("prompt_tokens_details"))
+        got, fitted = self._answer(prompt)
+        details = as_mapping(got.usage.get("prompt_tokens_details"))
         meta: dict[str, Any] = {
             "backend": "gateway",
             "host": self.describe_host(),
             "model": self._endpoint.label,
             "options": None,
-            "prompt_eval_count": usage.get("prompt_tokens"),
+            "prompt_eval_count": got.usage.get("prompt_tokens"),
             "prompt_cached_count": details.get("cached_tokens"),
-            "completion_tokens": usage.get("completion_tokens"),
+            "completion_tokens": got.usage.get("completion_tokens"),
             "cut_lines": getattr(fitted, "cut_lines", 0),
         }
-        return text, meta
+        if self._policy.queues:
+            meta["times"] = got.times
+        if self._policy.require_summary and got.finish:
+            meta["done_reason"] = got.finish
+        return got.text, meta
 
-    def _answer(self, prompt: str) -> Reply:
+    def _answer(self, prompt: str) -> tuple[Gathered, str]:
+        """Return a reply and the prompt that it answers."""
         deadline = time.monotonic() + self._policy.timeout
-        refused: set[Dialect] = set()
         waits = Backpressure(deadline, self._client.cancellation)
+        refused: set[Dialect] = set()
+        shorter: str | None = None
         while True:
             dialect = _dialects.get(self._key, self._first_dialect())
+            fitted = dialect.fit(prompt, self.options) if shorter is None else shorter
             try:
-                return self._stream(prompt, dialect, deadline - time.monotonic())
+                left = self._policy.bound(deadline - time.monotonic())
+                return self._ask_once(fitted, dialect, left), fitted
             except _RefusedError as refusal:
+                if limit := find_limit(str(refusal.reason)):
+                    shorter = self._shorten(prompt, fitted, limit, refusal.reason)
+                    continue
                 refused.add(dialect)
-                simpler = _without(dialect, str(refusal.reason))
+                simpler = simplify(dialect, str(refusal.reason))
                 if simpler is None or simpler in refused:
                     raise refusal.reason from None
-                with _dialects_lock:
-                    _dialects[self._key] = simpler
+                self._learn(simpler)
             except RateLimitedError as error:
                 waits.pause(error)
             except RequestError as error:
                 busy = None if isinstance(error, ConnectError) else waits.last
                 raise busy or unanswered(error) from error
 
+    def _shorten(self, prompt: str, fitted: str, limit: int, reason: BackendError) -> str:
+        """Return the prompt shorter than it was, as the server named a limit to its tokens.
+
+        The limit holds for the prompts to come as well; how dense this one is, for this one only.
+        Raises BackendError if it can't be shortened any further.
+        """
+        dialect = _dialects.get(self._key, self._first_dialect())
+        if not 0 < dialect.context <= limit:
+            dialect = replace(dialect, context=limit)
+            self._learn(dialect)
+        context = limit
+        while context > limit // 8:
+            shorter = replace(dialect, context=context).fit(prompt, self.options)
+            if len(shorter) < len(fitted):
+                return shorter
+            context = context * 3 // 4
+        raise self._runtime(
+            f"takes {limit} tokens, and the prompt has more even without most of the code: {reason}"
+        ) from None
+
     @property
     def _key(self) -> tuple[str, str]:
         return self._endpoint.url, self._endpoint.model
 
     def _first_dialect(self) -> Dialect:
-        host = urlsplit(self._endpoint.url).hostname or ""
-        theirs = host.endswith((".openai.com", ".openai.azure.com"))
-        return Dialect(bound="max_completion_tokens" if theirs else "max_tokens")
+        return first_dialect(self._endpoint.url, stream=self._endpoint.url not in _no_streams)
 
-    def _request(self, prompt: str, dialect: Dialect) -> dict[str, Any]:
-        request: dict[str, Any] = {
+    def _learn(self, dialect: Dialect) -> None:
+        """Remember what this server takes of this model; whether it streams goes for all."""
+        with _dialects_lock:
+            _dialects[self._key] = dialect
+            if not dialect.stream:
+                _no_streams.add(self._endpoint.url)
+
+    def _ask_once(self, prompt: str, dialect: Dialect, timeout: float) -> Gathered:
+        request = {
             "model": self._endpoint.model,
             "messages": make_chat_messages(prompt),
-            "stream": True,
-            dialect.bound: MAX_REPLY_TOKENS,
+            **dialect.words(),
+            **{key: value for key, value in self.options.items() if key != "num_ctx"},
         }
-        if dialect.stream_options:
-            request["stream_options"] = {"include_usage": True}
-        if dialect.response_format == "json_schema":
-            form = {"name": "enrichment", "schema": build_schema()}
-            request["response_format"] = {"type": "json_schema", "json_schema": form}
-        elif dialect.response_format == "json_object":
-            request["response_format"] = {"type": "json_object"}
-        return request | {key: value for key, value in self.options.items() if key != "num_ctx"}
-
-    def _stream(self, prompt: str, dialect: Dialect, timeout: float) -> Reply:
-        guard, finished = Guard(), False
-        usage: dict[str, Any] = {}
-        body = json.dumps(self._request(prompt, dialect)).encode()
-        with self._open(body, timeout) as exchange:
-            if "event-stream" not in (exchange.header("content-type") or ""):
-                return self._whole(exchange.read())
+        got = Gathered()
+        with self._open(json.dumps(request).encode(), timeout) as exchange:
             try:
-                for event in events(exchange.chunks()):
-                    if event == b"[DONE]":
-                        finished = True
-                        exchange.drain()
-                        break
-                    chunk = self._object(event)
-                    usage = _mapping(chunk.get("usage")) or usage
-                    piece, ended = _piece(chunk)
-                    if ended and not finished:
-                        finished = True
-                        exchange.hasten(LINGER_SEC)
-                    if guard.feed(piece):
-                        break
+                ended = self._read(exchange, got)
             except RequestError:
-                if not finished:  # once the reply is whole, only its counts are missing
+                if not got.finish:  # once the reply is whole, only its counts are missing
                     raise
+                ended = True
+            got.times = exchange.measure(None)
+        guard = got.guard
         if guard.stop and not guard.complete:
             detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
             raise self._refused("truncation", detail, guard.text)
-        if not guard.stop and not finished:
+        if not (ended or guard.complete):
+            if guard.text.strip():
+                detail = f"the server ended the stream without an end ({len(guard.text)} chars)"
+                raise self._refused("truncation", detail, guard.text)
             raise self._runtime("ended the stream without an end")
-        if not guard.text.strip():
-            raise self._runtime("sent an empty reply")
-        return without_thoughts(guard.text), usage
+        if got.text.strip():
+            return got
+        if failure := got.explain():
+            raise self._refused(*failure)
+        raise self._runtime(
+            f"sent an empty reply (finish_reason {got.finish!r})" if got.finish else "sent no reply"
+        )
 
-    def _whole(self, raw: bytes) -> Reply:
-        """Read the answer of a server that doesn't stream."""
-        answer = self._object(raw)
-        text = _content(_mapping(_first(answer.get("choices")).get("message")))
-        if not text.strip():
-            raise self._runtime("sent no choices[0].message.content")
-        return without_thoughts(text), _mapping(answer.get("usage"))
+    def _read(self, exchange: Exchange, got: Gathered) -> bool:
+        """Read an answer for what it is, whatever it is called; tell whether it came to its end."""
+        chunks = exchange.chunks()
+        head = b""
+        for chunk in chunks:
+            head += chunk
+            if len(head.lstrip(_MARK_AND_BLANKS)) >= 8:
+                break
+        whole = head.lstrip(_MARK_AND_BLANKS)
+        if not _IS_EVENTS.match(whole):
+            return self._read_whole(whole, chunks, got, exchange)
+        for event in events(_chain(whole, chunks)):
+            exchange.hear()
+            if event == b"[DONE]":
+                exchange.drain()
+                return True
+            had_finished = got.finish
+            stop = got.take(self._object(event, exchange))
+            if got.finish and not had_finished:
+                exchange.hasten(LINGER_SEC)
+            if stop:
+                return True
+        return bool(got.finish)
 
-    def _object(self, raw: bytes) -> dict[str, Any]:
+    def _read_whole(
+        self, head: bytes, chunks: Iterator[bytes], got: Gathered, exchange: Exchange
+    ) -> bool:
+        """Read the answer of a server that doesn't stream, or that does so in lines."""
+        exchange.hear()
+        body = bytearray(head)
+        for chunk in chunks:
+            body += chunk
+            if len(body) > MAX_WHOLE_BYTES:
+                raise self._runtime(f"sent more than {MAX_WHOLE_BYTES} bytes at once")
+        parts = body.splitlines() if b"}\n{" in body.replace(b"\r", b"") else [body]
+        for part in parts:
+            if part.strip():
+                got.take(self._object(bytes(part), exchange))
+        return True
+
+    def _object(self, raw: bytes, exchange: Exchange) -> dict[str, Any]:
+        """Return the object that a part of an answer is. Raises what an error in it means."""
         try:
             found = json.loads(raw)
         except (ValueError, RecursionError) as error:
             raise self._runtime("sent a body that is not JSON") from error
+        if isinstance(found, list) and found and as_mapping(found[0]).get("error"):
+            found = found[0]
         if not isinstance(found, dict):
             raise self._runtime("sent JSON that is not an object")
-        if found.get("error"):
-            raise self._runtime(f"broke off: {quoted(self._client, found['error'])}")
+        if (problem := error_of(found)) is not None:
+            said = quoted(self._client, problem)
+            header = exchange.header("retry-after")
+            failure = reported(problem, self.describe_host(), said, header=header)
+            raise _RefusedError(failure) if is_about_the_request(problem) else failure
         return found
 
     def _open(self, body: bytes, timeout: float) -> Exchange:
@@ -216,21 +283,28 @@ class OpenAIBackend:
             bearer = self._endpoint.key_header == "authorization"
             headers[self._endpoint.key_header] = f"Bearer {secret}" if bearer else secret
         exchange = self._client.request(
-            "POST", self._endpoint.url, body=body, headers=headers, timeout=timeout, resend=True
+            "POST",
+            self._endpoint.url,
+            body=body,
+            headers=headers,
+            timeout=timeout,
+            resend=True,
+            queues=self._policy.queues,
         )
         if exchange.status < 300:
             return exchange
         with exchange:
-            failure = declined(exchange, self.describe_host())
-        raise _RefusedError(failure) if exchange.status in (400, 404, 422) else failure
+            failure = declined(exchange, blot_address(self._endpoint.url))
+        raise _RefusedError(failure) if exchange.status in _OF_THE_REQUEST else failure
 
     def _runtime(self, what: str) -> BackendError:
         return BackendError(f"{self.describe_host()} {what}", failure_type="runtime")
 
-    def _refused(self, kind: str, detail: str, text: str) -> BackendError:
-        failure = (kind, detail, self._client.redaction(text))
+    def _refused(self, kind: str, detail: str, text: object) -> BackendError:
+        hide = self._client.redaction
+        failure = (kind, hide(detail), hide(str(text)))
         usage = Usage(model=self._endpoint.label)
-        return BackendError(detail, failure_type=kind, failure=failure, usage=usage)
+        return BackendError(hide(detail), failure_type=kind, failure=failure, usage=usage)
 
 
 class _RefusedError(Exception):
@@ -241,41 +315,17 @@ class _RefusedError(Exception):
         self.reason = reason
 
 
-def _without(dialect: Dialect, complaint: str) -> Dialect | None:
-    """Return a dialect without what the complaint names, None if it names nothing of ours."""
-    words = complaint.lower()
-    if "stream_options" in words and dialect.stream_options:
-        return replace(dialect, stream_options=False)
-    if dialect.bound in words and any(word in words for word in _UNKNOWN):
-        other = "max_completion_tokens" if dialect.bound == "max_tokens" else "max_tokens"
-        return replace(dialect, bound=other)
-    named = any(
-        word in words for word in ("response_format", "json_schema", "json_object", "schema")
+def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def make(target: Target, around: Surroundings) -> OpenAIBackend:
+    """Return the backend of a target."""
+    key = target.key or Key()
+    return OpenAIBackend(
+        BackendConfig(target.name, "openai", model=target.model, options=target.options),
+        Endpoint(target.place, target.model, target.model, key.secret, key.header, key.name),
+        policy=around.policy,
+        client=around.client,
     )
-    if named and dialect.response_format == "json_schema":
-        return replace(dialect, response_format="json_object")
-    if named and dialect.response_format == "json_object":
-        return replace(dialect, response_format="none")
-    return None
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _first(value: object) -> dict[str, Any]:
-    return _mapping(value[0]) if isinstance(value, list) and value else {}
-
-
-def _content(message: dict[str, Any]) -> str:
-    """Return a message's text; some servers send it as a list of parts."""
-    content = message.get("content")
-    if isinstance(content, list):
-        return "".join(_content({"content": _mapping(part).get("text")}) for part in content)
-    return content if isinstance(content, str) else ""
-
-
-def _piece(chunk: dict[str, Any]) -> tuple[str, bool]:
-    """Return (text, whether it is the last) of a streamed chunk."""
-    choice = _first(chunk.get("choices"))
-    return _content(_mapping(choice.get("delta"))), bool(choice.get("finish_reason"))

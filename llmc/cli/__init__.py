@@ -5,8 +5,8 @@ run, or not go on (a wrong setting, no model, an unusable index, a full disk, ho
 130 interrupted, 143 asked to end by SIGTERM, 129 by a terminal that closed; 141 nobody reads the
 output any more.
 
-Modules, each built on those before it: common, question, streams, adopting, indexing, init, ledger,
-reading, trust, doctor, enriching.
+Modules, each built on those before it: common, question, streams, commands, adopting, indexing,
+init, ledger, printing, reading, trust, doctor, planning, running, enriching.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from collections.abc import Sequence
 
 from llmc import __version__
 from llmc.cli import adopting, doctor, enriching, indexing, init, ledger, reading, trust
+from llmc.cli.commands import Formatter, Parser, show_examples
 from llmc.cli.common import complain
-from llmc.cli.streams import OutputError, accept_any_text, silence, watched
+from llmc.cli.streams import OutputError, accept_any_text, silence, watch
 from llmc.errors import LlmcError
+from llmc.programs.encoding import ensure_utf8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    if argv is None:
+        ensure_utf8()
     accept_any_text()
-    args = _parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = watched(sys.stdout), watched(sys.stderr)
+    sys.stdout, sys.stderr = watch(sys.stdout), watch(sys.stderr)
     try:
         status = args.run(args)
         if sys.stdout:
@@ -49,15 +53,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout, sys.stderr = streams
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = Parser(
         prog="llmc",
         description="Turn a code base into knowledge: index it into spans, have language models "
-        "write a validated, cited summary of each.",
-        epilog="exit status: 0 done, 1 some spans failed, 2 could not run or go on, "
-        "130 interrupted, 143 ended by SIGTERM",
+        "write a validated, cited summary of each. llmc COMMAND --help says more of a command.",
+        epilog=show_examples(
+            (
+                "llmc doctor            would a run work here, and if not, why?",
+                "llmc enrich --limit 5  have five spans described",
+                "llmc show src/a.py:12  read what is known of a line",
+            ),
+            "0 done, 1 some spans failed, 2 could not run or go on, 130 interrupted, 143 ended by "
+            "SIGTERM, 129 by a terminal that closed, 141 nobody reads the output any more",
+        ),
+        formatter_class=Formatter,
     )
-    parser.add_argument("--version", action="version", version=f"llmc {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"llmc {__version__}", help="print the version"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     for command in (init, trust, indexing, enriching, reading, adopting, ledger, doctor):

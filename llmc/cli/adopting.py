@@ -8,42 +8,44 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from llmc.cli import question
-from llmc.cli.common import common, index_place, own_seal, print_json
+from llmc.cli.commands import Words, add_command
+from llmc.cli.common import load_seal, locate_index, print_json
 from llmc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from llmc.cli.common import Commands
+    from llmc.cli.commands import Commands
     from llmc.store.adoption import Strangers
+
+
+_WORDS = Words(
+    help="take enrichments that were made elsewhere as one's own",
+    description="Enrichments that bear no mark of this installation came with the repository, "
+    "were changed, were made by another user or program, or by an llmc that kept no marks. "
+    "People are shown them (llmc show), agents are not, until they are adopted.",
+    examples=("llmc adopt", "llmc adopt --drop"),
+    status="0 done, or nothing to do; 1 you said no; 2 could not run",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "adopt",
-        help="take enrichments that were made elsewhere as one's own",
-        description="Enrichments that bear no mark of this installation came with the repository, "
-        "were changed, were made by another user or program, or by an llmc that kept no marks. "
-        "People are shown them (llmc show), agents are not, until they are adopted.",
-        epilog="exit status: 0 done, or nothing to do; 1 you said no; 2 could not run",
-    )
-    common(parser)
+    parser = add_command(commands, "adopt", _WORDS, _adopt)
     parser.add_argument(
         "--drop",
         action="store_true",
         help="instead, set them aside (in the table llmc_set_aside), so that models are asked anew",
     )
-    parser.add_argument("--yes", action="store_true", help="don't ask")
-    parser.set_defaults(run=_adopt)
+    parser.add_argument("--yes", action="store_true", help="agree without being asked")
 
 
 def _adopt(args: argparse.Namespace) -> int:
     from llmc.store.store import Store
 
-    seal = own_seal(make=True)
+    seal = load_seal(make=True)
     if seal is None:
         raise ConfigError("nothing can be told as made here, so nothing can be adopted or dropped")
-    with Store.open(index_place(args.repo), seal=seal) as store:
-        strangers = store.adoption.strangers()
+    with Store.open(locate_index(args.repo), seal=seal) as store:
+        strangers = store.adoption.count_strangers()
         if strangers.count and not args.json:
             _say(strangers)
         if strangers.count and not (args.yes or _agreed(strangers.count, drop=args.drop)):
@@ -93,4 +95,4 @@ def _agreed(count: int, *, drop: bool) -> bool:
     if not question.is_possible():
         raise ConfigError("there is no terminal to ask on; add --yes if you mean it")
     change = "set aside, and have models asked anew" if drop else "take as your own"
-    return question.agreed(f"llmc: {change}: {count} enrichments?")
+    return question.ask(f"llmc: {change}: {count} enrichments?")

@@ -1,9 +1,9 @@
-"""What the commands share: their words, where they work, how they speak."""
+"""What the commands share: where they work, and how they speak."""
 
 from __future__ import annotations
 
-import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,75 +17,38 @@ if TYPE_CHECKING:
     from llmc.models import IndexPlace, IndexReport
     from llmc.store.seal import Seal
 
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-
-def common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "repo", nargs="?", default=".", metavar="REPO", help="a git repository (default: this one)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def count(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or above")
-    return int(text)
-
-
-def attempts(text: str) -> int:
-    if not count(text):
-        raise argparse.ArgumentTypeError("a span needs at least 1 attempt")
-    return int(text)
-
-
-def slots(text: str) -> int:
-    from llmc.settings.documents import MAX_SLOTS
-
-    if not 1 <= count(text) <= MAX_SLOTS:
-        raise argparse.ArgumentTypeError(f"a host has 1 to {MAX_SLOTS} slots, not {text}")
-    return int(text)
-
-
-def repository(text: str) -> Path:
+def find_repository(text: str) -> Path:
     """Return the root of the git repository at or above a path. Raises ConfigError."""
+    from llmc.files import tilde
+    from llmc.programs.git import is_bare
+    from llmc.settings.environment import copy_environment
+
     try:
-        start = Path(text).resolve(strict=True)
+        start = Path(tilde.expand(text, copy_environment(), "REPO")).resolve(strict=True)
         if not start.is_dir():
-            raise ConfigError(f"{text!r} is not a folder")
+            raise ConfigError(f"{text!r} is not a folder; name the repository that it is in")
         for folder in (start, *start.parents):
             if (folder / ".git").exists():
                 return folder
+            if is_bare(folder):
+                raise ConfigError(
+                    f"{folder} is a bare repository, which holds no files to read; make a clone, "
+                    f"and name that: git clone {shlex.quote(str(folder))}"
+                )
     except (OSError, RuntimeError) as error:
-        raise ConfigError(f"{text!r} cannot be entered: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{text!r} cannot be entered: {why}") from error
     raise ConfigError(f"{start} is not a git repository; make it one with: git init")
 
 
-def gateway_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say which gateway there is, and what its program gets."""
-    parser.add_argument("--gateway-path", metavar="PROGRAM", help="a program as the gateway")
-    parser.add_argument(
-        "--gateway-env",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a variable that the gateway program gets besides HOME, PATH and their like; may be "
-        "given more than once (also: $LLMC_GATEWAY_ENV, with commas)",
-    )
-    parser.add_argument(
-        "--gateway",
-        choices=("azure", "gemini", "openai"),
-        help="which cloud is the gateway, if variables of several are set (also: $LLMC_GATEWAY)",
-    )
-
-
-def gateway_program(named: str | None, repo: Path) -> str | None:
+def find_gateway_program(named: str | None, repo: Path) -> str | None:
     """Return the program that a flag names: one where the user stands goes before the repository's.
 
     A bare name is looked for on the PATH first.
     """
     from llmc.programs.launching import SearchPath
-    from llmc.settings.config import copy_environment
+    from llmc.settings.environment import copy_environment
 
     if named is None or not Path(named).is_file():
         return named
@@ -95,24 +58,24 @@ def gateway_program(named: str | None, repo: Path) -> str | None:
     return str(Path(named).absolute())
 
 
-def index_place(repo: str) -> IndexPlace:
+def locate_index(repo: str) -> IndexPlace:
     """Return a repository's index; what is done about files that came with it is said."""
     from dataclasses import replace  # whose import takes a tenth of the start
 
-    from llmc.settings.config import locate_index
+    from llmc.settings.environment import locate_index as locate
 
-    return replace(locate_index(repository(repo)), tell=complain)
+    return replace(locate(find_repository(repo)), tell=complain)
 
 
-def own_seal(*, make: bool = False) -> Seal | None:
+def load_seal(*, make: bool = False) -> Seal | None:
     """Return this installation's seal; a user's folder that can't be used is said."""
-    from llmc.settings.config import copy_environment
+    from llmc.settings.environment import copy_environment
     from llmc.store import installation
 
-    return installation.seal(copy_environment(), complain, make=make)
+    return installation.load_seal(copy_environment(), complain, make=make)
 
 
-def elsewhere_line(count: int) -> str:
+def describe_elsewhere(count: int) -> str:
     """Return what is said of enrichments that were made elsewhere."""
     what = "1 enrichment bears" if count == 1 else f"{count} enrichments bear"
     return (
@@ -121,10 +84,12 @@ def elsewhere_line(count: int) -> str:
     )
 
 
-def index_line(report: IndexReport, path: Path) -> str:
+def describe_index(report: IndexReport, path: Path) -> str:
+    """Return how big an index is, and what a pass has changed in it, on one line."""
     from llmc.redaction.text import join_lines
+    from llmc.show.counting import tell_count
 
-    text = f"{report.spans} spans in {report.files} files"
+    text = f"{tell_count(report.spans, 'span')} in {tell_count(report.files, 'file')}"
     changes = [f"{report.changed} changed"] if report.changed else []
     changes += [f"{report.removed} removed"] if report.removed else []
     changes += [f"{len(report.skipped)} skipped"] if report.skipped else []
@@ -132,6 +97,7 @@ def index_line(report: IndexReport, path: Path) -> str:
 
 
 def say_skipped(report: IndexReport, most: int = 10) -> None:
+    """Say on standard error which files could not be read, and why."""
     from llmc.redaction.text import join_lines
 
     for _, reason in report.skipped[:most]:
@@ -141,13 +107,15 @@ def say_skipped(report: IndexReport, most: int = 10) -> None:
         print(f"skipped   {more} more files; llmc index names them all", file=sys.stderr)
 
 
-def console(*, stderr: bool = True, quiet: bool = False) -> Console:
+def open_console(*, quiet: bool = False) -> Console:
+    """Return standard error as what a run is shown on."""
     from rich.console import Console
 
-    return Console(stderr=stderr, quiet=quiet, highlight=False)
+    return Console(stderr=True, quiet=quiet, highlight=False)
 
 
 def warn(event: Event) -> None:
+    """Be a hook that says what the user should know."""
     from llmc.events import Warned
 
     if isinstance(event, Warned):
@@ -155,10 +123,12 @@ def warn(event: Event) -> None:
 
 
 def complain(text: str) -> None:
+    """Say something on one line of standard error."""
     from llmc.redaction.text import join_lines
 
     print(f"llmc: {join_lines(text)}", file=sys.stderr)
 
 
 def print_json(value: object) -> None:
+    """Print a JSON document."""
     print(json.dumps(value, indent=2))

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
+import sys
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmc.cli.commands import Words, add_backend_flags, add_command
 from llmc.cli.common import (
-    common,
-    console,
-    gateway_flags,
-    gateway_program,
+    find_gateway_program,
+    find_repository,
+    open_console,
     print_json,
-    repository,
 )
-from llmc.cli.trust import allowed
+from llmc.cli.trust import seek_trust
 from llmc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from llmc.cli.common import Commands
+    from llmc.cli.commands import Commands
+
+
+_WORDS = Words(
+    help="say whether a run would work, and if not, why",
+    description="Look at the settings, the hosts and models that a run would use, git, the index "
+    "and the logs; ask each local model for a reply about a small example. Nothing is changed, and "
+    "nothing of the repository is sent anywhere.",
+    examples=("llmc doctor", "llmc doctor --no-trial", "llmc doctor --backend gateway"),
+    status="0 nothing is in the way of a run; 1 it would not work; 2 the configuration cannot be "
+    "read",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("doctor", help="say whether a run would work, and if not, why")
-    common(parser)
-    parser.set_defaults(run=_doctor)
-    parser.epilog = (
-        "exit status: 0 a run would work, 1 it would not, 2 the configuration cannot be read"
+    parser = add_command(commands, "doctor", _WORDS, _doctor)
+    add_backend_flags(parser)
+    parser.add_argument(
+        "--no-trial", action="store_true", help="ask no model for a reply: nothing is loaded"
     )
-    parser.add_argument("--backend", choices=("auto", "ollama", "gateway", "embedded"))
-    parser.add_argument("--chain", metavar="NAME", help="the chain of llmc.toml to use")
-    gateway_flags(parser)
-    parser.add_argument("--no-trial", action="store_true", help="ask no model for a trial reply")
     parser.add_argument(
         "--trial-cloud",
         action="store_true",
@@ -42,13 +48,15 @@ def add(commands: Commands) -> None:
 
 
 def _doctor(args: argparse.Namespace) -> int:
+    from llmc.cli.printing import print_view
     from llmc.doctor import examination
-    from llmc.settings.config import Flags, load_settings
-    from llmc.show.display import doctor_record, doctor_view
+    from llmc.settings.flags import Flags
+    from llmc.settings.loading import load_settings
+    from llmc.show.display import record_report, view_report
 
     trials = examination.Trials(local=not args.no_trial, cloud=args.trial_cloud)
     try:
-        repo = repository(args.repo)
+        repo = find_repository(args.repo)
     except ConfigError:
         repo = Path(args.repo)
         if not repo.is_dir():
@@ -56,16 +64,24 @@ def _doctor(args: argparse.Namespace) -> int:
     flags = Flags(
         backend=args.backend,
         chain=args.chain,
-        gateway_path=gateway_program(args.gateway_path, repo),
+        proxy=args.proxy,
+        gateway_path=find_gateway_program(args.gateway_path, repo),
         gateway=args.gateway,
         gateway_env=tuple(args.gateway_env),
     )
     with suppress(ConfigError):  # which is a finding too
-        allowed(load_settings(repo, flags), flags, as_json=args.json)
-    with console(quiet=args.json).status("looking; a trial reply can take a minute or two"):
+        seek_trust(load_settings(repo, flags), flags, as_json=args.json)
+    with _waiting(quiet=args.json):
         report = examination.examine(repo, flags, trials=trials)
     if args.json:
-        print_json(doctor_record(report))
+        print_json(record_report(report))
     else:
-        console(stderr=False).print(doctor_view(report))
+        print_view(view_report(report))
     return report.exit_status
+
+
+def _waiting(*, quiet: bool) -> AbstractContextManager[object]:
+    """Return what shows on a terminal that something goes on."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    return open_console().status("looking; a trial reply can take a minute or two")

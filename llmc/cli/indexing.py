@@ -5,41 +5,48 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from llmc.cli.commands import Words, add_command
 from llmc.cli.common import (
-    common,
     complain,
-    elsewhere_line,
-    index_line,
+    describe_elsewhere,
+    describe_index,
+    find_repository,
     print_json,
-    repository,
     say_skipped,
     warn,
 )
 
 if TYPE_CHECKING:
-    from llmc.cli.common import Commands
+    from llmc.cli.commands import Commands
+
+
+_WORDS = Words(
+    help="cut the repository's files into spans",
+    description="Read the files that git lists and that no rule leaves out (.gitignore, "
+    ".ragignore, $LLMC_RAG_EXCLUDE), as far as they have changed, and note their functions, "
+    "classes and sections. No model is asked.",
+    examples=("llmc index", "llmc index ~/src/project --json"),
+)
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("index", help="cut the repository's files into spans")
-    common(parser)
+    parser = add_command(commands, "index", _WORDS, _index)
     parser.add_argument(
         "--force", action="store_true", help="read every file, also those that look unchanged"
     )
-    parser.set_defaults(run=_index)
 
 
 def _index(args: argparse.Namespace) -> int:
     from llmc import engine
-    from llmc.settings.config import load_settings
-    from llmc.store.provenance import marked
+    from llmc.settings.loading import load_settings
+    from llmc.store.provenance import mark_sources
 
-    settings = load_settings(repository(args.repo))
+    settings = load_settings(find_repository(args.repo))
     report = engine.index(settings.repo, settings, hooks=(warn,), force=args.force)
     if args.json:
         print_json(
-            marked(
+            mark_sources(
                 {
                     "files": report.files,
                     "changed": report.changed,
@@ -54,6 +61,6 @@ def _index(args: argparse.Namespace) -> int:
     else:
         say_skipped(report, most=len(report.skipped))
         if report.elsewhere:
-            complain(elsewhere_line(report.elsewhere))
-        print(index_line(report, settings.index_path))
+            complain(describe_elsewhere(report.elsewhere))
+        print(describe_index(report, settings.index_path))
     return 0

@@ -6,43 +6,45 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from llmc.cli.common import common, print_json, repository
+from llmc.cli.commands import Words, add_command
+from llmc.cli.common import find_repository, print_json
 from llmc.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmc.cli.common import Commands
+    from llmc.cli.commands import Commands
     from llmc.settings.starter import Answer
+
+
+_WORDS = Words(
+    help="write a first llmc.toml for the models that are there, and trust it",
+    description="Ask the hosts of your environment (ENRICH_OLLAMA_HOSTS, else Ollama on this "
+    "machine) which models they have, write a commented llmc.toml for them, and take it as "
+    "your own word. An llmc.toml that is there is left alone.",
+    examples=("llmc init", "ENRICH_OLLAMA_HOSTS=attic=attic:11434 llmc init"),
+    status="0 the file is written and trusted; 2 it is not",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "init",
-        help="write a first llmc.toml for the models that are there, and trust it",
-        description="Ask the hosts of your environment (ENRICH_OLLAMA_HOSTS, else Ollama on this "
-        "machine) which models they have, write a commented llmc.toml for them, and take it as "
-        "your own word. An llmc.toml that is there is left alone.",
-        epilog="exit status: 0 the file is written and trusted; 2 it is not",
-    )
-    common(parser)
-    parser.set_defaults(run=_init)
+    add_command(commands, "init", _WORDS, _init)
 
 
 def _init(args: argparse.Namespace) -> int:
     from llmc.settings import starter
-    from llmc.settings.config import copy_environment
     from llmc.settings.documents import CONFIG_FILE
+    from llmc.settings.environment import copy_environment
     from llmc.settings.gateways import KEYS
     from llmc.settings.hosts import parse_hosts
     from llmc.settings.variables import read_health
 
-    repo = repository(args.repo).resolve()
+    repo = find_repository(args.repo).resolve()
     if os.path.lexists(repo / CONFIG_FILE):
         raise ConfigError(f"{repo / CONFIG_FILE} is there already; llmc init writes over nothing")
     environ = copy_environment()
-    answers = starter.ask(parse_hosts(environ), read_health(environ)["health_timeout"])
+    answers = starter.ask(parse_hosts(environ), read_health(environ).timeout)
     text = starter.compose(answers, [name for name in KEYS.values() if environ.get(name)])
     path = starter.write(repo, text)
     left = _trusted(repo, text)
@@ -56,8 +58,8 @@ def _init(args: argparse.Namespace) -> int:
 def _trusted(repo: Path, text: str) -> tuple[str, ...]:
     """Trust what was written; return why not, if so: other files may ask for more."""
     from llmc.settings import needs, trust
-    from llmc.settings.config import find_user_folder
     from llmc.settings.documents import CONFIG_FILE
+    from llmc.settings.environment import find_user_folder
     from llmc.settings.files import read_all
 
     files = read_all(repo)
@@ -75,7 +77,7 @@ def _trusted(repo: Path, text: str) -> tuple[str, ...]:
 
 
 def _tell(path: Path, answers: list[Answer], left: tuple[str, ...]) -> None:
-    from llmc.net.client import address
+    from llmc.net.places import address
     from llmc.redaction.text import join_lines
 
     lines = [f"wrote     {path}"]

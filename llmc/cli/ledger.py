@@ -5,25 +5,33 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from llmc.cli.common import common, complain, print_json, repository
+from llmc.cli.commands import Words, add_command, add_group
+from llmc.cli.common import complain, find_repository, print_json
 
 if TYPE_CHECKING:
-    from llmc.cli.common import Commands
+    from llmc.cli.commands import Commands
+
+
+_GROUP = Words(
+    help="compare the logs of runs with the index",
+    description="The account of all runs: logs/run_ledger.log and the metrics log.",
+    examples=("llmc ledger check",),
+    status="that of the command",
+)
+_WORDS = Words(
+    help="say whether each result has its lines, and each line its result",
+    description="Compare logs/run_ledger.log and the metrics log with the index. Rotated files "
+    "beside them (NAME.1, NAME-20260131, also .gz) are read too.",
+    examples=("llmc ledger check", "llmc ledger check --rebuild"),
+    status="0 they agree, or do now; 1 lines are missing or results are lost; 2 "
+    "could not run. Damaged lines, double passes, and passes whose result may be in another "
+    "index of the repository, are only told.",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("ledger", help="compare the logs of runs with the index")
-    check = parser.add_subparsers(title="commands", metavar="COMMAND", required=True).add_parser(
-        "check",
-        help="say whether each result has its lines, and each line its result",
-        description="Compare logs/run_ledger.log and the metrics log with the index. Rotated files "
-        "beside them (NAME.1, NAME-20260131, also .gz) are read too.",
-        epilog="exit status: 0 they agree, or do now; 1 lines are missing or results are lost; 2 "
-        "could not run. Damaged lines, double passes, and passes whose result may be in another "
-        "index of the repository, are only told.",
-    )
-    common(check)
+    check = add_command(add_group(commands, "ledger", _GROUP), "check", _WORDS, _check)
     check.add_argument("--rebuild", action="store_true", help="write the missing lines")
     check.add_argument(
         "--log",
@@ -31,7 +39,6 @@ def add(commands: Commands) -> None:
         help="the metrics log of runs that had --log; the usual one is read too, and a line that "
         "neither has goes to this one",
     )
-    check.set_defaults(run=_check)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -39,19 +46,21 @@ def _check(args: argparse.Namespace) -> int:
 
     from llmc.records.audit import examine
     from llmc.records.rebuild import rebuild
-    from llmc.settings.config import Flags, load_settings
-    from llmc.show.audit import audit_lines, audit_record
+    from llmc.settings.flags import Flags
+    from llmc.settings.loading import load_settings
+    from llmc.show.audit import record_audit, tell_audit
     from llmc.store.reader import Reader
 
-    settings = load_settings(repository(args.repo), Flags(log=args.log))
+    settings = load_settings(find_repository(args.repo), Flags(log=args.log))
     with Reader.open_readonly(replace(settings.index, tell=complain)) as reader:
         if args.rebuild:
-            fields = settings.router.policy.log_fields
-            audit = rebuild(reader, settings.repo, settings.metrics_log, log_fields=fields)
+            fields, logs = settings.router.policy.log_fields, settings.logs
+            place = settings.repo, settings.metrics_log
+            audit = rebuild(reader, *place, log_fields=fields, logs=logs)
         else:
-            audit = examine(reader, settings.repo, settings.metrics_log)
+            audit = examine(reader, settings.repo, settings.metrics_log, logs=settings.logs)
     if args.json:
-        print_json(audit_record(audit))
+        print_json(record_audit(audit))
     else:
-        print(*audit_lines(audit), sep="\n")
+        print(*tell_audit(audit), sep="\n")
     return 0 if audit.agrees else 1

@@ -20,7 +20,7 @@ def is_possible() -> bool:
         return False
 
 
-def agreed(question: str) -> bool:
+def ask(question: str) -> bool:
     """Ask on standard error; only the key y or Y, pressed after it was asked, is a yes."""
     terminal = sys.stdin.fileno()
     before, answer = termios.tcgetattr(terminal), ""

@@ -55,12 +55,12 @@ class _Watched:
         return getattr(self._stream, name)
 
 
-def watched(stream: TextIO | None) -> Any:
+def watch(stream: TextIO | None) -> Any:
     return _Watched(stream) if stream else stream
 
 
 @contextmanager
-def outlived(listener: Callable[[], None]) -> Iterator[None]:
+def outlive(listener: Callable[[], None]) -> Iterator[None]:
     """Run a block to its end though nobody reads its output any more; `listener` hears of that.
 
     Raises OutputError after the block.

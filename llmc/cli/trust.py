@@ -9,45 +9,53 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmc.cli import question
-from llmc.cli.common import common, print_json, repository
+from llmc.cli.commands import Words, add_command
+from llmc.cli.common import find_repository, print_json
 from llmc.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmc.cli.common import Commands
-    from llmc.settings.config import Flags, Settings
+    from llmc.cli.commands import Commands
+    from llmc.settings.config import Settings
     from llmc.settings.documents import SettingsFile
+    from llmc.settings.flags import Flags
     from llmc.settings.needs import Need
+
+
+_WORDS = Words(
+    help="take a repository's settings as your own word",
+    description="Show what a repository's settings would have llmc do that needs your word, "
+    "and ask for it. A change of these files takes the trust away until you look again.",
+    examples=("llmc trust", "llmc trust --list", "llmc trust --revoke ~/src/project"),
+    status="0 the settings are trusted, or need no trust; 2 they are not",
+)
 
 
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "trust",
-        help="take a repository's settings as your own word",
-        description="Show what a repository's settings would have llmc do that needs your word, "
-        "and ask for it. A change of these files takes the trust away until you look again.",
-        epilog="exit status: 0 the settings are trusted, or need no trust; 2 they are not",
-    )
-    common(parser)
+    parser = add_command(commands, "trust", _WORDS, _trust)
     parser.add_argument("--yes", action="store_true", help="agree without being asked")
     parser.add_argument("--list", action="store_true", help="say which repositories are trusted")
     parser.add_argument("--revoke", action="store_true", help="take the trust away again")
-    parser.set_defaults(run=_trust)
 
 
-def allowed(settings: Settings, flags: Flags, *, as_json: bool) -> Settings:
+def seek_trust(settings: Settings, flags: Flags, *, as_json: bool) -> Settings:
     """Ask for what a run with these settings needs, where somebody can answer.
 
     Return the settings as they are then. Raises UntrustedError if anything is not allowed.
     """
-    from llmc.settings.config import load_settings
+    from llmc.settings.loading import load_settings
 
-    if settings.unmet() and not settings.trust_problem and not as_json and question.is_possible():
-        request = _Request(settings.repo, settings.files, _folder())
+    if (
+        settings.unmet()
+        and not settings.sources.trust_problem
+        and not as_json
+        and question.is_possible()
+    ):
+        request = _Request(settings.repo, settings.sources.files, _folder())
         request.show()
-        if question.agreed("Take these settings as your own word?"):
+        if question.ask("Take these settings as your own word?"):
             request.grant()
             settings = load_settings(settings.repo, flags)  # what was shown, or it is not trusted
     settings.require_trust()
@@ -62,7 +70,7 @@ def _trust(args: argparse.Namespace) -> int:
         return _list(folder, as_json=args.json)
     if args.revoke:
         return _revoke(folder, args.repo, as_json=args.json)
-    repo = repository(args.repo).resolve()
+    repo = find_repository(args.repo).resolve()
     request = _Request(repo, read_all(repo), folder)
     if args.json:
         if args.yes and not request.settled:
@@ -82,7 +90,7 @@ def _trust(args: argparse.Namespace) -> int:
 def _ask(request: _Request, *, agreed: bool) -> int:
     if not agreed and not question.is_possible():
         raise ConfigError("there is no terminal to ask on; if you agree, add --yes")
-    if not agreed and not question.agreed("Take these settings as your own word?"):
+    if not agreed and not question.ask("Take these settings as your own word?"):
         print("Nothing is trusted.", file=sys.stderr)
         return 2
     request.grant()
@@ -158,7 +166,7 @@ def _revoke(folder: Path, named: str, *, as_json: bool) -> int:
     from llmc.settings import trust
 
     try:
-        repo = repository(named).resolve()
+        repo = find_repository(named).resolve()
     except ConfigError:  # the folder may be gone
         repo = Path(os.path.abspath(named))  # noqa: PTH100 - without `..`, which Path would keep
     if not trust.revoke(folder, repo):
@@ -171,7 +179,7 @@ def _revoke(folder: Path, named: str, *, as_json: bool) -> int:
 
 
 def _folder() -> Path:
-    from llmc.settings.config import find_user_folder
+    from llmc.settings.environment import find_user_folder
 
     return find_user_folder()
 

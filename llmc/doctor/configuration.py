@@ -1,25 +1,25 @@
 """Each setting that matters to a run, with its value and where that came from.
 
-The order in which sources win is `config.load_settings`'s; a test sets every source in turn and
+The order in which sources win is `loading.load_settings`'s; a test sets every source in turn and
 compares. Of a key only its name is told, and whether it is set.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 from llmc.doctor.findings import Finding
-from llmc.doctor.targets import Target
-from llmc.net.client import address
+from llmc.doctor.targets import Asked
+from llmc.net.places import address
 from llmc.settings.chains import EnrichmentTable, UserEntry, read_table
-from llmc.settings.config import Flags, Settings
+from llmc.settings.config import Settings
 from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
+from llmc.settings.flags import Flags
 from llmc.settings.gateways import CHOICE
 from llmc.settings.hosts import DEFAULT_URL
-from llmc.settings.presets import ALL_LAYERS, RouterSettings, read_preset_words
+from llmc.settings.presets import ALL_LAYERS, TIERS, RouterSettings, read_preset_words
+from llmc.settings.variables import read_integer, read_thresholds
 
 SECTION = "configuration"
 DEFAULT = "default"
@@ -57,18 +57,23 @@ _CLOUDS = {
 }
 """By the variable of its key, what a cloud's address and its model are named by."""
 
-_NUMBER = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*")
+_HEALTH_TIMEOUT = "ENRICH_HEALTHCHECK_TIMEOUT_SECONDS"
+_SWITCH = ("on", "off")
 
 
 def examine_configuration(
-    settings: Settings, flags: Flags, targets: Sequence[Target]
+    settings: Settings, flags: Flags, targets: Sequence[Asked]
 ) -> list[Finding]:
     """Return a finding per setting, then what is wrong with the settings."""
     found = [
         Finding(SECTION, name, "info", f"{value} ({origin})")
         for name, value, origin in _rows(settings, flags, targets)
     ]
-    found += [Finding(SECTION, "warning", "warn", warning) for warning in settings.warnings]
+    found += [Finding(SECTION, "warning", "warn", warning) for warning in settings.sources.warnings]
+    if _strange_tier(settings.router):
+        detail = f"start tier {settings.router.start_tier!r} is no tier: ignored"
+        advice = f"set ROUTER_DEFAULT_TIER to one of auto, {', '.join(TIERS)}"
+        found.append(Finding(SECTION, "warning", "warn", detail, advice))
     return [*found, *_strange_variables(settings.environ)]
 
 
@@ -76,10 +81,10 @@ _Row = tuple[str, str, str]
 """A setting's name, its value, and where that came from."""
 
 
-def _rows(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterator[_Row]:
+def _rows(settings: Settings, flags: Flags, targets: Sequence[Asked]) -> Iterator[_Row]:
     env = settings.environ
-    table = read_table(settings.files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
-    ollama = [target for target in targets if target.provider == "ollama"]
+    table = read_table(settings.sources.files.get(CONFIG_FILE), env.get("ENRICH_CHAIN_JSON", ""))
+    ollama = [asked.target for asked in targets if asked.target.provider == "ollama"]
     yield "backend", settings.backend, _origin((flags.backend, "--backend"))
     if settings.chain:
         yield _chain(settings, flags, table)
@@ -92,7 +97,7 @@ def _rows(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterat
     yield from _policy(settings)
     yield (
         "concurrency",
-        str(settings.concurrency),
+        str(settings.pace.concurrency),
         _origin(
             (env.get("ENRICH_CONCURRENCY", "").strip(), "$ENRICH_CONCURRENCY"),
             (table.concurrency, f"{CONFIG_FILE} enrichment.concurrency"),
@@ -100,7 +105,7 @@ def _rows(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterat
     )
     yield (
         "cooldown",
-        f"{settings.cooldown} s",
+        f"{settings.pace.cooldown} s",
         _origin(
             (env.get("ENRICH_COOLDOWN_SECONDS", "").strip(), "$ENRICH_COOLDOWN_SECONDS"),
             (table.cooldown_seconds is not None, f"{CONFIG_FILE} enrichment.cooldown_seconds"),
@@ -140,8 +145,8 @@ def _hosts(settings: Settings) -> _Row:
     value = ", ".join(f"{host.label} {address(host.url)}" for host in settings.hosts) or "none"
     if any(part.partition("=")[2] or part for part in _parts(env.get("ENRICH_OLLAMA_HOSTS", ""))):
         return "Ollama hosts", value, "$ENRICH_OLLAMA_HOSTS"
-    names = ("ATHENA_OLLAMA_URL", "OLLAMA_URL")
-    origins = [f"${name}" for name in names if name in env]
+    origins = ["$ATHENA_OLLAMA_URL"] if env.get("ATHENA_OLLAMA_URL") else []
+    origins += ["$OLLAMA_URL"] if "OLLAMA_URL" in env else []  # an empty one takes the host away
     if "OLLAMA_URL" not in env and any(host.url == DEFAULT_URL for host in settings.hosts):
         origins.append(DEFAULT)
     return "Ollama hosts", value, ", ".join(origins) or DEFAULT
@@ -152,7 +157,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _presets(settings: Settings, used: Collection[str]) -> Iterator[_Row]:
-    words, env = read_preset_words(settings.files.get(PRESET_FILE)), settings.environ
+    words, env = read_preset_words(settings.sources.files.get(PRESET_FILE)), settings.environ
     for tier, key in (("7b", "model"), ("14b", "fallback_model")):
         preset = settings.presets[tier]
         if preset.model is None:
@@ -172,18 +177,23 @@ def _presets(settings: Settings, used: Collection[str]) -> Iterator[_Row]:
 
 
 def _health(settings: Settings) -> _Row:
-    names = ("ENRICH_HEALTHCHECK_ENABLED", "ENRICH_HEALTHCHECK_TIMEOUT_SECONDS")
-    value = f"on, {settings.health_timeout:g} s" if settings.health_check else "off"
-    origins = [f"${name}" for name in names if settings.environ.get(name)]
+    env = settings.environ
+    value = f"on, {settings.health.timeout:g} s" if settings.health.enabled else "off"
+    switch = "ENRICH_HEALTHCHECK_ENABLED"  # an empty one turns it off, too
+    origins = [f"${switch}"] if switch in env else []
+    origins += [f"${_HEALTH_TIMEOUT}"] if _is_used(_HEALTH_TIMEOUT, env) else []
     return "health check", value, ", ".join(origins) or DEFAULT
 
 
 def _router(router: RouterSettings, env: Mapping[str, str]) -> Iterator[_Row]:
     state = "on" if router.enabled else "off"
-    yield "router", state, _origin(*_variables(env, "ROUTER_ENABLED"))
-    yield "start tier", router.start_tier, _origin(*_variables(env, "ROUTER_DEFAULT_TIER"))
-    tokens = ("ROUTER_PRE_FLIGHT_LIMIT", "ROUTER_CONTEXT_LIMIT", "ROUTER_MAX_TOKENS_HEADROOM")
-    yield from _limit(env, "token limit", router.token_limit, *tokens)
+    counts = env.get("ROUTER_ENABLED", "").lower() in _SWITCH
+    yield "router", state, "$ROUTER_ENABLED" if counts else DEFAULT
+    if _strange_tier(router):
+        yield "start tier", router.policy.default_tier, DEFAULT
+    else:
+        yield "start tier", router.start_tier, _origin(*_variables(env, "ROUTER_DEFAULT_TIER"))
+    yield from _limit(env, "token limit", router.token_limit, *_token_sources(router, env))
     yield from _limit(env, "node limit", router.node_limit, "ROUTER_NODE_LIMIT")
     yield from _limit(env, "depth limit", router.depth_limit, "ROUTER_DEPTH_LIMIT")
     yield from _limit(env, "nesting limit", router.nesting_limit, "ROUTER_NESTING_LIMIT")
@@ -191,9 +201,38 @@ def _router(router: RouterSettings, env: Mapping[str, str]) -> Iterator[_Row]:
     yield from _limit(env, "line limits", lines, "ROUTER_LINE_THRESHOLDS")
 
 
+def _token_sources(router: RouterSettings, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables that the token limit follows from: the lower of two counts."""
+    name = "ROUTER_PRE_FLIGHT_LIMIT"
+    if router.token_limit == read_integer(env.get(name), RouterSettings().token_limit):
+        return (name,)
+    return ("ROUTER_CONTEXT_LIMIT", "ROUTER_MAX_TOKENS_HEADROOM")
+
+
+def _strange_tier(router: RouterSettings) -> bool:
+    return router.start_tier not in ("auto", *TIERS)
+
+
+def _is_used(name: str, env: Mapping[str, str]) -> bool:
+    """Tell whether a run goes by a variable; one that makes no sense it passes over."""
+    text = env.get(name, "")
+    if name == "ROUTER_LINE_THRESHOLDS":
+        return read_thresholds(text, (1, 1)) == read_thresholds(text, (2, 2))
+    if name == _HEALTH_TIMEOUT:
+        return _is_positive(text)
+    return read_integer(text, 1) == read_integer(text, 2)
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return float(text) > 0
+    except ValueError:
+        return False
+
+
 def _limit(env: Mapping[str, str], name: str, value: object, *sources: str) -> Iterator[_Row]:
     """Yield a row for a limit that somebody has set; the others are seldom of interest."""
-    origins = [f"${source}" for source in sources if env.get(source)]
+    origins = [f"${source}" for source in sources if _is_used(source, env)]
     if origins:
         yield name, str(value), ", ".join(origins)
 
@@ -204,27 +243,29 @@ def _policy(settings: Settings) -> Iterator[_Row]:
         f"{policy.max_retries_per_span} attempts per span, promote to {policy.fallback_tier} "
         f"after {policy.schema_failures_gte} refused replies"
     )
-    yield "policy", value, _origin((POLICY_FILE in settings.files, POLICY_FILE))
+    yield "policy", value, _origin((POLICY_FILE in settings.sources.files, POLICY_FILE))
 
 
-def _gateway(settings: Settings, flags: Flags, targets: Sequence[Target]) -> Iterator[_Row]:
+def _gateway(settings: Settings, flags: Flags, targets: Sequence[Asked]) -> Iterator[_Row]:
     gateway, env = settings.gateway, settings.environ
     if gateway.program:
         yield "gateway", f"program {gateway.program}", "--gateway-path"
         return
-    asked = [target for target in targets if target.provider == "openai"]
-    if gateway.endpoint is None or all(t.endpoint != gateway.endpoint for t in asked):
+    asked = {(asked.target.place, asked.target.model) for asked in targets}
+    server = gateway.endpoint
+    if server is None or (server.url, server.model) not in asked:
         return
     chosen = _origin((flags.gateway, ", --gateway"), (env.get(CHOICE), f", ${CHOICE}"))
-    named, models = _CLOUDS[gateway.endpoint.key_name]
+    named, models = _CLOUDS[server.key_name]
     origin = _origin(*_variables(env, *named)) + ("" if chosen == DEFAULT else chosen)
-    yield "gateway", address(gateway.endpoint.url), origin
-    yield "gateway model", gateway.endpoint.model, _origin(*_variables(env, *models))
+    yield "gateway", address(server.url), origin
+    yield "gateway model", server.model, _origin(*_variables(env, *models))
 
 
-def _keys(settings: Settings, targets: Sequence[Target]) -> Iterator[_Row]:
-    used = [target.key_name for target in targets if target.key_name]
-    used += [entry.api_key_env for entry in settings.chain if entry.api_key_env]
+def _keys(settings: Settings, targets: Sequence[Asked]) -> Iterator[_Row]:
+    used = [asked.key_name for asked in targets if asked.key_name]
+    if settings.backend == "auto":
+        used += [entry.api_key_env for entry in settings.chain if entry.api_key_env]
     named = [name for name in _CLOUDS if settings.environ.get(name)]
     for name in dict.fromkeys((*used, *named)):
         state = "set" if settings.environ.get(name) else "not set"
@@ -238,8 +279,11 @@ def _strange_variables(env: Mapping[str, str]) -> Iterator[Finding]:
             advice = f"did you mean {near[0]}?" if near else ""
             detail = f"{name} is not a variable of llmc; ignored"
             yield Finding(SECTION, "warning", "warn", detail, advice)
-    for name in NUMBERS:
-        text: Any = env.get(name)
-        if text and not _NUMBER.fullmatch(text):
-            detail = f"{name} is not a number; ignored, and the default taken"
+    for name in (*NUMBERS, "ROUTER_LINE_THRESHOLDS"):
+        if env.get(name) and not _is_used(name, env):
+            what = "two numbers" if name == "ROUTER_LINE_THRESHOLDS" else "a number"
+            detail = f"{name} is not {what} that can be used; ignored, and the default taken"
             yield Finding(SECTION, "warning", "warn", detail)
+    if (word := env.get("ROUTER_ENABLED", "on")).lower() not in _SWITCH:
+        detail = f"ROUTER_ENABLED is {word!r}, which is not off: the router is on"
+        yield Finding(SECTION, "warning", "warn", detail, "export ROUTER_ENABLED=off")

@@ -35,19 +35,23 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All findings in reading order; not `readable` if the configuration made no sense at all."""
+    """All findings in reading order; not `readable` if the configuration made no sense at all.
+
+    `unproved` are the tiers at which no model gave a usable reply when it was tried, or none was.
+    """
 
     findings: tuple[Finding, ...]
     readable: bool = True
+    unproved: tuple[str, ...] = ()
 
     @property
     def works(self) -> bool:
-        """Whether a run would work."""
+        """Whether nothing was found that keeps a run from working."""
         return not self.count("fail")
 
     @property
     def exit_status(self) -> int:
-        """0 a run would work, 1 it would not, 2 the configuration cannot be read."""
+        """0 nothing is in the way of a run, 1 something is, 2 the configuration can't be read."""
         if not self.readable:
             return 2
         return 0 if self.works else 1
@@ -83,6 +87,14 @@ def weigh(examined: Iterable[Examined]) -> list[Finding]:
     return [_weighed(note, served) for place in places for note in place.notes]
 
 
+def find_unproved(examined: Iterable[Examined], tiers: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the tiers at which no trial had a usable reply."""
+    notes = [note for place in examined for note in place.notes]
+    good = [n for n in notes if n.finding.name == "trial" and n.finding.state == "ok"]
+    proved = {tier for note in good for tier in note.tiers}
+    return tuple(tier for tier in dict.fromkeys(tiers) if tier not in proved)
+
+
 def _weighed(note: Note, served: frozenset[str]) -> Finding:
     spared = note.tiers and served.issuperset(note.tiers)
     if note.finding.state == "fail" and spared:
@@ -90,12 +102,12 @@ def _weighed(note: Note, served: frozenset[str]) -> Finding:
     return note.finding
 
 
-def one_line(text: str, most: int = 300) -> str:
+def shorten(text: str, most: int = 300) -> str:
     """Return foreign text as one line of bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
-def shown_seconds(seconds: float) -> str:
+def tell_seconds(seconds: float) -> str:
     """Return a short time as people write it: 12 ms, 3.4 s."""
     return f"{seconds * 1000:.0f} ms" if seconds < 0.9995 else f"{seconds:.1f} s"

@@ -11,6 +11,9 @@ from typing import Any
 from llmc.errors import RequestError
 from llmc.net.client import Client
 
+MAX_LIST_BYTES = 4 * 1024 * 1024
+"""The list of all models of a cloud is the longest answer there is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -55,7 +58,7 @@ def ask(
             headers={"Accept": "application/json", **(headers or {})},
             timeout=max(0.001, deadline - time.monotonic()),
         ) as exchange:
-            status, text = exchange.status, exchange.read()
+            status, text = exchange.status, exchange.read(MAX_LIST_BYTES)
     except RequestError as error:
         return Answer(0, problem=str(error))
     try:

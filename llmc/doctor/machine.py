@@ -14,7 +14,7 @@ from llmc.indexer.files import find_source_files
 from llmc.models import IndexPlace
 from llmc.programs.launching import NEUTRAL_FOLDER, SearchPath
 from llmc.run.gpu import QUERY_TIMEOUT_SEC
-from llmc.store.database.opening import connect_untouched, damage
+from llmc.store.database.opening import connect_untouched, find_damage
 from llmc.store.store import Store
 
 CHECK_SECONDS = 20.0
@@ -85,11 +85,11 @@ def _contents(place: IndexPlace) -> Finding:
     try:
         connection = connect_untouched(place)
         with Store(path, connection) as store:
-            broken = damage(connection, path, CHECK_SECONDS)
+            broken = find_damage(connection, path, CHECK_SECONDS)
             if broken:
                 advice = f"make a copy, then: sqlite3 {path} .recover; or move it away"
                 return Finding("index", "index", "fail", f"{path} is damaged: {broken}", advice)
-            totals = store.totals()
+            totals = store.counts.count_all()
     except CorruptIndexError as error:
         advice = "a run moves it aside, makes a new one and carries over what can still be read"
         return Finding("index", "index", "warn", str(error), advice)

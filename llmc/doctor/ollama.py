@@ -7,11 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llmc.doctor.findings import Examined, Finding, Note, State, shown_seconds
+from llmc.doctor.findings import Examined, Finding, Note, State, tell_seconds
 from llmc.doctor.lookup import Answer, ask
-from llmc.doctor.targets import Target
-from llmc.doctor.trial import tried
-from llmc.net.client import Client, address
+from llmc.doctor.targets import Asked
+from llmc.doctor.trial import try_model
+from llmc.net.client import Client
 from llmc.net.places import is_this_machine
 
 FIRST_WITH_SCHEMA = (0, 5, 0)
@@ -69,30 +69,31 @@ def is_there(model: str, models: Sequence[str]) -> bool:
     return _full(model) in {_full(name) for name in models}
 
 
-def examine_host(targets: Sequence[Target], *, seconds: float, trial: bool) -> Examined:
+def examine_host(asked: Sequence[Asked], *, seconds: float, trial: bool) -> Examined:
     """Look at one host, for the models that a run would ask it for."""
-    first = targets[0]
-    section = f"Ollama {first.name} ({address(first.place)})"
-    facts = look_up(first.place, [target.model for target in targets], seconds)
-    tiers = tuple(dict.fromkeys(tier for target in targets for tier in target.tiers))
+    first, models = asked[0].target, [one.target.model for one in asked]
+    section = f"Ollama {first.label} ({first.address})"
+    facts = look_up(first.place, models, seconds)
+    tiers = tuple(dict.fromkeys(tier for one in asked for tier in one.tiers))
     if facts.problem:
-        detail = f"{facts.problem} (after {shown_seconds(facts.seconds)})"
+        detail = f"{facts.problem} (after {tell_seconds(facts.seconds)})"
         finding = Finding(section, "reachable", "fail", detail, _advice(first.place, facts))
         return Examined((Note(finding, tiers),))
-    reached = Finding(section, "reachable", "ok", f"in {shown_seconds(facts.seconds)}")
+    reached = Finding(section, "reachable", "ok", f"in {tell_seconds(facts.seconds)}")
     version, takes_schema = _version(section, facts.version)
     notes = [Note(reached), Note(version, tiers)]
-    if loaded := _others_loaded(section, facts, targets):
+    if loaded := _others_loaded(section, facts, models):
         notes.append(Note(loaded))
     serves: set[str] = set()
-    for target in targets:
-        found, usable = _model(section, target, facts)
+    for one in asked:
+        found, usable = _model(section, one, facts)
         if usable and takes_schema and trial:
-            finding, usable = tried(target, section)
+            loads = _loaded(one.target.model, facts) is None
+            finding, usable = try_model(one, section, loads=loads)
             found.append(finding)
         if usable and takes_schema:
-            serves.update(target.tiers)
-        notes += [Note(finding, target.tiers) for finding in found]
+            serves.update(one.tiers)
+        notes += [Note(finding, one.tiers) for finding in found]
     return Examined(tuple(notes), frozenset(serves))
 
 
@@ -124,24 +125,24 @@ def _version(section: str, text: str) -> tuple[Finding, bool]:
     return Finding(section, "version", "ok", f"{text}, takes a JSON schema"), True
 
 
-def _model(section: str, target: Target, facts: HostFacts) -> tuple[list[Finding], bool]:
-    tiers = ", ".join(target.tiers)
-    if target.problem:
-        detail = f"{tiers}: {target.problem}"
+def _model(section: str, asked: Asked, facts: HostFacts) -> tuple[list[Finding], bool]:
+    tiers, model = ", ".join(asked.tiers), asked.target.model
+    if asked.problem:
+        detail = f"{tiers}: {asked.problem}"
         advice = "name one in presets/enrich_7b_ollama.yaml or OLLAMA_MODEL"
         return [Finding(section, "model", "fail", detail, advice)], False
-    if not is_there(target.model, facts.models):
+    if not is_there(model, facts.models):
         there = ", ".join(facts.models[:6]) or "none at all"
-        detail = f"{target.model} ({tiers}) is missing; models there: {there}"
-        return [Finding(section, "model", "fail", detail, f"ollama pull {target.model}")], False
-    memory = _memory(target.model, facts)
-    found = [Finding(section, "model", "ok", f"{target.model} ({tiers}): there, {memory}")]
-    return [*found, _context(section, target, facts.contexts.get(target.model))], True
+        detail = f"{model} ({tiers}) is missing; models there: {there}"
+        return [Finding(section, "model", "fail", detail, f"ollama pull {model}")], False
+    memory = _memory(model, facts)
+    found = [Finding(section, "model", "ok", f"{model} ({tiers}): there, {memory}")]
+    return [*found, _context(section, asked.num_ctx, facts.contexts.get(model))], True
 
 
-def _context(section: str, target: Target, length: int | None) -> Finding:
+def _context(section: str, asked: int | None, length: int | None) -> Finding:
     state: State = "ok"
-    advice, asked = "", target.num_ctx
+    advice = ""
     if length is None:
         detail, state = "the host does not tell the model's context length", "info"
     elif asked is None:
@@ -155,19 +156,26 @@ def _context(section: str, target: Target, length: int | None) -> Finding:
 
 
 def _memory(model: str, facts: HostFacts) -> str:
-    for name, (on_gpu, in_all) in facts.loaded.items():
-        if _full(name) == _full(model):
-            if on_gpu is None:
-                return "loaded"
-            text = f"loaded, {on_gpu / _GIB:.1f} GiB in GPU memory"
-            if in_all and in_all > on_gpu:
-                text += f" of {in_all / _GIB:.1f}: the rest runs on the processor"
-            return text
-    return "not loaded"
+    sizes = _loaded(model, facts)
+    if sizes is None:
+        return "not loaded"
+    on_gpu, in_all = sizes
+    if on_gpu is None:
+        return "loaded"
+    text = f"loaded, {on_gpu / _GIB:.1f} GiB in GPU memory"
+    if in_all and in_all > on_gpu:
+        text += f" of {in_all / _GIB:.1f}: the rest runs on the processor"
+    return text
 
 
-def _others_loaded(section: str, facts: HostFacts, targets: Sequence[Target]) -> Finding | None:
-    needed = {_full(target.model) for target in targets}
+def _loaded(model: str, facts: HostFacts) -> tuple[int | None, int | None] | None:
+    """Return the bytes of a loaded model, None if it isn't."""
+    found = (sizes for name, sizes in facts.loaded.items() if _full(name) == _full(model))
+    return next(found, None)
+
+
+def _others_loaded(section: str, facts: HostFacts, models: Sequence[str]) -> Finding | None:
+    needed = set(map(_full, models))
     others = [name for name in facts.loaded if _full(name) not in needed]
     if not others:
         return None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from llmc.doctor.findings import Finding, one_line, shown_seconds
-from llmc.doctor.targets import Target
+from llmc.doctor.findings import Finding, shorten, tell_seconds
+from llmc.doctor.targets import TRIAL_SECONDS, Asked
 from llmc.enrichment.prompts import build
-from llmc.models import AttemptOutcome, Span
-from llmc.run.attempts import make
+from llmc.models import Attempt, AttemptOutcome, Span
+from llmc.run.attempts import make_attempt
 
 _CODE = '''\
 def with_tax(price, rate=0.2):
@@ -30,16 +30,27 @@ _SPAN = Span(
 _REFUSED = re.compile(r"HTTP 40[13]\b")
 
 
-def tried(target: Target, section: str) -> tuple[Finding, bool]:
+def try_model(asked: Asked, section: str, *, loads: bool = False) -> tuple[Finding, bool]:
     """Ask for one reply; return what came of it, and whether the model can be used at all.
 
-    Raises ConfigError for what a run would stop at.
+    `loads` says that the model has to be loaded first. Raises ConfigError for what a run would stop
+    at.
     """
-    outcome = make(target.builder, _SPAN, build(_SPAN, _CODE), target.attempt)
-    name = target.model or outcome.model or target.name
+    outcome = make_attempt(asked.builder, _SPAN, build(_SPAN, _CODE), Attempt(1, asked.tiers[0], 0))
+    name = asked.target.model or outcome.model or asked.target.name
+    return judge_trial(outcome, name, section, loads=loads)
+
+
+def judge_trial(
+    outcome: AttemptOutcome, name: str, section: str, *, loads: bool = False
+) -> tuple[Finding, bool]:
+    """Return what a trial says of a model, and whether a run may use it."""
     if outcome.success:
-        return Finding(section, "trial", "ok", f"{name}: {_pace(outcome)}"), True
-    detail = one_line(outcome.detail or "no reply")
+        return Finding(section, "trial", "ok", f"{name}: {_pace(outcome, loads=loads)}"), True
+    if outcome.duration_sec >= TRIAL_SECONDS:  # a run may have more patience
+        detail = f"{name}: no reply within {TRIAL_SECONDS:g} s, and a trial waits no longer"
+        return Finding(section, "trial", "warn", detail, _TOO_SLOW), True
+    detail = shorten(outcome.detail or "no reply")
     if refused := _REFUSED.search(detail):
         detail = detail[: refused.end()]  # what follows may quote the key
     if outcome.failure_type == "runtime":
@@ -49,20 +60,24 @@ def tried(target: Target, section: str) -> tuple[Finding, bool]:
     return Finding(section, "trial", "warn", f"{name}: {detail}", advice), True
 
 
-def not_tried(section: str) -> Finding:
+def leave_untried(section: str) -> Finding:
     """Say why a gateway was not asked for a reply."""
     detail = "not tried: a reply may cost money, and sends a small example"
     return Finding(section, "trial", "info", detail, "llmc doctor --trial-cloud")
 
 
-def _pace(outcome: AttemptOutcome) -> str:
-    text = f"a valid reply in {shown_seconds(outcome.duration_sec)}"
+def _pace(outcome: AttemptOutcome, *, loads: bool) -> str:
+    text = f"a valid reply in {tell_seconds(outcome.duration_sec)}"
+    if loads:  # which is once in a run, and would make every reply seem slow
+        text += ", the time to load the model included"
     if outcome.tokens_per_sec:
         text += f", {outcome.tokens_per_sec:,.0f} tokens/s"
     return text
 
 
+_TOO_SLOW = "too slow: does the model fit the GPU? a smaller model or quantization is faster"
+
+
 def _advice(detail: str) -> str:
-    if "deadline" in detail or "no complete reply" in detail or "no answer in" in detail:
-        return "too slow: does the model fit the GPU? a smaller model or quantization is faster"
-    return ""
+    slow = "deadline" in detail or "no complete reply" in detail or "no answer in" in detail
+    return _TOO_SLOW if slow else ""

@@ -2,7 +2,7 @@
 
 Its words are a contract, and people put functions of their own in its place. What a call goes by
 beyond them (settings, connections, a chain entry's address and key) therefore comes from around it:
-an adapter that calls it says so by `surrounded`. Called by itself it reads the settings anew.
+an adapter that calls it says so by `surround`. Called by itself it reads the settings anew.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT
 from llmc.errors import BackendError, ConfigError
 from llmc.net.client import Client
 from llmc.records.egress import Destination, Egress
-from llmc.settings.config import Flags, Settings, load_settings
+from llmc.settings.config import Settings
+from llmc.settings.flags import Flags
 from llmc.settings.gateways import Endpoint, GatewaySettings
 from llmc.settings.hosts import Host, normalise_url
+from llmc.settings.loading import load_settings
 from llmc.settings.presets import TierPreset
 
 _OLLAMA = CallPolicy(timeout=180.0, structured=False, require_summary=False)
@@ -52,14 +54,14 @@ class Surroundings:
 
     @property
     def egress(self) -> Egress:
-        return Egress(self.settings.repo, self.settings.privacy)
+        return Egress(self.settings.repo, self.settings.privacy, self.settings.logs)
 
 
 _current: ContextVar[Surroundings | None] = ContextVar("surroundings", default=None)
 
 
 @contextmanager
-def surrounded(by: Surroundings) -> Iterator[None]:
+def surround(by: Surroundings) -> Iterator[None]:
     """Have `call_qwen` go by these surroundings, on this thread, until the end of the block."""
     token = _current.set(by)
     try:
@@ -98,10 +100,10 @@ def call_qwen(  # noqa: PLR0913 - an established signature
     by = _current.get() or _read_anew(Path(repo_root), gateway_path)
     asked: Asked
     if backend == "gateway":
-        gateway = gateway_for(by.settings, replace(by.config, model=model_override))
+        gateway = find_gateway(by.settings, replace(by.config, model=model_override))
         program = Path(gateway_path) if gateway_path else None
         gateway = replace(gateway, program=program, timeout=gateway_timeout, debug=verbose)
-        asked = gateway_backend(by, gateway, model_override)
+        asked = make_gateway_backend(by, gateway, model_override)
     else:
         host = Host(ollama_host_label or "", normalise_url(ollama_base_url or ""))
         if ollama_base_url is None and by.settings.hosts:
@@ -133,12 +135,12 @@ def _ollama_backend(
 def _read_anew(repo: Path, gateway_path: str | Path | None) -> Surroundings:
     """Return the surroundings of a call that nobody prepared. Raises ConfigError."""
     path = str(gateway_path) if gateway_path else None
-    settings = load_settings(repo, Flags(gateway_path=path, whole_environ=True))
+    settings = load_settings(repo, Flags(gateway_path=path, whole_environ=True, lenient=True))
     settings.require_trust(driver=True)
-    return Surroundings(settings, Client())
+    return Surroundings(settings, Client(network=settings.network))
 
 
-def gateway_for(settings: Settings, config: BackendConfig) -> GatewaySettings:
+def find_gateway(settings: Settings, config: BackendConfig) -> GatewaySettings:
     """Return the gateway as a chain entry would have it: its model, its address and its key.
 
     Raises ConfigError if the key is not there, or is another cloud's.
@@ -159,7 +161,7 @@ def gateway_for(settings: Settings, config: BackendConfig) -> GatewaySettings:
     return gateway
 
 
-def gateway_backend(
+def make_gateway_backend(
     by: Surroundings, gateway: GatewaySettings, model: str | None
 ) -> CommandBackend | OpenAIBackend:
     """Return the program of --gateway-path, else the server that the environment names.
@@ -188,8 +190,8 @@ def gateway_backend(
     return OpenAIBackend(config, server, policy=policy, client=by.client)
 
 
-def gateway_destination(by: Surroundings, gateway: GatewaySettings) -> Destination:
+def find_gateway_destination(by: Surroundings, gateway: GatewaySettings) -> Destination:
     """Return where the gateway sends prompts: nowhere if there is none."""
     if not gateway.configured:
         return Destination("openai", "", gateway.label)
-    return gateway_backend(by, gateway, by.config.model).destination
+    return make_gateway_backend(by, gateway, by.config.model).destination

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from llmc.settings.config import Flags
+from llmc.settings.flags import Flags
 
 GATEWAY_DEFAULT_TIMEOUT = 300.0
 """Seconds of a call at the gateway."""
 
 
-def parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the driver's command line."""
     made = argparse.ArgumentParser(
         prog="qwen_enrich_batch.py",
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def flags_of(args: object) -> Flags:
+def read_flags(args: object) -> Flags:
     """Return what parsed flags say; those that a caller left out are as by default."""
     backend = getattr(args, "backend", "auto")
     if getattr(args, "api", False):
@@ -73,6 +73,7 @@ def flags_of(args: object) -> Flags:
         gateway_path=getattr(args, "gateway_path", None),
         gateway_timeout=getattr(args, "gateway_timeout", GATEWAY_DEFAULT_TIMEOUT),
         whole_environ=True,
+        lenient=True,
         schema_version=getattr(args, "schema_version", "enrichment.v1"),
         log=getattr(args, "log", None),
         verbose=getattr(args, "verbose", False),

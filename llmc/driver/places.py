@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmc.events import Destinations
-from llmc.net.client import address
+from llmc.net.places import address
 from llmc.run import destinations
 from llmc.settings.config import Settings
+from llmc.settings.hosts import Host
 from llmc.settings.presets import TierPreset, choose_preset
+from llmc.settings.targets import take_first
 
 
-def destinations_of(settings: Settings, presets: Mapping[str, TierPreset]) -> Destinations:
-    """Return where a run may take code, by the entries that its adapters go by.
+def find_destinations(settings: Settings, presets: Mapping[str, TierPreset]) -> Destinations:
+    """Return where a run may take code, by the targets of its adapters.
 
     Raises ConfigError if it may need the built-in gateway, and the variables name several.
     """
@@ -22,26 +24,26 @@ def destinations_of(settings: Settings, presets: Mapping[str, TierPreset]) -> De
     models: list[str | None] = []
     programs: list[str] = []
     for tier in settings.tiers:
-        entry = next(iter(settings.entries(tier)), None)
-        if settings.backend == "gateway" or (settings.backend == "auto" and tier == "nano"):
-            if settings.backend == "auto" and not settings.router.reaches_cloud:
-                continue
-            if gateway.program:
+        if tier == "nano" and settings.backend == "auto" and not settings.router.reaches_cloud:
+            continue
+        preset = choose_preset(presets, tier)
+        for host in settings.hosts or (Host("", ""),):
+            target = take_first(settings, tier, host, preset, settings.backend)
+            if target.provider == "ollama":
+                urls += [target.place] if target.place else []
+                models.append(target.model)
+            elif gateway.program:
                 programs.append(str(gateway.program))
-            elif entry and entry.url:
-                servers.append(entry.url)
+            elif target.place:
+                servers.append(target.place)
             elif gateway.endpoint or gateway.trouble:
                 servers.append(gateway.server().url)
-        else:
-            urls += [entry.url] if entry and entry.url else [host.url for host in settings.hosts]
-            preset = choose_preset(presets, tier).model
-            models.append((entry and entry.model) or preset or settings.ollama_model)
     hosts = tuple(dict.fromkeys(map(address, urls + servers)))
     return Destinations(
         hosts,
         tuple(dict.fromkeys(programs)),
-        cloud_models=destinations.cloud_models(models),
-        relays=destinations.relays(settings, map(address, servers)),
-        own=destinations.own(settings, hosts),
-        exposed=destinations.exposed(settings, hosts),
+        cloud_models=destinations.find_cloud_models(models),
+        relays=destinations.find_relays(settings, map(address, servers)),
+        own=destinations.find_own(settings, hosts),
+        exposed=destinations.find_exposed(settings, hosts),
     )

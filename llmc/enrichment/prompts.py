@@ -20,6 +20,11 @@ Message = dict[str, str]
 CHARS_PER_TOKEN = 3
 """A cautious estimate for source code, which runs at 3 to 4 characters a token."""
 
+_NOT_ASCII = bytes(range(128, 256))
+
+_CLOSE_TOKENS = 8
+"""How close a cut comes to what there is room for."""
+
 ROUTING_CHARS_PER_TOKEN = 4
 """The estimate that the router and the records go by."""
 
@@ -167,13 +172,43 @@ def fit(
     prompt: str,
     options: Mapping[str, object],
     reply_tokens: int,
-    chars_per_token: int = CHARS_PER_TOKEN,
+    chars_per_token: int | None = None,
 ) -> str:
-    """Cut a prompt to what `num_ctx` of a model's options leaves beside the reply."""
+    """Cut a prompt to what `num_ctx` of a model's options leaves beside the reply.
+
+    Without `chars_per_token` it goes by how dense the text is.
+    """
     context = options.get("num_ctx")
     if not isinstance(prompt, Prompt) or not isinstance(context, int):
         return prompt
-    return prompt.fit(max(context - reply_tokens, context // 4), chars_per_token)
+    tokens = max(context - reply_tokens, context // 4)
+    if chars_per_token is not None:
+        return prompt.fit(tokens, chars_per_token)
+    if len(prompt) <= tokens or estimate_tokens(prompt) <= tokens:
+        return prompt
+    fitted, low, high = prompt.fit(tokens), 0, tokens
+    if estimate_tokens(fitted) <= tokens:
+        return fitted
+    best = prompt.fit(0)
+    while high - low > _CLOSE_TOKENS:
+        middle = (low + high) // 2
+        fitted = prompt.fit(middle)
+        if estimate_tokens(fitted) <= tokens:
+            best, low = fitted, middle
+        else:
+            high = middle
+    return best
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimate the tokens of a text from above: many models take digits and what is no ASCII one
+    by one, and the commas between numbers too.
+    """
+    raw = text.encode("utf-8", "replace")
+    others = 0 if text.isascii() else len(text) - len(raw.translate(None, _NOT_ASCII))
+    digits = len(raw) - len(raw.translate(None, b"0123456789"))
+    dense = others + digits + min(digits, raw.count(b","))
+    return -(-(len(text) + (CHARS_PER_TOKEN - 1) * dense) // CHARS_PER_TOKEN)
 
 
 def _line_count(code: str) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -34,6 +35,16 @@ LIST_FIELDS = ("inputs", "outputs", "side_effects", "pitfalls", "tags")
 PROMPTED_FIELDS = EVIDENCE_FIELDS
 """What a model is asked for; evidence, tags and schema names the program knows itself."""
 
+_PROMPTED = frozenset(PROMPTED_FIELDS)
+
+_THOUGHTS = "(?:\\w+:)?(?:think|thinking|thought|thoughts|reasoning)>"
+_THOUGHTS_BEGIN = re.compile(rf"\s*(?:<{_THOUGHTS}|\[THINK\]|◁think▷|<\|channel\|>analysis)")
+_THOUGHTS_END = re.compile(rf"</{_THOUGHTS}|\[/THINK\]|◁/think▷|<\|channel\|>final<\|message\|>")
+"""Where models that think aloud stop doing so. A template may have opened the thoughts itself, so
+what opens them need not stand in the reply."""
+
+_PARTS_OF_MARKS = ("</", "[/T", "◁", "<|")
+
 MAX_USUAL_CHARS = 20_000
 """Several times the longest reply that a model gives when all is well."""
 
@@ -53,10 +64,14 @@ def read_reply(
 
     `done_reason` and `eval_count` are what the server said of the generation, if anything.
     `require_summary` asks more than the batch driver's contract allows: an empty summary is
-    refused, and U+FFFD takes the place of NUL, at which other readers of the index would stop.
+    refused, U+FFFD takes the place of NUL, at which other readers of the index would stop, what a
+    model thought aloud is no part of its reply, and a refusal names the server's reason to end.
 
     Raises BackendError with `failure` = (parse | truncation | validation, detail, text).
     """
+    said, ended = text, ""
+    if require_summary:
+        text, ended = drop_thoughts(text), _why_it_ended(done_reason)
     try:
         with _uncollected(len(text)):
             return _accepted(text, lines, require_summary)
@@ -65,12 +80,43 @@ def read_reply(
     except _InvalidError as error:
         kind, detail = "validation", str(error)
     except (ValueError, RecursionError) as error:
-        kind, detail = "parse", f"no readable JSON object in the reply: {error}"
+        kind, detail = "parse", f"no readable JSON object in the reply: {error}{ended}"
         if _is_truncated(text, done_reason, eval_count):
             kind = "truncation"
-            detail = f"the reply stops before its JSON ends ({len(text)} chars)"
+            detail = f"the reply stops before its JSON ends ({len(text)} chars){ended}"
     # Out here, so that the error does not hold on to what was read through its context.
-    raise make_refusal(kind, detail, text)
+    raise make_refusal(kind, detail, said)
+
+
+def drop_thoughts(text: str) -> str:
+    """Return a reply without what a model thought aloud before it.
+
+    The mark that ends thoughts may also stand in an answer, which is about code after all.
+    """
+    if not any(part in text for part in _PARTS_OF_MARKS):
+        return text
+    marks = list(_THOUGHTS_END.finditer(text))
+    for mark in marks:
+        if is_answer(text[mark.end() :]):
+            return text[mark.end() :]
+    for mark in marks[:1]:
+        head = text[: mark.start()]
+        opened = _THOUGHTS_BEGIN.match(head)
+        if opened or not any(f'"{name}"' in head for name in PROMPTED_FIELDS):
+            return text[mark.end() :]
+    return text
+
+
+def is_answer(text: str) -> bool:
+    """Tell whether a text holds the reply, not just braces in prose or in a model's thoughts."""
+    text = text[text.find("{") : text.rfind("}") + 1]
+    if '"' not in text:
+        return False
+    try:
+        found: object = _object(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and not _PROMPTED.isdisjoint(found)
 
 
 @cache
@@ -120,6 +166,13 @@ def _uncollected(size: int) -> Iterator[None]:
     finally:
         if held:
             gc.enable()
+
+
+def _why_it_ended(done_reason: object) -> str:
+    """Return what a refusal adds if the server named an end other than the reply's own."""
+    if not isinstance(done_reason, str) or done_reason.lower() in ("", "stop"):
+        return ""
+    return f"; the server ended it with {done_reason[:40]!r}"
 
 
 def _is_truncated(text: str, done_reason: object, eval_count: object) -> bool:

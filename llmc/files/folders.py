@@ -7,15 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it, with 0755 at most; one that is there stays as it is.
+def make_folder(path: Path, *, mode: int = 0o755, above: bool = True) -> None:
+    """Make a folder, with `mode` at most, and those `above` it; one that is there stays as it is.
 
     Raises OSError.
     """
-    for folder in (*reversed(path.parents), path):
+    for folder in (*(reversed(path.parents) if above else ()), path):
         try:
             if not folder.is_dir():
-                folder.mkdir(mode=0o755)
+                folder.mkdir(mode=mode)
         except FileExistsError:
             if not folder.is_dir():
                 raise

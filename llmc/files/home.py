@@ -7,8 +7,6 @@ somebody else, or that others may write to, is refused rather than read.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import stat
 import tempfile
@@ -17,16 +15,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llmc.errors import ConfigError
+from llmc.files import tilde
+from llmc.files.advice import describe
+from llmc.files.folders import make_folder
+from llmc.files.locks import wait_for_lock
+
+_LOOK = "see what it is"
+_PRIVATE = 0o700
+"""Of the folder and those above it that have to be made: as the XDG specification has it."""
 
 
-def folder_of(environ: Mapping[str, str]) -> Path:
+def find_folder(environ: Mapping[str, str]) -> Path:
     """Return the user's folder for llmc; it need not be there.
 
     A relative $XDG_CONFIG_HOME is passed over, as its specification says. Raises ConfigError where
     the environment names no home at all.
     """
     for name, below in (("XDG_CONFIG_HOME", "llmc"), ("HOME", ".config/llmc")):
-        named = environ.get(name, "")
+        named = tilde.expand(environ.get(name, ""), environ, f"${name}")
         if named and Path(named).is_absolute():
             return Path(named) / below
     raise ConfigError(
@@ -46,7 +52,7 @@ def read(path: Path, most: int, *, secret: bool = False) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path} cannot be read: {describe(error, _LOOK)}") from error
     with os.fdopen(descriptor, "rb") as file:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
@@ -65,7 +71,7 @@ def read(path: Path, most: int, *, secret: bool = False) -> bytes | None:
 def write(path: Path, data: bytes) -> None:
     """Write a file that only the user may read, whole or not at all. Raises ConfigError."""
     try:
-        make(path.parent)
+        make_folder(path.parent, mode=_PRIVATE)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -78,31 +84,25 @@ def write(path: Path, data: bytes) -> None:
                 os.unlink(name)  # noqa: PTH108 - likewise
             raise
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+        raise ConfigError(f"{path} cannot be written: {describe(error, _LOOK)}") from error
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclude_others(folder: Path) -> Iterator[None]:
     """Run a block while no other process is in such a block for the same folder.
 
     Raises ConfigError if the folder can't be made.
     """
     try:
-        make(folder)
+        make_folder(folder, mode=_PRIVATE)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be used: {error.strerror}") from error
+        raise ConfigError(f"{folder} cannot be used: {describe(error, _LOOK)}") from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            wait_for_lock(descriptor)
         except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
-                raise ConfigError(f"{folder} cannot be locked: {error.strerror}") from error
+            raise ConfigError(f"{folder} cannot be locked: {describe(error, _LOOK)}") from error
         yield
     finally:
         os.close(descriptor)
-
-
-def make(folder: Path) -> None:
-    """Make a folder that only the user may enter, unless it is there. Raises OSError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)

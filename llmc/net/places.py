@@ -12,11 +12,59 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
+Place = tuple[str, str, int | None]
+"""Scheme, host without brackets, and port of a server, as a URL has them."""
+
+_HERE = ("::1", "::")
+"""Addresses of this machine, after which a number is a port."""
+
+
+def read_place(url: str) -> Place:
+    """Return the place a URL leads to; scheme and host may be empty. Raises ValueError."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if ":" in host:  # an address; its zone may be written as RFC 6874 has it
+        host = host.replace("%25", "%", 1)
+    return parts.scheme.lower(), host, parts.port
+
+
+def address(url: str) -> str:
+    """Return scheme, host and port of a URL: what else it holds may be a password or a key."""
+    try:
+        return spell(read_place(url))
+    except ValueError:
+        return "an unreadable URL"
+
+
+def spell(place: Place) -> str:
+    """Return a place as the beginning of a URL."""
+    scheme, host, port = place
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{host}" + (f":{port}" if port else "")
+
+
+def bracket(url: str) -> str:
+    """Return a URL, or what stands for one, with brackets around an IPv6 address that has none.
+
+    What is an address as a whole has no port, unless it would be one of this machine's with it.
+    """
+    scheme, mark, rest = url.rpartition("://")
+    place, slash, path = rest.partition("/")
+    user, at, host = place.rpartition("@")
+    if host.count(":") < 2 or "[" in host:
+        return url
+    address, _, port = host.rpartition(":")
+    if _is_ipv6(address) and port.isdecimal() and (address in _HERE or not _is_ipv6(host)):
+        host = f"[{address}]:{port}"
+    elif _is_ipv6(host):
+        host = f"[{host}]"
+    return f"{scheme}{mark}{user}{at}{host}{slash}{path}"
+
 
 def host_of(url: str) -> str | None:
     """Return the host name or address in a URL, in lower case; None if it has none."""
     try:
-        return urlsplit(url).hostname or None
+        return read_place(url)[1] or None
     except ValueError:
         return None
 
@@ -73,7 +121,19 @@ class OwnNetwork:
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is; one of IPv4 that is written as IPv6 is what it means."""
     try:
-        return ipaddress.ip_address(name)
+        found = ipaddress.ip_address(name)
     except ValueError:
         return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return mapped or found
+
+
+def _is_ipv6(text: str) -> bool:
+    if ":" in text.partition("%")[2]:
+        return False
+    try:
+        return bool(ipaddress.IPv6Address(text))
+    except ValueError:
+        return False

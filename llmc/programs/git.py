@@ -61,6 +61,13 @@ class Git:
         return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
 
+def is_bare(folder: Path) -> bool:
+    """Tell whether a folder is a repository without files: what git itself keeps, and no more."""
+    return (folder / "HEAD").is_file() and all(
+        (folder / name).is_dir() for name in ("objects", "refs")
+    )
+
+
 def _bound(process: subprocess.Popen[bytes]) -> None:
     """Keep a process from eating all memory, where the system can: .git may link to /dev/zero."""
     if hasattr(resource, "prlimit"):

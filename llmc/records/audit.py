@@ -95,25 +95,32 @@ class Audit:
 
 
 def examine(
-    reader: Reader, repo: Path, metrics_log: Path, *, patience: float = PATIENCE_SEC
+    reader: Reader,
+    repo: Path,
+    metrics_log: Path,
+    *,
+    logs: Path | None = None,
+    patience: float = PATIENCE_SEC,
 ) -> Audit:
     """Compare the ledger and the metrics logs, with their rotated files, with an index.
 
-    `metrics_log` is read beside the usual one. Raises StoreError.
+    `metrics_log` is read beside the usual one; `logs` is the folder if it isn't the repository's.
+    Raises StoreError.
     """
     if metrics_log.exists() and not metrics_log.is_file():
         raise StoreError(f"{metrics_log} is no file: no line can be read from it")
-    elsewhere = reader.enriched_elsewhere()
+    elsewhere = reader.counts.count_unrecorded()
     entries = _entries(reader)
-    logs = (ledger_path(repo), metrics_path(repo), metrics_log)
-    before = _states(logs)
+    folder = logs or repo / "logs"
+    read = (ledger_path(folder), metrics_path(folder), metrics_log)
+    before = _states(read)
     look = _Look(reader, entries, repo)
-    look.over(logs)
+    look.over(read)
     if look.damaged or any(entry.gap for entry in entries.values()):
         time.sleep(patience)
-        if _states(logs) != before:
+        if _states(read) != before:
             look = _Look(reader, entries, repo)
-            look.over(logs)
+            look.over(read)
     gaps = {span_hash: entry for span_hash, entry in entries.items() if entry.gap}
     return Audit(
         outcomes=len(entries),
@@ -149,12 +156,12 @@ class _Entry:
 def _entries(reader: Reader) -> dict[str, _Entry]:
     return {
         span.span_hash: _Entry(outcome.result == "pass", enriched, outcome.updated_at)
-        for span, outcome, enriched in reader.recorded()
+        for span, outcome, enriched in reader.results.read_recorded()
     }
 
 
 def _gaps(reader: Reader, entries: dict[str, _Entry]) -> Iterator[Gap]:
-    for span, outcome, _ in reader.recorded():
+    for span, outcome, _ in reader.results.read_recorded():
         entry = entries.get(span.span_hash)
         if entry and entry.gap and entry.updated_at == outcome.updated_at:
             yield Gap(
@@ -237,7 +244,7 @@ class _Look:
         found = list(filter(_storable, self._suspects))
         self._suspects.clear()
         for start in range(0, len(found), PAGE):
-            for span in self._reader.without_result(found[start : start + PAGE]):
+            for span in self._reader.results.find_missing(found[start : start + PAGE]):
                 entry = self._entries.get(span.span_hash)
                 here = self.lost if entry and entry.passed else self.unknown
                 here[span.span_hash] = span

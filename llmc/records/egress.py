@@ -15,8 +15,9 @@ from typing import Any
 
 from llmc.errors import BackendError
 from llmc.models import Departure
-from llmc.net.client import address
+from llmc.net.places import address
 from llmc.records import jsonl
+from llmc.records.ledger import guarded
 from llmc.settings.privacy import KeptPaths, Privacy
 
 LOG = "egress.jsonl"
@@ -39,10 +40,14 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Egress:
-    """The border of a repository: what crosses it is looked at and noted down."""
+    """The border of a repository: what crosses it is looked at and noted down.
+
+    `logs` is the folder of the notes if it isn't the repository's.
+    """
 
     repo: Path
     privacy: Privacy
+    logs: Path | None = None
     _kept: KeptPaths = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -81,5 +86,6 @@ class Egress:
             "bytes": departure.size,
             "blotted": departure.blotted,
         }
-        jsonl.append(self.repo / "logs" / LOG, [record], within=self.repo)
+        log = (self.logs or self.repo / "logs") / LOG
+        jsonl.append(log, [record], within=guarded(log, self.repo))
         return departure

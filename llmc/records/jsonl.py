@@ -14,7 +14,6 @@ place of the file. What is no file, such as a pipe that nobody reads, is refused
 from __future__ import annotations
 
 import errno
-import fcntl
 import gzip
 import json
 import math
@@ -30,26 +29,14 @@ from typing import Any
 
 from llmc.errors import FullDiskError, StoreError
 from llmc.files import folders
-from llmc.files.owners import locked
+from llmc.files.advice import NO_ROOM, describe
+from llmc.files.locks import is_at, lock_in_time
 
 LOCK_PATIENCE_SEC = 5.0
+_NAP_SEC = 0.001
 MAX_LINE_BYTES = 1 << 24
 """A longer line is no record of ours; it isn't held in memory to find out."""
 
-_ADVICE = {
-    errno.ENOSPC: "free some disk space",
-    errno.EDQUOT: "free some of your disk quota",
-    errno.EFBIG: "it is as big as a file may be here: move it away",
-    errno.EACCES: "give yourself permission to read and write it and its folder",
-    errno.EPERM: "give yourself permission to read and write it and its folder",
-    errno.EROFS: "the file system is mounted for reading only",
-    errno.EISDIR: "a folder stands in its place: move that away",
-    errno.EEXIST: "a file stands in its place: move that away",
-    errno.ENOTDIR: "a file stands where its folder should be: move that away",
-    errno.ELOOP: "a link stands in its place: remove that",
-    errno.ENXIO: "what stands in its place is no file: move that away",
-}
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _encode = json.JSONEncoder(allow_nan=False, default=str).encode
 
 
@@ -93,7 +80,7 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
     except (EOFError, gzip.BadGzipFile, zlib.error):
         yield number + 1, None
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+        raise StoreError(f"cannot read {path}: {describe(error, 'check the disk')}") from error
 
 
 def create(path: Path, data: bytes, *, within: Path | None = None) -> None:
@@ -125,9 +112,8 @@ def mapped(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "check the disk")
-        kind = FullDiskError if error.errno in _FULL else StoreError
-        raise kind(f"cannot write to {path}: {error.strerror}; {advice}") from error
+        kind = FullDiskError if error.errno in NO_ROOM else StoreError
+        raise kind(f"cannot write to {path}: {describe(error, 'check the disk')}") from error
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
@@ -184,7 +170,7 @@ def _locked(path: Path, within: Path | None) -> Iterator[int]:
         descriptor = _opened(path, os.O_RDWR | os.O_APPEND, within)
         try:
             _lock(descriptor, path, deadline)
-            if _stands_at(descriptor, path) or time.monotonic() > deadline:
+            if is_at(descriptor, path, follow=True) or time.monotonic() > deadline:
                 yield descriptor
                 return
         finally:
@@ -216,20 +202,11 @@ def _takes_lines(state: os.stat_result) -> bool:
 
 def _lock(descriptor: int, path: Path, deadline: float) -> None:
     # On a file system without locks the single write has to do.
-    while locked(descriptor, fcntl.LOCK_EX) is False:
-        if time.monotonic() > deadline:
-            raise StoreError(
-                f"another program has held a lock on {path} for {LOCK_PATIENCE_SEC:g} s; "
-                "stop it, then run: llmc ledger check --rebuild"
-            )
-        time.sleep(0.001)
-
-
-def _stands_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
+    if lock_in_time(descriptor, deadline, _NAP_SEC) is False:
+        raise StoreError(
+            f"another program has held a lock on {path} for {LOCK_PATIENCE_SEC:g} s; "
+            "stop it, then run: llmc ledger check --rebuild"
+        )
 
 
 def _is_torn(descriptor: int) -> bool:

@@ -39,14 +39,14 @@ MEMORY_INTERVAL_SEC = 1.0
 """How often the memory of this process is looked up: that costs more than the rest of a line."""
 
 
-def ledger_path(repo: Path) -> Path:
-    """Return where a repository's ledger is."""
-    return repo / "logs" / "run_ledger.log"
+def ledger_path(logs: Path) -> Path:
+    """Return where the ledger is in a folder of logs."""
+    return logs / "run_ledger.log"
 
 
-def metrics_path(repo: Path) -> Path:
-    """Return where a repository's metrics log is unless a run was told otherwise."""
-    return repo / "logs" / "enrichment_metrics.jsonl"
+def metrics_path(logs: Path) -> Path:
+    """Return where the metrics log is in it unless a run was told otherwise."""
+    return logs / "enrichment_metrics.jsonl"
 
 
 def guarded(log: Path, repo: Path) -> Path | None:
@@ -64,7 +64,7 @@ class Ledger:
     """Writes `logs/run_ledger.log`, the metrics log and `logs/failed_enrichments/` of a repository.
 
     A hook for single events; `record` takes a group. `log_fields` are names that every metrics
-    record has, null if there is nothing to say.
+    record has, null if there is nothing to say; `logs` is the folder if it isn't the repository's.
     """
 
     def __init__(
@@ -74,14 +74,17 @@ class Ledger:
         *,
         est_tokens_per_span: int,
         log_fields: tuple[str, ...] = (),
+        logs: Path | None = None,
     ) -> None:
         """Make the folders, and seal what a crash left torn. Raises StoreError."""
         self._repo = repo
+        self._folder = logs or repo / "logs"
         self._root = str(repo)
         self._est_tokens = est_tokens_per_span
         self._blank = dict.fromkeys(log_fields)
         self._memory: tuple[float, float | None] | None = None
-        self._logs = [_Log(log, guarded(log, repo)) for log in (metrics_log, ledger_path(repo))]
+        paths = metrics_log, ledger_path(self._folder)
+        self._logs = [_Log(path, guarded(path, repo)) for path in paths]
         self._replies: deque[SpanReport] = deque()
         for log in reversed(self._logs):
             jsonl.make_folder(log.path.parent, within=log.within)
@@ -115,7 +118,7 @@ class Ledger:
 
     def _save_replies(self) -> None:
         while self._replies:
-            save_refused_reply(self._repo, self._replies[0])
+            save_refused_reply(self._repo, self._replies[0], self._folder)
             self._replies.popleft()
 
     def _metrics(self, event: Recorded, now: str, rss_mib: float | None) -> dict[str, Any]:
@@ -148,21 +151,22 @@ class _Log:
         self.waiting = []
 
 
-def save_refused_reply(repo: Path, report: SpanReport) -> Path | None:
+def save_refused_reply(repo: Path, report: SpanReport, logs: Path | None = None) -> Path | None:
     """Save the last reply of a failed span if it could not be read as JSON; return its file.
 
-    Raises StoreError.
+    `logs` is the folder of the logs if it isn't the repository's. Raises StoreError.
     """
     last = report.last
     if last.failure_type not in ("parse", "truncation") or last.payload is None:
         return None
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    folder = repo / "logs" / "failed_enrichments"
+    folder = (logs or repo / "logs") / "failed_enrichments"
+    within = guarded(folder, repo)
     # The hash comes from the database: whatever it holds, it names a file in this folder.
     name = report.span.span_hash.encode("utf-8", "replace")[:200].decode("utf-8", "ignore")
     path = folder / f"{name}_{stamp}.json".replace("/", "_").replace("\0", "_")
-    jsonl.make_folder(folder, within=repo)
-    jsonl.create(path, last.payload.encode("utf-8", "replace"), within=repo)
+    jsonl.make_folder(folder, within=within)
+    jsonl.create(path, last.payload.encode("utf-8", "replace"), within=within)
     return path
 
 

@@ -5,7 +5,6 @@ A rebuilt line says so, bears the time of its outcome, and has null for what the
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from llmc.errors import StoreError
-from llmc.files.owners import locked
+from llmc.files.locks import lock
 from llmc.models import Span
 from llmc.records import jsonl
 from llmc.records.audit import PATIENCE_SEC, Audit, Gap, examine
 from llmc.records.fields import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
 from llmc.records.ledger import guarded, ledger_path
-from llmc.store.reader import Outcome, Reader
+from llmc.store.reader import Reader
+from llmc.store.tables.outcomes import Outcome
 
 PAGE = 500
 """Lines that are written at a time."""
@@ -33,6 +33,7 @@ def rebuild(
     metrics_log: Path,
     *,
     log_fields: tuple[str, ...] = (),
+    logs: Path | None = None,
     patience: float = PATIENCE_SEC,
 ) -> Audit:
     """Examine the logs and write the lines that are missing; return what was found and mended.
@@ -40,13 +41,14 @@ def rebuild(
     A metrics line that is missing from the usual log too goes to `metrics_log`.
     Raises StoreError.
     """
-    ledger_log, within = ledger_path(repo), guarded(metrics_log, repo)
-    jsonl.make_folder(ledger_log.parent, within=repo)
+    ledger_log, within = ledger_path(logs or repo / "logs"), guarded(metrics_log, repo)
+    beside = guarded(ledger_log, repo)
+    jsonl.make_folder(ledger_log.parent, within=beside)
     jsonl.make_folder(metrics_log.parent, within=within)
     with _alone(ledger_log.parent):
-        jsonl.seal(ledger_log, within=repo)
+        jsonl.seal(ledger_log, within=beside)
         jsonl.seal(metrics_log, within=within)
-        audit = examine(reader, repo, metrics_log, patience=patience)
+        audit = examine(reader, repo, metrics_log, logs=logs, patience=patience)
         gaps = {gap.span_hash: gap for gap in audit.gaps}
         rebuilt = 0
         for page in _pages(reader, gaps):
@@ -66,7 +68,7 @@ def rebuild(
                     for span, outcome in page
                     if gaps[span.span_hash].ledger
                 ],
-                within=repo,
+                within=beside,
             )
             rebuilt += len(page)
     return replace(audit, rebuilt=rebuilt)
@@ -118,7 +120,7 @@ def _iso(seconds: float) -> str:
 def _pages(reader: Reader, gaps: dict[str, Gap]) -> Iterator[list[tuple[Span, Outcome]]]:
     """Yield the outcomes to write, leaving out those that have changed since they were examined."""
     page: list[tuple[Span, Outcome]] = []
-    for span, outcome, _ in reader.recorded():
+    for span, outcome, _ in reader.results.read_recorded():
         gap = gaps.get(span.span_hash)
         if gap and gap.updated_at == outcome.updated_at:
             page.append((span, outcome))
@@ -138,7 +140,7 @@ def _alone(folder: Path) -> Iterator[None]:
     with jsonl.mapped(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        if locked(descriptor, fcntl.LOCK_EX) is False:
+        if lock(descriptor) is False:
             raise StoreError(f"another program rebuilds the logs in {folder}; wait for it to end")
         yield
     finally:

@@ -1,4 +1,4 @@
 """What comes from others, made safe: keys and secrets blotted out, control characters shown.
 
-Modules, each built on those before it: secrets, text, traces, keys.
+Modules, each built on those before it: secrets, text, traces, keys, addresses.
 """

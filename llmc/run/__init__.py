@@ -1,5 +1,6 @@
 """One run, from the work list to the last record.
 
-Modules, each built on those before it: departures, gpu, journal, routing, stopping, workers,
-attempts, job, lanes, calls, destinations, scheduler, worklist, selection, traffic, loop.
+Modules, each built on those before it: routing, measures, job, worklist, lanes, health, scheduler,
+failover, spread, stopping, gpu, attempts, flights, workers, stock, concurrency, slots, writer,
+parts, lease, patience, report, intake, settlement, loop, destinations, selection, departures.
 """

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, Protocol
 
-from llmc.backends.builder import AttemptCascade, count
-from llmc.backends.cascade import BackendAdapter, BackendCascade
+from llmc.backends.builder import AttemptCascade, Gate, count, put_behind
+from llmc.backends.cascade import BackendCascade
 from llmc.errors import BackendError, classify_failure
 from llmc.models import (
     Attempt,
@@ -32,64 +32,14 @@ class Builder(Protocol):
     def check(self) -> None:
         """Raise ConfigError for what can be known to be wrong before the first attempt."""
 
+    def hurry(self) -> None:
+        """End every wait between two calls, as the run winds down; calls under way go on."""
+
     def cancel(self) -> None:
         """End every call under way and refuse later ones."""
 
 
-class Gate(Protocol):
-    """Keeps the number of requests to each host; asked before and after each backend's call."""
-
-    def enter(self, step: int) -> None:
-        """Wait for a slot of the step's host. Raises BackendError if it gets none."""
-
-    def leave(self, error: BackendError | None) -> None:
-        """Take note of how a call ended."""
-
-    def last(self, error: BackendError) -> BackendError:
-        """Return the error that counts when all backends failed."""
-
-
-class _Gated:
-    """A backend behind the gate of its host; `departures` gets what it lets out."""
-
-    def __init__(
-        self, backend: BackendAdapter, gate: Gate, step: int, departures: list[Departure]
-    ) -> None:
-        self._backend = backend
-        self._gate = gate
-        self._step = step
-        self._departures = departures
-
-    @property
-    def config(self) -> Any:
-        return self._backend.config
-
-    @property
-    def options(self) -> Any:
-        return getattr(self._backend, "options", None)
-
-    def describe_host(self) -> str | None:
-        describe = getattr(self._backend, "describe_host", None)
-        return describe() if describe else None
-
-    def generate(self, prompt: str, *, item: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        self._gate.enter(self._step)
-        error: BackendError | None = None
-        left: Departure | None = None
-        try:
-            result, meta = self._backend.generate(prompt, item=item)
-            left = meta.get("departure")
-            return result, meta
-        except BackendError as caught:
-            error, left = caught, caught.usage.departure
-            raise
-        finally:
-            if left:
-                self._departures.append(left)
-            self._gate.leave(error)
-
-
-def make(
+def make_attempt(
     builder: Builder,
     span: Span,
     prompt: str,
@@ -105,7 +55,7 @@ def make(
     departures: list[Departure] = []
     if gate:
         backends = enumerate(built.cascade.backends)
-        gated = [_Gated(backend, gate, n, departures) for n, backend in backends]
+        gated = [put_behind(gate, backend, n, departures) for n, backend in backends]
         built = built._replace(cascade=BackendCascade(gated))
     item = {
         "span_hash": span.span_hash,

@@ -1,34 +1,11 @@
-"""What left this machine in a run, added up from what its attempts report."""
+"""What left this machine in a run, said in lines."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from llmc.events import Event, PromptLeft
-from llmc.models import AttemptOutcome, RunReport, Span
+from llmc.models import RunReport
 from llmc.redaction.text import make_one_line
-
-
-class Departures:
-    """Prompts sent by host, and the likely secrets that were taken out of them before.
-
-    Those that no host took are among them: what became of a request that broke off, nobody here
-    knows. A request that never came back is in logs/egress.jsonl alone.
-    """
-
-    def __init__(self, tell: Callable[[Event], None]) -> None:
-        self.sent: Counter[str] = Counter()
-        self.blotted = self.blotted_prompts = 0
-        self._tell = tell
-
-    def count(self, span: Span, outcome: AttemptOutcome) -> None:
-        """Take note of what an attempt sent away, and tell it."""
-        for departure in outcome.departures:
-            self.sent[departure.host] += 1
-            self.blotted += departure.blotted
-            self.blotted_prompts += departure.blotted > 0
-            self._tell(PromptLeft(span, departure))
 
 
 def lines(report: RunReport) -> Iterator[str]:

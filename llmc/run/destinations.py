@@ -9,46 +9,47 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from llmc.events import Destinations
-from llmc.net.client import address
-from llmc.net.places import is_cloud_model, is_this_machine
-from llmc.run.lanes import Lane, Lanes, Step
+from llmc.net.places import address, is_cloud_model, is_this_machine
 from llmc.settings.config import Settings
+from llmc.settings.providers import Kind
+from llmc.settings.targets import Target, list_reached_tiers, list_targets
 
 
-def of(settings: Settings) -> Destinations:
+def find_destinations(settings: Settings) -> Destinations:
     """Return where a run with these settings may take code; `selection.select` settles them."""
     asked = list(_asked(settings))
     hosts = _places(asked, "host")
     return Destinations(
         hosts=hosts,
         programs=_places(asked, "program"),
-        in_process=_once(step.model for lane, step in asked if lane.kind == "process"),
-        cloud_models=cloud_models(step.model for lane, step in asked if lane.one_model),
-        relays=relays(
-            settings, (p.place for p, _ in asked if p.kind == "host" and not p.one_model)
+        in_process=_once(target.shown for target in asked if target.row.kind == "process"),
+        cloud_models=find_cloud_models(target.shown for target in asked if target.row.one_model),
+        relays=find_relays(
+            settings,
+            (t.address for t in asked if t.row.kind == "host" and not t.row.one_model),
         ),
-        own=own(settings, hosts),
-        exposed=exposed(settings, hosts),
+        own=find_own(settings, hosts),
+        exposed=find_exposed(settings, hosts),
     )
 
 
-def cloud_models(names: Iterable[str | None]) -> tuple[str, ...]:
+def find_cloud_models(names: Iterable[str | None]) -> tuple[str, ...]:
     """Return the models that Ollama hands on to their makers, each once."""
     return _once(name for name in names if name and is_cloud_model(name))
 
 
-def relays(settings: Settings, servers: Iterable[str]) -> tuple[str, ...]:
+def find_relays(settings: Settings, servers: Iterable[str]) -> tuple[str, ...]:
     """Return the OpenAI-compatible servers on this machine that the user has not declared."""
     own = settings.privacy.is_own
     return _once(url for url in servers if is_this_machine(url) and not own(url))
 
 
-def own(settings: Settings, hosts: Iterable[str]) -> tuple[str, ...]:
+def find_own(settings: Settings, hosts: Iterable[str]) -> tuple[str, ...]:
     """Return the addresses that the user has declared to be of their own network."""
     return tuple(host for host in hosts if settings.privacy.is_own(host))
 
 
-def exposed(settings: Settings, hosts: Iterable[str]) -> tuple[str, ...]:
+def find_exposed(settings: Settings, hosts: Iterable[str]) -> tuple[str, ...]:
     """Return those of the addresses to which a key goes that can be read on the way."""
     urls = [entry.url for entry in settings.chain if entry.url and entry.api_key_env]
     gateway = settings.gateway.endpoint
@@ -61,7 +62,7 @@ def exposed(settings: Settings, hosts: Iterable[str]) -> tuple[str, ...]:
     return tuple(host for host in hosts if host in open_to_all)
 
 
-def lines(where: Destinations) -> tuple[str, ...]:
+def describe(where: Destinations) -> tuple[str, ...]:
     """Say it: one line, and one more for each thing to know beside it."""
     foreign = sorted(set(where.away) - set(where.own))
     told = [f"sent to {', '.join(foreign)}"] if foreign else []
@@ -80,7 +81,7 @@ def lines(where: Destinations) -> tuple[str, ...]:
     return (*warnings, f"privacy   {code}", *([hint] if where.relays else []))
 
 
-def record(where: Destinations) -> dict[str, object]:
+def make_record(where: Destinations) -> dict[str, object]:
     """Return it for programs."""
     return {
         "event": "destinations",
@@ -95,20 +96,15 @@ def record(where: Destinations) -> dict[str, object]:
     }
 
 
-def _asked(settings: Settings) -> Iterator[tuple[Lane, Step]]:
-    """Yield every place that may be asked, with what it is asked for."""
-    lanes = Lanes.of(settings)
-    for tier, choices in lanes.choices.items():
-        if tier == "nano" and settings.backend == "auto" and not settings.router.reaches_cloud:
-            continue
-        for choice in choices:
-            for step in choice.steps:
-                if lanes.lanes[step.lane].name:
-                    yield lanes.lanes[step.lane], step
+def _asked(settings: Settings) -> Iterator[Target]:
+    """Yield everything that may be asked."""
+    targets = list_targets(settings)
+    for tier in list_reached_tiers(settings):
+        yield from (target for target in targets[tier] if target.is_somewhere)
 
 
-def _places(asked: Iterable[tuple[Lane, Step]], kind: str) -> tuple[str, ...]:
-    return _once(lane.place for lane, _ in asked if lane.kind == kind)
+def _places(asked: Iterable[Target], kind: Kind) -> tuple[str, ...]:
+    return _once(target.address for target in asked if target.row.kind == kind)
 
 
 def _once(values: Iterable[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import time
 from types import TracebackType
 from urllib.parse import urlsplit
 
+from llmc.events import AttemptFinished, Event, EventHook, Warned
 from llmc.models import GpuStats
 from llmc.programs.launching import NEUTRAL_FOLDER, STANDARD, SearchPath
 
@@ -175,6 +176,22 @@ class LoadWatch:
                 )
             self._said_vram = True
         return found
+
+
+class LoadHook:
+    """Warns of an idle GPU as attempts come in; those side by side don't make the time longer."""
+
+    def __init__(self, tell: EventHook) -> None:
+        self._tell = tell
+        self._watch = LoadWatch()
+        self._told_at = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, AttemptFinished):
+            now = time.monotonic()
+            seconds, self._told_at = min(event.outcome.duration_sec, now - self._told_at), now
+            for warning in self._watch.warnings(event.outcome.gpu, seconds):
+                self._tell(Warned(warning))
 
 
 def _sample(program: str) -> Sample | None:

@@ -13,8 +13,8 @@ from llmc.run.routing import SpanState
 class Job:
     """A span on its way. Its prompt is there only while a request is in flight, or about to be.
 
-    `lane` and `been` are the scheduler's: where the next attempt belongs, and which hosts the
-    span's chain has left behind; `asked` are all that were asked so far.
+    The prompt is the work list's to set, `begun` the loop's; `state`, `outcomes` and `spared` (how
+    often an attempt was none of its own) are the settlement's. Nothing else of a job changes.
     """
 
     span: Span
@@ -22,10 +22,9 @@ class Job:
     prompt: Prompt | None
     state: SpanState
     started: float
-    lane: int | None = None
-    been: frozenset[int] = frozenset()
-    asked: frozenset[int] = frozenset()
     outcomes: list[AttemptOutcome] = field(default_factory=list)
+    begun: bool = False
+    spared: int = 0
 
     @property
     def tier(self) -> str:

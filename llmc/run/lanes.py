@@ -7,22 +7,17 @@ in order. The first of them is where the attempt is scheduled.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
-from llmc.net.client import MAX_TIMEOUT_SEC, address
+from llmc.net.places import address
 from llmc.run.routing import route
-from llmc.settings.chains import ChainEntry, begin_at, count_peers
 from llmc.settings.config import Settings
-from llmc.settings.gateways import Endpoint
-from llmc.settings.presets import choose_preset
-
-CALL_TIMEOUT_SEC = 180.0
-"""The bound of a call where nothing configured says otherwise."""
+from llmc.settings.providers import Kind
+from llmc.settings.targets import CALL_TIMEOUT_SEC, Target, arrange, list_targets
 
 IN_PROCESS = "in process"
-PACKAGED_MODEL = "packaged model"
+"""What stands for this process where places are told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +35,31 @@ class Lane:
     one_model: bool = False
     probe: str | None = None
     down: bool = False
-    kind: Literal["host", "program", "process"] = "process"
+    kind: Kind = "process"
     place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One backend of a cascade: its lane (by number), its model, slots and seconds at most."""
+    """One backend of a cascade: its lane (by number), its model, slots and a call's seconds.
+
+    `queues`: calls may wait at its host for those before them.
+    """
 
     lane: int
     model: str
     slots: int
     timeout: float = CALL_TIMEOUT_SEC
+    queues: bool = False
+
+    @property
+    def longest(self) -> float:
+        """Seconds that it may take at most, of which one call's time is the wait for a slot.
+
+        At a host one more is for waits while it is busy; its queue, and the call itself, may come
+        twice, as a prompt that is too long is sent again.
+        """
+        return self.timeout * (2 * (self.slots + 2) if self.queues else 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +82,8 @@ class Choice:
 
     @property
     def timeout(self) -> float:
-        """Seconds that all steps may take; each may also wait that long for a free slot."""
-        return sum(2 * step.timeout for step in self.steps)
+        """Seconds that all steps may take, waits included."""
+        return sum(step.longest for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +103,14 @@ class Lanes:
     @classmethod
     def of(cls, settings: Settings) -> Lanes:
         """Return the lanes that a run with these settings has."""
-        survey = _Survey(settings)
-        choices = {tier: tuple(survey.choices(tier)) for tier in settings.tiers}
+        survey = _Survey(settings.health.down)
+        choices = {
+            tier: tuple(survey.choices(targets)) for tier, targets in list_targets(settings).items()
+        }
         if settings.privacy.local_only:
-            survey.settings = settings.staying()
+            staying = list_targets(settings.staying())
             for tier in sorted(settings.staying_tiers()):
-                choices[route(tier, kept=True)] = tuple(survey.choices(tier))
+                choices[route(tier, kept=True)] = tuple(survey.choices(staying[tier]))
         return cls(survey.lanes(), choices)
 
     def models(self) -> tuple[tuple[str, str], ...]:
@@ -118,7 +128,7 @@ class Lanes:
 class _Survey:
     """Collects lanes while the tiers are looked at; a place that is named twice is one lane."""
 
-    settings: Settings
+    down: frozenset[str]
     found: dict[str, Lane] = field(default_factory=dict)
 
     def lanes(self) -> tuple[Lane, ...]:
@@ -130,96 +140,37 @@ class _Survey:
             for key, lane in self.found.items()
         )
 
-    def choices(self, tier: str) -> Iterator[Choice]:
-        settings = self.settings
-        entries = settings.entries(tier) if settings.backend == "auto" else ()
-        if not entries:
-            yield from self._default(tier)
-            return
-        shared = any(entry.provider == "ollama" and not entry.url for entry in entries)
-        hosts = range(max(1, len(settings.hosts))) if shared else (None,)
-        for first in range(len(entries)):
-            asked = begin_at(entries, first)
-            for index in hosts:
-                steps = tuple(self._entry(entry, tier, index or 0) for entry in asked)
-                yield Choice(steps, index, first, fallback=first >= count_peers(entries))
+    def choices(self, targets: Sequence[Target]) -> Iterator[Choice]:
+        """Yield the ways to make an attempt at a tier with these targets."""
+        hosts: Iterable[int | None] = sorted({t.host for t in targets if t.host is not None})
+        for rank in sorted({target.entry for target in targets}):
+            for index in hosts or (None,):
+                asked = arrange(targets, index or 0, rank)
+                steps = tuple(map(self._step, asked))
+                yield Choice(steps, index, rank, fallback=asked[0].fallback)
 
-    def _default(self, tier: str) -> Iterator[Choice]:
-        settings = self.settings
-        backend = settings.backend
-        if backend == "auto":
-            backend = "gateway" if tier == "nano" else "ollama"
-        if backend == "ollama" and settings.hosts:
-            model = choose_preset(settings.presets, tier).model or settings.ollama_model or ""
-            for index in range(len(settings.hosts)):
-                yield Choice((self._host(index, model, settings.concurrency),), index)
-        elif backend == "gateway" and settings.gateway.program:
-            yield Choice((self._program(str(settings.gateway.program), settings.gateway.label),))
-        elif backend == "gateway" and settings.gateway.endpoint:
-            yield Choice((self._server(settings.gateway.endpoint, None),))
+    def _step(self, target: Target) -> Step:
+        row = target.row
+        if not target.is_somewhere:
+            return Step(self._lane("", Lane("", 1)), target.shown, 1, target.timeout)
+        if row.kind == "process":
+            lane = self._lane(IN_PROCESS, Lane(target.label, target.slots))
+        elif row.kind == "program":
+            lane = self._lane(
+                target.place,
+                Lane(target.label, target.slots, False, None, False, "program", target.place),
+            )
         else:
-            embedded = backend == "embedded"
-            lane = self._lane(IN_PROCESS, Lane(IN_PROCESS, 1)) if embedded else self._nowhere()
-            yield Choice((Step(lane, PACKAGED_MODEL if embedded else "", 1),))
+            lane = self._host(target)
+        return Step(lane, target.shown, target.slots, target.timeout, row.kind == "host")
 
-    def _entry(self, entry: ChainEntry, tier: str, index: int) -> Step:
-        settings = self.settings
-        slots = entry.slots or settings.concurrency
-        timeout = min(entry.timeout_seconds or CALL_TIMEOUT_SEC, MAX_TIMEOUT_SEC)
-        if entry.provider == "ollama":
-            preset = choose_preset(settings.presets, tier).model
-            model = entry.model or preset or settings.ollama_model or ""
-            if not entry.url:
-                return replace(self._host(index, model, slots), timeout=timeout)
-            url = entry.url.rstrip("/")
-            return Step(self._ollama(entry.name, url, slots), model, slots, timeout)
-        if entry.provider == "llamacpp":
-            # Its calls take turns, whatever is asked for.
-            lane = self._lane(IN_PROCESS, Lane(entry.name, 1))
-            return Step(lane, entry.model or PACKAGED_MODEL, 1, timeout)
-        if entry.provider == "command":
-            model = entry.model or settings.gateway.label
-            return self._program(entry.command or "", model, entry)
-        if entry.url:
-            url = f"{entry.url.rstrip('/')}/chat/completions"
-            return self._server(Endpoint(url, entry.model or "default", ""), entry)
-        known = settings.gateway.for_model(entry.model).endpoint or settings.gateway.endpoint
-        return self._server(known or Endpoint("", entry.model or "", ""), entry)
-
-    def _host(self, index: int, model: str, slots: int) -> Step:
-        if not self.settings.hosts:
-            return Step(self._nowhere(), model, 1)
-        host = self.settings.hosts[index]
-        return Step(self._ollama(host.label, host.url, slots), model, slots)
-
-    def _ollama(self, name: str, url: str, slots: int) -> int:
-        down = url in self.settings.hosts_down
-        return self._lane(
-            url, Lane(name, slots, True, f"{url}/api/tags", down, "host", address(url))
-        )
-
-    def _server(self, endpoint: Endpoint, entry: ChainEntry | None) -> Step:
-        slots = (entry and entry.slots) or self.settings.concurrency
-        timeout = self._timeout(entry)
-        place = address(endpoint.url)
-        name = entry.name if entry else place.partition("://")[2] or place
-        lane = self._lane(place, Lane(name, slots, probe=f"{place}/", kind="host", place=place))
-        return Step(lane, endpoint.model, slots, timeout)
-
-    def _program(self, program: str, model: str, entry: ChainEntry | None = None) -> Step:
-        slots = (entry and entry.slots) or self.settings.concurrency
-        timeout = self._timeout(entry)
-        name = entry.name if entry else program.rpartition("/")[2]
-        lane = self._lane(program, Lane(name, slots, kind="program", place=program))
-        return Step(lane, model, slots, timeout)
-
-    def _timeout(self, entry: ChainEntry | None) -> float:
-        named = entry.timeout_seconds if entry else None
-        return min(named or self.settings.gateway.timeout, MAX_TIMEOUT_SEC)
-
-    def _nowhere(self) -> int:
-        """Return the lane, without a name, of attempts that nothing is configured for."""
-        return self._lane("", Lane("", 1))
+    def _host(self, target: Target) -> int:
+        row, place = target.row, target.address
+        key = target.place if row.one_model else place
+        probe = f"{target.place}{row.probe}" if row.probe else f"{place}/"
+        down = target.place in self.down
+        lane = Lane(target.label, target.slots, row.one_model, probe, down, "host", place)
+        return self._lane(key, lane)
 
     def _lane(self, key: str, lane: Lane) -> int:
         """Return the number of the lane with this key; it has the most slots that anyone names."""

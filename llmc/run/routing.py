@@ -7,19 +7,11 @@ product lives in `_following`, so the question "why did this span go to 14b?" ha
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from llmc.models import Attempt, SpanMetrics
 from llmc.settings.presets import TIERS, RouterSettings
-
-MIN_TOKENS_OUT = 1200
-"""What a reply is reckoned to take at least, in tokens: the six fields, filled modestly."""
-
-_PROMPT_OVERHEAD = 36
-"""Tokens of the reply's JSON frame."""
 
 _BEST_FIRST = ("14b", "7b", "nano")
 
@@ -92,13 +84,13 @@ def start(
     if among is not None:
         fallback = _nearest(router.policy.fallback_tier, among)
         router = replace(router, policy=replace(router.policy, fallback_tier=fallback))
-    tier = start_tier(metrics, router)
+    tier = choose_tier(metrics, router)
     if among is not None:
         tier = _nearest(tier, among)
     plan = RoutePlan(
         start_tier=tier,
         line_count=metrics.line_count,
-        limit=attempt_limit(router, backend=backend, hosts=hosts, retries=retries),
+        limit=limit_attempts(router, backend=backend, hosts=hosts, retries=retries),
         hosts=max(1, hosts),
         backend=backend,
         router=router,
@@ -143,7 +135,7 @@ def route(tier: str, *, kept: bool) -> str:
     return f"{tier} kept here" if kept else tier
 
 
-def start_tier(metrics: SpanMetrics, router: RouterSettings) -> str:
+def choose_tier(metrics: SpanMetrics, router: RouterSettings) -> str:
     """Return the tier at which a span with these metrics starts."""
     tier = router.start_tier
     if router.enabled:
@@ -166,7 +158,7 @@ def _measured_tier(metrics: SpanMetrics, router: RouterSettings) -> str:
     return "14b" if metrics.nesting_depth > router.nesting_limit else "7b"
 
 
-def attempt_limit(router: RouterSettings, *, backend: str, hosts: int, retries: int) -> int:
+def limit_attempts(router: RouterSettings, *, backend: str, hosts: int, retries: int) -> int:
     """Return how many attempts a span may have; inner HTTP tries don't count."""
     base = max(1, min(retries, router.policy.max_retries_per_span))
     if backend not in ("auto", "ollama"):
@@ -174,7 +166,7 @@ def attempt_limit(router: RouterSettings, *, backend: str, hosts: int, retries: 
     return max(base, max(1, hosts) * (2 if router.enabled else 1))
 
 
-def effective_tier(backend: str, model: str, router_tier: str) -> str:
+def name_tier(backend: str, model: str, router_tier: str) -> str:
     """Return the tier that a success is recorded under, read from the backend and model name.
 
     The sizes are looked for as substrings, in this order, so 18b counts as 14b and 34b as 7b.
@@ -191,105 +183,3 @@ def effective_tier(backend: str, model: str, router_tier: str) -> str:
     if any(size in name for size in ("7b", "6.7b", "6b", "5b", "4b", "3b")):
         return "7b"
     return "ollama"
-
-
-def measure(
-    text: str, *, line_count: int, prompt_chars: int, nesting: Callable[[str], int]
-) -> SpanMetrics:
-    """Measure a span for routing. `nesting` is `driver_nesting` or `code_nesting`."""
-    nodes, depth = _structure(text)
-    return SpanMetrics(
-        line_count=line_count,
-        nesting_depth=nesting(text),
-        node_count=nodes,
-        schema_depth=depth,
-        tokens_in=math.ceil(prompt_chars / 4),
-        tokens_out=max(MIN_TOKENS_OUT, _PROMPT_OVERHEAD + math.ceil(len(text) / 4) // 2),
-    )
-
-
-def driver_nesting(text: str) -> int:
-    """Count nesting as the batch driver does, where ")" pushes as "(" does.
-
-    Its thresholds were tuned with that count: f(x) is 2, f(x) g(y) is 4.
-    """
-    stack: list[str] = []
-    deepest = 0
-    for mark in _only(text, _BRACKETS).decode():
-        if mark == "}" or mark == "]":
-            opener = "{" if mark == "}" else "["
-            while stack and stack.pop() != opener:
-                pass
-        else:
-            stack.append(mark)
-            if len(stack) > deepest:
-                deepest = len(stack)
-    return deepest
-
-
-def code_nesting(text: str) -> int:
-    """Count nesting as a reader sees it: levels of indentation, or of braces on a single line."""
-    outer: list[int] = []
-    width = deepest = 0
-    tabs = "\t" in text
-    for line in text.splitlines()[1:]:
-        code = line.lstrip()
-        if not code or code[0] in ")]}":
-            continue
-        indent = len(line) - len(code)
-        if tabs:
-            indent = len(line[:indent].expandtabs(4))
-        if indent == width:
-            continue
-        while indent < width:
-            width = outer.pop()
-        if indent > width:
-            outer.append(width)
-            width = indent
-            deepest = max(deepest, len(outer))
-    return deepest or _running_depth(text, b"{", b"}")[1]
-
-
-def _running_depth(text: str, opening: bytes, closing: bytes) -> tuple[int, int]:
-    marks = _only(text, opening + closing)
-    depth = deepest = 0
-    for mark in marks:
-        if mark in opening:
-            depth += 1
-            if depth > deepest:
-                deepest = depth
-        elif depth:
-            depth -= 1
-    return sum(map(marks.count, opening)), deepest
-
-
-def _only(text: str, marks: bytes) -> bytes:
-    """Return the ASCII characters of a text that are among `marks`; other code is most of it."""
-    return text.encode("utf-8", "surrogatepass").translate(None, _BYTES.translate(None, marks))
-
-
-_BYTES = bytes(range(256))
-_BRACKETS = b"{}[]()"
-
-
-def _structure(text: str) -> tuple[int, int]:
-    """Return (nodes, levels) of a JSON text, else the count and running depth of { and [."""
-    if not text:
-        return 0, 0
-    try:
-        top = json.loads(text)
-    except (ValueError, RecursionError):
-        return _running_depth(text, b"{[", b"}]")
-    nodes = levels = 0
-    row = [top]
-    while row:
-        nodes += len(row)
-        levels += 1
-        row = [child for value in row for child in _children(value)]
-    return nodes, levels
-
-
-def _children(value: object) -> list[object]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []

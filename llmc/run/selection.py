@@ -7,20 +7,21 @@ to a cloud only if the user asked for that: a key in the environment alone is no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from llmc.backends.llamacpp import THREE_WAYS, packaged_model
 from llmc.errors import ConfigError
 from llmc.events import Destinations
-from llmc.net.client import address
+from llmc.net.places import address
 from llmc.run import destinations
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings
+from llmc.settings.documents import POLICY_FILE
 from llmc.settings.hosts import Host, find_reachable
-from llmc.settings.presets import NO_LIMIT, RouterPolicy, TierPreset
-
-_LOCAL_TIERS = ("7b", "14b")
+from llmc.settings.presets import NO_LIMIT, RouterPolicy
+from llmc.settings.targets import Target, asks_cloud, find_namesakes, list_local_tiers, list_targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ def select(settings: Settings) -> Selection:
         return _gateway(settings)
     if settings.backend == "auto" and settings.chain:
         return _chain(settings)
-    if settings.backend == "auto" and settings.chains_elsewhere:
-        names = ", ".join(map(repr, settings.chains_elsewhere))
+    if settings.backend == "auto" and settings.sources.chains_elsewhere:
+        names = ", ".join(map(repr, settings.sources.chains_elsewhere))
         raise ConfigError(
             f"llmc.toml: no enabled entry belongs to the default chain; default_chain can be one "
             f"of {names}"
@@ -60,17 +61,18 @@ def _embedded(settings: Settings, why: str) -> Selection:
         "          a very small model, here so that everything can be tried at once;",
         "          for summaries worth keeping, use a bigger one (see README)",
     ]
-    return _settled(_local_only(replace(settings, backend="embedded")), lines)
+    return _settle(_local_only(replace(settings, backend="embedded")), lines)
 
 
 def _gateway(settings: Settings) -> Selection:
-    gateway = settings.gateway
-    if gateway.program:
-        line = f"backend   gateway program {gateway.program}, model {gateway.label}"
+    target = list_targets(settings)["7b"][0]
+    if target.problem:
+        raise ConfigError(target.problem)
+    if target.row.kind == "program":
+        line = f"backend   gateway program {target.place}, model {target.shown}"
     else:
-        server = gateway.server()
-        line = f"backend   gateway {address(server.url)}, {server.model}"
-    return _settled(settings, [line])
+        line = f"backend   gateway {target.address}, {target.shown}"
+    return _settle(settings, [line])
 
 
 def _ollama(settings: Settings) -> Selection:
@@ -78,7 +80,7 @@ def _ollama(settings: Settings) -> Selection:
     if there:
         return _ollama_found(settings, there)
     tried = _named(settings.hosts) or "no host at all"
-    if settings.backend == "ollama" or settings.hosts_configured:
+    if settings.backend == "ollama" or settings.sources.hosts_named:
         raise ConfigError(
             f"no Ollama host answers; tried {tried}; start one with: ollama serve, "
             "correct ENRICH_OLLAMA_HOSTS, or use --backend embedded"
@@ -95,23 +97,27 @@ def _ollama_found(settings: Settings, there: list[Host]) -> Selection:
         + ("" if host in there else ": does not answer now")
         for host in settings.hosts
     ]
-    presets, gateway = settings.presets, settings.gateway
-    models = [f"{tier}: {_model(presets[tier], settings)}" for tier in _LOCAL_TIERS]
-    lines.append(f"models    {', '.join(models)}")
-    settings = without_unasked_cloud(settings)
+    gateway = settings.gateway
+    targets = list_targets(settings)
+    models = [
+        f"{tier}: {targets[tier][0].shown or 'no model'}" for tier in list_local_tiers(settings)
+    ]
+    lines += [f"models    {', '.join(models)}", *_tell_namesakes(settings)]
+    settings = drop_unasked_cloud(settings)
     if gateway.program and settings.backend == "auto":
-        lines.append(f"          nano: gateway program {gateway.program}, model {gateway.label}")
+        nano = targets["nano"][0]
+        lines.append(f"          nano: gateway program {nano.place}, model {nano.shown}")
     elif gateway.configured or gateway.trouble:
         lines.append(
             "          no cloud: a key is set, but only --backend gateway or a chain entry "
             "in llmc.toml makes use of it"
         )
-    return _settled(_noting_down(settings, settings.hosts, there), lines)
+    return _settle(_note_down(settings, settings.hosts, there), lines)
 
 
 def _chain(settings: Settings) -> Selection:
-    settings = without_unasked_cloud(settings)
-    uncovered = [tier for tier in _LOCAL_TIERS if not settings.entries(tier)]
+    settings = drop_unasked_cloud(settings)
+    uncovered = [tier for tier in list_local_tiers(settings) if not settings.entries(tier)]
     without_url = [e for e in settings.chain if e.provider == "ollama" and not e.url]
     hosts = [
         Host(entry.name, entry.url)
@@ -121,74 +127,95 @@ def _chain(settings: Settings) -> Selection:
     shared = settings.hosts if uncovered or without_url else ()
     there = _answering(settings, (*hosts, *shared))
     if uncovered and not any(host in there for host in settings.hosts):
-        settings = replace(settings, chain=_filled(settings.chain, uncovered))
+        settings = replace(settings, chain=_fill(settings.chain, uncovered))
         uncovered, shared = [], settings.hosts if without_url else ()
     others = [entry for entry in settings.chain if entry.provider != "ollama"]
     if not there and not others:
         tried = _named((*hosts, *shared))
         raise ConfigError(f"no host of the chain answers; tried {tried}")
-    lines = []
-    for entry in settings.chain:
-        down = entry.provider == "ollama" and entry.url and Host(entry.name, entry.url) not in there
-        lines.append(
-            f"backend   {entry.routing_tier}: {entry.name} ({entry.provider}, "
-            f"{entry.model or 'default model'}{_place(entry, settings)})"
-            + (": does not answer now" if down else "")
-        )
+    settings = _note_down(settings, (*hosts, *shared), there)
+    lines = list(_tell_entries(settings))
     for host in shared:
         tiers = f"{', '.join(uncovered)}: " if uncovered else ""
         lines.append(
             f"backend   {tiers}Ollama {host.label} ({address(host.url)})"
             + ("" if host in there else ": does not answer now")
         )
-    lines += [f"          {sentence}" for sentence in settings.passed_over]
-    return _settled(_noting_down(settings, (*hosts, *shared), there), lines)
+    lines += _tell_namesakes(settings)
+    lines += [f"          {sentence}" for sentence in settings.sources.passed_over]
+    return _settle(settings, lines)
 
 
-def _settled(settings: Settings, lines: Iterable[str]) -> Selection:
-    where = destinations.of(settings)
-    return Selection(settings, (*lines, *destinations.lines(where)), where)
+def _tell_entries(settings: Settings) -> Iterator[str]:
+    """Yield a line for each entry of the chain. Raises ConfigError for one that asks nobody."""
+    targets = list_targets(settings)
+    asked = {(tier, target.entry): target for tier in targets for target in targets[tier]}
+    ranks = Counter[str]()
+    for entry in settings.chain:
+        target = asked[entry.routing_tier, ranks[entry.routing_tier]]
+        ranks[entry.routing_tier] += 1
+        down = target.host is None and target.place in settings.health.down
+        yield (
+            f"backend   {entry.routing_tier}: {entry.name} ({entry.provider}, "
+            f"{target.shown or 'no model'}{_place(target)})"
+            + (": does not answer now" if down else "")
+        )
 
 
-def _noting_down(settings: Settings, asked: Iterable[Host], there: list[Host]) -> Settings:
+def _tell_namesakes(settings: Settings) -> list[str]:
+    """Say of each tier that only the policy knows what it asks: its name promises more."""
+    return [
+        f"          {tier} is a tier of {POLICY_FILE} alone: it asks what 7b asks"
+        for tier in find_namesakes(settings)
+    ]
+
+
+def _settle(settings: Settings, lines: Iterable[str]) -> Selection:
+    where = destinations.find_destinations(settings)
+    return Selection(settings, (*lines, *destinations.describe(where)), where)
+
+
+def _note_down(settings: Settings, asked: Iterable[Host], there: list[Host]) -> Settings:
     """Return the settings with the hosts that don't answer, so that the run begins without them."""
     down = {host.url.rstrip("/") for host in asked if host not in there}
-    return replace(settings, hosts_down=frozenset(down))
+    return settings.change(down=frozenset(down))
 
 
-def _filled(chain: tuple[ChainEntry, ...], uncovered: Iterable[str]) -> tuple[ChainEntry, ...]:
-    """Give local tiers without entries those of the other local tier, else the whole chain's."""
-    local = [entry for entry in chain if entry.routing_tier in _LOCAL_TIERS]
-    donors = local or list(chain)
+def _fill(chain: tuple[ChainEntry, ...], uncovered: Iterable[str]) -> tuple[ChainEntry, ...]:
+    """Give local tiers without entries those of 7b, else of 14b, else the whole chain's."""
+    found = ([e for e in chain if e.routing_tier == tier] for tier in ("7b", "14b"))
+    donors = next(filter(None, found), chain)
     return chain + tuple(
         entry.model_copy(update={"routing_tier": tier}) for tier in uncovered for entry in donors
     )
 
 
-def _place(entry: ChainEntry, settings: Settings) -> str:
-    """Say where an entry's requests go. Raises ConfigError if it needs a gateway and has none."""
-    if entry.provider == "llamacpp":
+def _place(target: Target) -> str:
+    """Say where a target's requests go. Raises ConfigError if that is nowhere, though configured.
+
+    Of a host of the host chain nothing is said: each has a line of its own.
+    """
+    if not target.is_somewhere and target.problem:
+        raise ConfigError(target.problem)
+    if target.row.kind == "process":
         return ", in this process"
-    if entry.provider == "command":
-        return f", program {entry.command}"
-    if entry.provider == "openai":
-        return f", {address(entry.url or settings.gateway.server().url)}"
-    return f", {address(entry.url)}" if entry.url else ""
+    if target.row.kind == "program":
+        return f", program {target.place}"
+    return f", {target.address}" if target.host is None and target.place else ""
 
 
 def _answering(settings: Settings, hosts: Iterable[Host]) -> list[Host]:
-    if not settings.health_check:
+    if not settings.health.enabled:
         return list(hosts)
-    return find_reachable(hosts, settings.health_timeout)
+    return find_reachable(hosts, settings.health.timeout, settings.network)
 
 
-def without_unasked_cloud(settings: Settings) -> Settings:
+def drop_unasked_cloud(settings: Settings) -> Settings:
     """Return the settings for which no span goes to a cloud that the user did not ask for.
 
     Raises ConfigError if the tier that was asked for is one.
     """
-    asked = settings.entries("nano") or settings.gateway.program
-    if settings.backend != "auto" or asked:
+    if settings.backend != "auto" or asks_cloud(settings):
         return settings
     return _local_only(settings)
 
@@ -210,10 +237,6 @@ def _local_only(settings: Settings) -> Settings:
         depth_limit=NO_LIMIT,
     )
     return replace(settings, router=router)
-
-
-def _model(preset: TierPreset, settings: Settings) -> str:
-    return preset.model or settings.ollama_model or "no model"
 
 
 def _named(hosts: Iterable[Host]) -> str:

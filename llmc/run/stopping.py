@@ -17,6 +17,11 @@ class Stop:
         self.signal: int | None = None
         self._listener: Callable[[], None] | None = None
 
+    @property
+    def is_urgent(self) -> bool:
+        """Tell whether it is to end now: somebody has asked twice."""
+        return self.requests > 1
+
     def request(self) -> None:
         """Ask once more."""
         self.requests += 1

@@ -1,4 +1,4 @@
-"""Worker threads: they take a call, make it, and hand back what came of it. Nothing else.
+"""A pool of worker threads: they take a call, make it, and hand back what came of it. Nothing else.
 
 They are daemons, so that one which hangs in a library can't keep the program from ending.
 """

@@ -17,17 +17,18 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from llmc.enrichment import prompts
-from llmc.events import Event, EventHook, FileGone, SpanKept, Warned
+from llmc.events import Event, EventHook, FileGone, SpanKept, SpanLeft, Warned
 from llmc.indexer.encodings import HEAD_BYTES, decode
 from llmc.indexer.files import Ignored
 from llmc.indexer.unchanged import IndexedFiles
 from llmc.models import Span, hash_span
-from llmc.run import routing
+from llmc.run import measures, routing
 from llmc.run.job import Job
 from llmc.settings.config import Settings
 from llmc.settings.privacy import KeptPaths
 from llmc.store.store import Store
 
+CHANGED = "changed since the last llmc index, or not to be read"
 EXCERPT_CHARS = 800
 PAGE = 200
 """Pending spans read at a time where nothing claims them."""
@@ -47,7 +48,7 @@ class Rules:
     """
 
     excerpt_chars: int | None = None
-    nesting: Callable[[str], int] = routing.code_nesting
+    nesting: Callable[[str], int] = measures.count_code_nesting
     maintain: bool = False
     verify: bool = True
     sleep: float = 0.0
@@ -63,7 +64,7 @@ def pages(settings: Settings, store: Store, rules: Rules) -> Source:
     """Return the pending spans of an index, page by page, without claiming them."""
     newest = newest_mtime(settings)
     size = PAGE if rules.batch is None else rules.batch
-    return lambda after: store.pending(after, size, newest)
+    return lambda after: store.spans.list_pending(after, size, newest)
 
 
 def once(spans: Sequence[Span]) -> Source:
@@ -74,7 +75,7 @@ def once(spans: Sequence[Span]) -> Source:
 
 def newest_mtime(settings: Settings) -> float | None:
     """Return the time (epoch seconds) after which a changed file is too young to be worked on."""
-    return time.time() - settings.cooldown if settings.cooldown else None
+    return time.time() - settings.pace.cooldown if settings.pace.cooldown else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +137,16 @@ class WorkList:
             job.prompt = None if code is None else prompts.build(job.span, code)
         return job.prompt
 
+    def put_by(self, job: Job) -> None:
+        """Drop a job's prompt, which takes room; it is made anew when its turn comes."""
+        job.prompt = None
+
     def _read(self, span: Span) -> str | None:
         return read_source(self.settings.repo, span, verify=self.rules.verify, files=self._files)
 
     def _say_left(self, span: Span) -> None:
         """Say why a span is no work now; what is true of its whole file is said once."""
+        _tell(self.hooks, SpanLeft(span, CHANGED))
         place = f"{span.path}:{span.start_line}"
         message = f"{place}: cannot be read as it was indexed; left for later"
         if self._files:
@@ -223,7 +229,7 @@ class _Home:
 
 def _job(settings: Settings, rules: Rules, span: Span, code: str, home: _Home | None) -> Job:
     prompt = prompts.build(span, code)
-    metrics = routing.measure(
+    metrics = measures.measure(
         excerpt(code, rules.excerpt_chars),
         line_count=span.line_count,
         prompt_chars=len(prompt),
@@ -234,7 +240,7 @@ def _job(settings: Settings, rules: Rules, span: Span, code: str, home: _Home | 
         settings.router,
         backend=settings.backend,
         hosts=home.hosts if home else len(settings.hosts),
-        retries=settings.retries,
+        retries=settings.pace.retries,
         among=home.tiers if home else None,
     )
     return Job(span, metrics, prompt, state, time.monotonic())
@@ -265,12 +271,12 @@ class _IgnoredPaths:
 
 def _indexed(store: Store, span: Span) -> tuple[str, int] | None:
     """Return hash and size of a span's file as the index has them."""
-    state = store.file_of(span)
+    state = store.spans.find_file(span)
     return (state.file_hash, state.size) if state else None
 
 
 def _drop(store: Store, path: str) -> FileGone:
-    return FileGone(path, *store.remove_file(path))
+    return FileGone(path, *store.spans.remove_file(path))
 
 
 def _tell(hooks: Sequence[EventHook], event: Event) -> None:

@@ -8,10 +8,8 @@ the entry, the key and what is allowed: a mistyped key must not quietly send cod
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,12 +19,17 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from llmc.errors import ConfigError
+from llmc.redaction.addresses import blot_address
+from llmc.settings.addresses import read_base_url, tidy_ollama_url
 from llmc.settings.documents import (
     CONFIG_FILE,
+    LEAST,
     MAX_ENTRIES,
     MAX_FIELDS,
     MAX_NAME,
@@ -36,63 +39,99 @@ from llmc.settings.documents import (
     MAX_WORD,
     OPTIONS,
     SettingsFile,
+    find_meant,
     quote,
 )
+from llmc.settings.providers import PROVIDERS
 
 DEFAULT_CHAIN = "default"
-PROVIDERS = ("ollama", "openai", "command", "llamacpp")
 _SYNONYMS = {"gateway": "openai", "gemini": "openai"}
 
 _OURS = ("model", "messages", "prompt", "stream", "format")
 """Words of a request that no option replaces: what is asked, of whom, and how it is answered."""
 
-_MAX_UNKNOWN = 20
-"""Keys that are told as unknown."""
-
-Provider = Annotated[
-    Literal["ollama", "openai", "command", "llamacpp"],
-    BeforeValidator(lambda word: _SYNONYMS.get(word, word) if isinstance(word, str) else word),
-]
+_NUMBERS = ("concurrency", "cooldown_seconds", "est_tokens_per_span")
+TABLE_KEYS = ("default_chain", *_NUMBERS, "chain")
+"""The keys of `[enrichment]`."""
 
 
-_BEFORE_HOST = re.compile(r"[^/]*@")
-"""The user and password in a URL, however broken it is."""
+def _known(word: object) -> str:
+    name = _SYNONYMS.get(word, word) if isinstance(word, str) else ""
+    if name not in PROVIDERS:
+        raise ValueError("no such provider")
+    return name
+
+
+Provider = Annotated[str, BeforeValidator(_known)]
+
 
 VariableName = Annotated[str, Field(max_length=MAX_NAME, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class ChainEntry(BaseModel):
-    """One entry of a chain.
-
-    `model` is a model name, or for llamacpp the path of a GGUF file (none: the packaged one).
-    `api_key_env` names the environment variable that holds the key; keys are never in a file.
-    `command` is the program of a command entry, `env` names the variables that it gets besides what
-    every program needs. `timeout_seconds` bounds one attempt. `slots` is how many requests its host
-    takes at once; None: what the run says.
-    """
+    """One entry of a chain: one way to reach a model, for one tier."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    """What the progress and the records call it."""
+
     chain: Annotated[str, Field(max_length=MAX_NAME)] = DEFAULT_CHAIN
+    """The chain that it belongs to."""
+
     provider: Provider = "ollama"
+    """The way to the model; gateway and gemini mean openai."""
+
     model: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+    """A name that the server knows; for llamacpp a GGUF file, none: the packaged model."""
+
     url: Annotated[str, Field(max_length=MAX_TEXT, pattern=r"^https?://[^\s/]+")] | None = None
+    """Its base URL; none: the user's own hosts, or gateway."""
+
     routing_tier: Literal["7b", "14b", "nano"] = "7b"
+    """The tier whose attempts it makes."""
+
     timeout_seconds: Annotated[float, Field(gt=0, le=MAX_NUMBER)] | None = None
+    """Seconds that bound one attempt; none: 180; for openai and command 300."""
+
     keep_alive: (
         Annotated[str, Field(max_length=MAX_WORD)]
         | Annotated[int, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
         | None
     ) = None
+    """How long Ollama keeps the model, as 15m or in seconds; none: the preset's."""
+
     slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)] | None = None
+    """Requests that its host takes at once; none: `concurrency`."""
+
     enabled: bool = True
+    """Whether it is used."""
+
     options: Annotated[dict[str, JsonValue], Field(max_length=MAX_FIELDS)] = {}
+    """What goes to the model as it is: num_ctx, temperature and the like."""
+
     api_key_env: (
         Annotated[str, Field(max_length=MAX_NAME, pattern=r"^[A-Z_][A-Z0-9_]*$")] | None
     ) = None
+    """The variable that holds the key; a key is never in a file."""
+
     command: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
+    """The program of a command entry, which reads the prompt on standard input."""
+
     env: Annotated[list[VariableName], Field(max_length=MAX_FIELDS)] = []
+    """Variables that the program gets besides what every program needs."""
+
+    @field_validator("url")
+    @classmethod
+    def _read_url(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None:
+            return None
+        try:
+            if info.data.get("provider") == "openai":
+                return read_base_url(url, "url")
+        except ConfigError as error:
+            raise PydanticCustomError("url", "{said}", {"said": str(error)}) from None
+        return tidy_ollama_url(url)
 
     @field_validator("options")
     @classmethod
@@ -100,34 +139,20 @@ class ChainEntry(BaseModel):
         if named := [name for name in _OURS if name in options]:
             raise ValueError(f"an option can't be {named[0]!r}, which llmc says itself")
         for name, most in OPTIONS.items():
-            value = options.get(name, 0)
+            value, least = options.get(name, most), LEAST.get(name, -most)
             if (
                 not isinstance(value, int | float)
                 or isinstance(value, bool)
-                or not -most <= value <= most
+                or not least <= value <= most
             ):
-                raise ValueError(f"{name} is {quote(value)}; it must be a number up to {most}")
+                raise ValueError(
+                    f"{name} is {quote(value)}; it must be a number, {least} to {most}"
+                )
         return options
 
 
 class UserEntry(ChainEntry):
     """An entry of $ENRICH_CHAIN_JSON: the user's own word, where a file's is the repository's."""
-
-
-def count_peers(entries: Sequence[ChainEntry]) -> int:
-    """Count the entries at the head of a cascade that may stand in for the first one.
-
-    Those are further Ollama hosts, or places of the same provider and model. Work is spread over
-    them; what stands behind is asked only when they fail, however busy they are: it may cost money,
-    or be a worse model.
-    """
-    first = entries[0]
-    for count, entry in enumerate(entries):
-        if entry.provider != first.provider:
-            return count
-        if entry.provider != "ollama" and entry.model != first.model:
-            return count
-    return len(entries)
 
 
 def count_in_flight(entries: Sequence[ChainEntry], default: int) -> int:
@@ -139,27 +164,24 @@ def count_in_flight(entries: Sequence[ChainEntry], default: int) -> int:
     return sum(places.values())
 
 
-def begin_at(entries: tuple[ChainEntry, ...], first: int) -> tuple[ChainEntry, ...]:
-    """Return a cascade's entries in the order in which they are asked when it begins at `first`.
-
-    Peers go round; the others follow in file order.
-    """
-    count = count_peers(entries)
-    if first < count:
-        return entries[first:count] + entries[:first] + entries[count:]
-    return entries[first:] + entries[:first]
-
-
 @dataclass(frozen=True, slots=True)
 class EnrichmentTable:
     """What `[enrichment]` says; None where it says nothing."""
 
     default_chain: str = DEFAULT_CHAIN
+    """The chain that is used where the user names none."""
+
     concurrency: int | None = None
+    """Requests that a host gets at once."""
+
     cooldown_seconds: int | None = None
+    """Seconds for which a changed file is left alone."""
+
     est_tokens_per_span: int | None = None
+    """Tokens that a stored enrichment is taken to save its reader."""
+
     entries: tuple[ChainEntry, ...] = ()
-    unknown: tuple[str, ...] = ()
+    """The entries of all chains, in file order."""
 
     @property
     def untrusted_default(self) -> str:
@@ -170,7 +192,7 @@ class EnrichmentTable:
         users = {entry.chain for entry in self.entries if isinstance(entry, UserEntry)}
         return self.default_chain if not users or self.default_chain in users else "default"
 
-    def selected(self, chain: str | None = None) -> tuple[ChainEntry, ...]:
+    def select(self, chain: str | None = None) -> tuple[ChainEntry, ...]:
         """Return the enabled entries of a chain, the default one if none is named."""
         wanted = chain or self.default_chain
         return tuple(entry for entry in self.entries if entry.enabled and entry.chain == wanted)
@@ -189,19 +211,14 @@ def read_table(file: SettingsFile | None, chain_json: str = "") -> EnrichmentTab
     entries = _entries(table.get("chain", []), path, "enrichment.chain", ChainEntry)
     if chain_json.strip():
         entries = _overridden(entries, chain_json)
-    names = ("concurrency", "cooldown_seconds", "est_tokens_per_span")
-    numbers = {name: _number(path, table, name) for name in names}
+    numbers = {name: _number(path, table, name) for name in _NUMBERS}
     default = table.get("default_chain", DEFAULT_CHAIN)
     if not isinstance(default, str) or len(default) > MAX_NAME:
         raise ConfigError(
             f"{path}: enrichment.default_chain is {quote(default)}; it must be a string of at most "
             f"{MAX_NAME} characters"
         )
-    known = {"chain", "default_chain", *names}
-    misspelt = get_close_matches("enrichment", set(document) - {"enrichment"}, cutoff=0.8)
-    strange = [f"enrichment.{key[:MAX_NAME]}" for key in sorted(set(table) - known)]
-    unknown = tuple(strange[:_MAX_UNKNOWN] + misspelt)
-    return EnrichmentTable(default, entries=entries, unknown=unknown, **numbers)
+    return EnrichmentTable(default, entries=entries, **numbers)
 
 
 def _number(path: str, table: Mapping[str, Any], key: str) -> int | None:
@@ -221,6 +238,8 @@ def _number(path: str, table: Mapping[str, Any], key: str) -> int | None:
 def _entries(
     found: object, source: str, key: str, kind: type[ChainEntry]
 ) -> tuple[ChainEntry, ...]:
+    if isinstance(found, dict) and kind is ChainEntry:
+        raise ConfigError(f"{source}: [{key}] is one table; each entry begins with [[{key}]]")
     if not isinstance(found, list):
         raise ConfigError(f"{source}: {key} is {quote(found)}; it must be a list of entries")
     if len(found) > MAX_ENTRIES:
@@ -247,7 +266,9 @@ def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
     problem = error.errors(include_url=False)[0]
     where = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {quote(where)}; allowed: {', '.join(ChainEntry.model_fields)}"
+        name = find_meant(where, ChainEntry.model_fields)
+        meant = f"did you mean {name}? " if name else ""
+        return f"unknown key {quote(where)}; {meant}allowed: {', '.join(ChainEntry.model_fields)}"
     if problem["type"] == "missing":
         return f"{where} is missing"
     if where == "provider":
@@ -262,8 +283,11 @@ def _problem(error: ValidationError, raw: dict[str, Any]) -> str:
     if where == "env":  # likewise
         return f"{where} must be a list of names of environment variables, without their values"
     value = raw.get(where)
+    if problem["type"] == "url":
+        return problem["msg"]
     if where == "url" and isinstance(value, str):
-        value = _BEFORE_HOST.sub("***@", value)
+        value = blot_address(value)
+        allowed = "write the whole address, as in http://attic:11434 or https://api.openai.com/v1"
     return f"{where} is {quote(value)}; {allowed}"
 
 

@@ -8,8 +8,9 @@ refused must not fill the screen.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,23 +67,47 @@ OPTIONS: Mapping[str, float] = {
 }
 """Options that only say how a model is loaded and samples: numbers all, and the most each may be.
 
-As far below 0 as above; a preset's not below -1, which is a server's word for "all".
+As far below 0 as above, unless LEAST says otherwise; a preset's not below -1, which is a server's
+word for "all".
 """
+
+LEAST: Mapping[str, float] = {
+    "max_completion_tokens": 1,
+    "max_tokens": 1,
+    "min_p": 0,
+    "num_batch": 1,
+    "num_ctx": 1,
+    "num_gpu": -1,
+    "num_keep": -1,
+    "num_predict": -2,
+    "num_thread": 0,
+    "repeat_last_n": -1,
+    "repeat_penalty": 0,
+    "temperature": 0,
+    "top_k": 0,
+    "top_p": 0,
+    "typical_p": 0,
+}
+"""The least that an option may be, where below it there is no sense; -1 and -2 are words."""
 
 _SHOWN_CHARS = 200
 
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """One settings file of a repository: its bytes, and what they were parsed to.
-
-    `name` is its path in the repository.
-    """
+    """One settings file of a repository."""
 
     name: str
+    """Its path in the repository."""
+
     path: Path
+    """Its whole path."""
+
     raw: bytes = field(repr=False)
+    """Its bytes."""
+
     document: Mapping[str, Any] = field(repr=False)
+    """What they were parsed to."""
 
     @cached_property
     def sha256(self) -> str:
@@ -92,6 +117,15 @@ class SettingsFile:
     @property
     def text(self) -> str:
         return self.raw.decode("utf-8-sig")
+
+
+def find_meant(key: str, names: Iterable[str]) -> str | None:
+    """Return the name that a key was meant to be: one like it, or a part of it or around it."""
+    low, names = key.lower().replace("-", "_"), list(names)
+    if close := get_close_matches(low, names, 1, 0.7):
+        return close[0]
+    parts = [name for name in names if low in name.split("_") or name in low.split("_")]
+    return next((name for name in (*parts, *names) if name in parts or low in name), None)
 
 
 def quote(value: object) -> str:

@@ -12,18 +12,23 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import SecretStr
 
 from llmc.errors import ConfigError
 from llmc.net.places import host_of
 from llmc.programs.launching import SearchPath, pick_listed, pick_minimal
+from llmc.settings.addresses import name_call, read_azure_uri, read_base_url
 
 CLOUDS = ("azure", "gemini", "openai")
 CHOICE = "LLMC_GATEWAY"
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 GEMINI_BASE_URL = "https://generativelanguage.googleapis.com/v1beta/openai"
+UNNAMED_MODEL = "default"
+"""What is sent as the model where the user names none."""
+
 AZURE_API_VERSION = "2024-10-21"
 """The GA version of the Azure OpenAI data plane that has json_schema response formats."""
 
@@ -51,35 +56,54 @@ _NONE = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An OpenAI-compatible server: the chat completions URL, the model and how to sign in.
-
-    `key_name` is the variable that the key is, or would be, in.
-    """
+    """An OpenAI-compatible server: the chat completions URL, the model and how to sign in."""
 
     url: str
+    """The whole URL of a call."""
+
     model: str
+    """The model that is asked for."""
+
     label: str
+    """Its name in the records."""
+
     key: SecretStr | None = None
+    """What signs in; None: nothing does."""
+
     key_header: str = "authorization"
+    """The header that the key goes in."""
+
     key_name: str = ""
+    """The variable that the key is, or would be, in."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """A program if `program` is set, else `endpoint`, else none, and `trouble` may say why.
-
-    `environ` is what the program gets; `label` is its model in the records, which is a deployment
-    of Azure's, whatever model is asked for, if `is_azure`.
-    """
+    """A program if `program` is set, else `endpoint`, else none, and `trouble` may say why."""
 
     program: Path | None = None
+    """The program that is the gateway."""
+
     timeout: float = 300.0
+    """Seconds of one call."""
+
     debug: bool = False
+    """Whether the program is asked to say more."""
+
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What the program gets."""
+
     endpoint: Endpoint | None = None
+    """The server that is the gateway."""
+
     trouble: str = ""
+    """Why there is none though variables name one."""
+
     label: str = "gemini"
+    """The model in the records."""
+
     is_azure: bool = False
+    """Whether a deployment of Azure's names it, whatever model is asked for."""
 
     @property
     def configured(self) -> bool:
@@ -128,12 +152,15 @@ def choose(environ: Mapping[str, str], chosen: str | None) -> tuple[Endpoint | N
     `chosen` is one of CLOUDS, None to go by the variables alone: if those name none, nothing is
     wrong.
     """
-    if chosen:
-        if chosen not in CLOUDS:
-            return None, f"${CHOICE} is {chosen!r}; it can be one of {', '.join(CLOUDS)}"
-        endpoint = _endpoint(chosen, environ)
-        return endpoint, "" if endpoint else _missing(chosen, environ)
-    named = {cloud: found for cloud in CLOUDS if (found := _endpoint(cloud, environ))}
+    if chosen and chosen not in CLOUDS:
+        return None, f"${CHOICE} is {chosen!r}; it can be one of {', '.join(CLOUDS)}"
+    clouds = (chosen,) if chosen else CLOUDS
+    try:
+        named = {cloud: found for cloud in clouds if (found := _endpoint(cloud, environ))}
+    except ConfigError as error:
+        return None, str(error)
+    if chosen and not named:
+        return None, _missing(chosen, environ)
     first = next(iter(named.values()), None)
     if first and not all(_is_the_same(first, other) for other in named.values()):
         return None, _ambiguous(named, environ)
@@ -183,12 +210,21 @@ def _endpoint(cloud: str, environ: Mapping[str, str]) -> Endpoint | None:
 
 
 def _azure(environ: Mapping[str, str], key: SecretStr | None) -> Endpoint | None:
-    if not is_azure(environ):
+    name, _, deployment = _AZURE
+    if key is None or not environ.get(name):
         return None
-    base, model = environ["AZURE_OPENAI_ENDPOINT"].rstrip("/"), environ["AZURE_OPENAI_DEPLOYMENT"]
-    version = environ.get("AZURE_OPENAI_API_VERSION") or AZURE_API_VERSION
-    url = f"{base}/openai/deployments/{model}/chat/completions?api-version={version}"
-    return Endpoint(url, model, model, key, "api-key")
+    base, meant, version = read_azure_uri(environ[name], name)
+    model = environ.get(deployment) or meant
+    if not model:
+        return None
+    if meant and meant != model:
+        raise ConfigError(
+            f"{name} names the deployment {meant!r}, {deployment} {model!r}; let {name} be {base}, "
+            f"or unset {deployment}"
+        )
+    version = environ.get("AZURE_OPENAI_API_VERSION") or version or AZURE_API_VERSION
+    path = f"/openai/deployments/{quote(model, safe='')}/chat/completions"
+    return Endpoint(f"{base}{path}?api-version={version}", model, model, key, "api-key")
 
 
 def _gemini(environ: Mapping[str, str], key: SecretStr | None) -> Endpoint | None:
@@ -199,11 +235,12 @@ def _gemini(environ: Mapping[str, str], key: SecretStr | None) -> Endpoint | Non
 
 
 def _openai(environ: Mapping[str, str], key: SecretStr | None) -> Endpoint | None:
-    base = environ.get("OPENAI_BASE_URL", "").rstrip("/")
-    if not base and key is None:
+    named = environ.get("OPENAI_BASE_URL", "").strip()
+    if not named and key is None:
         return None
-    model = environ.get("OPENAI_MODEL") or environ.get("GEMINI_MODEL") or "default"
-    return Endpoint(f"{base or OPENAI_BASE_URL}/chat/completions", model, find_label(environ), key)
+    base = read_base_url(named, "OPENAI_BASE_URL") if named else OPENAI_BASE_URL
+    model = environ.get("OPENAI_MODEL") or environ.get("GEMINI_MODEL") or UNNAMED_MODEL
+    return Endpoint(name_call(base), model, find_label(environ), key)
 
 
 _BUILT = {"azure": _azure, "gemini": _gemini, "openai": _openai}

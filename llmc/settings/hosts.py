@@ -1,45 +1,44 @@
-"""The Ollama host chain: how it is written, which of it answers, and which of it rests."""
+"""The Ollama host chain: how it is written, and which of it answers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import Enum
 
-from llmc.errors import ConnectError, RequestError
 from llmc.net.client import Client
+from llmc.net.places import bracket
+from llmc.net.probe import find_trouble
+from llmc.net.routes import STRAIGHT, Network
+from llmc.settings.addresses import OLLAMA_PORT, tidy_ollama_url
 
-DEFAULT_URL = "http://localhost:11434"
+DEFAULT_URL = f"http://localhost:{OLLAMA_PORT}"
 """Where Ollama listens by default."""
-
-FIRST_REST_SEC = 1.0
-LONGEST_REST_SEC = 60.0
-"""A host that comes back is noticed within this time."""
-
-FAILURES_BEFORE_REST = 5
-"""Errors in a row after which a host that does answer rests too, while others can work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One Ollama server: a label for people, a URL without trailing slash."""
+    """One Ollama server."""
 
     label: str
+    """Its name for people."""
+
     url: str
+    """Its base URL, without a slash at the end."""
 
 
-def parse_hosts(environ: Mapping[str, str]) -> tuple[Host, ...]:
+def parse_hosts(environ: Mapping[str, str], *, as_meant: bool = True) -> tuple[Host, ...]:
     """Read the host chain from $ENRICH_OLLAMA_HOSTS, else $ATHENA_OLLAMA_URL and $OLLAMA_URL.
 
-    Duplicates stay; the chain may be empty.
+    Duplicates stay; the chain may be empty. Unless URLs are taken `as_meant`, see `normalise_url`.
     """
+    read = tidy_url if as_meant else normalise_url
     hosts: list[Host] = []
     for part in environ.get("ENRICH_OLLAMA_HOSTS", "").split(","):
         label, equals, url = part.strip().partition("=")
         if not equals:
             label, url = "", label
-        if normal := normalise_url(url):
+        if normal := read(url):
             hosts.append(Host(label.strip() or f"host{len(hosts) + 1}", normal))
     if hosts:
         return tuple(hosts)
@@ -47,7 +46,7 @@ def parse_hosts(environ: Mapping[str, str]) -> tuple[Host, ...]:
         ("athena", environ.get("ATHENA_OLLAMA_URL", "")),
         (environ.get("OLLAMA_HOST_LABEL") or "localhost", environ.get("OLLAMA_URL", DEFAULT_URL)),
     )
-    return tuple(Host(label, url) for label, raw in fallbacks if (url := normalise_url(raw)))
+    return tuple(Host(label, url) for label, raw in fallbacks if (url := read(raw)))
 
 
 def make_host(given: Host | Mapping[str, str | None]) -> Host:
@@ -58,87 +57,26 @@ def make_host(given: Host | Mapping[str, str | None]) -> Host:
 
 
 def normalise_url(url: str) -> str:
-    """Return a URL with its scheme, without blanks around it and slashes at its end."""
-    url = url.strip()
+    """Return a URL with scheme and brackets, without blanks around it and slashes at its end.
+
+    This is the batch driver's way: what else a URL says, it says.
+    """
+    url = bracket(url.strip())
     if url and "://" not in url:
         url = f"http://{url}"
     return url.rstrip("/")
 
 
-def answers(client: Client, url: str, timeout: float) -> bool:
-    """Tell whether an Ollama server at `url` gives any 2xx within `timeout` seconds."""
-    return find_trouble(client, f"{url}/api/tags", timeout) is None
+def tidy_url(url: str) -> str:
+    """Return the base URL that is meant: without a call's path, with Ollama's port if none is."""
+    return tidy_ollama_url(bracket(url.strip()))
 
 
-def find_trouble(
-    client: Client, address: str, timeout: float, *, any_status: bool = False
-) -> str | None:
-    """Ask for an address once and say what is wrong, None if nothing is.
-
-    `any_status` takes every HTTP status for an answer, else it must be a 2xx.
-    """
-    try:
-        with client.request("GET", address, timeout=timeout) as exchange:
-            if any_status or 200 <= exchange.status < 300:
-                return None
-            return f"HTTP status {exchange.status}"
-    except ConnectError as error:
-        return error.why
-    except RequestError as error:
-        return str(error)
-
-
-def find_reachable(hosts: Iterable[Host], timeout: float) -> list[Host]:
+def find_reachable(
+    hosts: Iterable[Host], timeout: float, network: Network = STRAIGHT
+) -> list[Host]:
     """Return the hosts that answer, asking all of them at once."""
-    chain, client = list(hosts), Client()
+    chain, client = list(hosts), Client(network=network)
     with ThreadPoolExecutor(max(1, len(chain))) as pool:
-        found = pool.map(lambda host: answers(client, host.url, timeout), chain)
-        return [host for host, there in zip(chain, found, strict=True) if there]
-
-
-class Verdict(Enum):
-    """What a call showed about its host."""
-
-    ANSWERED = "a reply came back"
-    FAILED = "an error came back"
-    UNREACHABLE = "nobody answered"
-    UNKNOWN = "nobody can tell"
-
-
-@dataclass(slots=True)
-class Health:
-    """Whether a host takes requests; times are of one clock, in seconds.
-
-    A host that doesn't answer rests, twice as long each time, at most LONGEST_REST_SEC. After a
-    rest it is on trial, one request at a time, until a request brings a reply.
-    """
-
-    until: float = 0.0
-    reason: str = ""
-    on_trial: bool = False
-    failures: int = 0
-    rests: int = 0
-
-    @property
-    def rests_now(self) -> bool:
-        return bool(self.reason)
-
-    def rest(self, now: float, reason: str) -> float:
-        """Rest from now on; return for how many seconds."""
-        seconds = min(LONGEST_REST_SEC, FIRST_REST_SEC * 2.0 ** min(self.rests, 16))
-        self.rests += 1
-        self.until, self.reason, self.on_trial = now + seconds, reason or "no answer", False
-        return seconds
-
-    def wake(self) -> None:
-        """End the rest; what comes next is a trial."""
-        self.reason, self.on_trial, self.failures = "", True, 0
-
-    def answered(self) -> None:
-        """Take note of a reply, good or bad."""
-        self.on_trial, self.failures, self.rests = False, 0, 0
-
-    def failed(self) -> bool:
-        """Take note of an error; tell whether it is one too many."""
-        self.failures += 1
-        return self.on_trial or self.failures >= FAILURES_BEFORE_REST
+        found = pool.map(lambda host: find_trouble(client, f"{host.url}/api/tags", timeout), chain)
+        return [host for host, trouble in zip(chain, found, strict=True) if trouble is None]

@@ -15,14 +15,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from llmc.net.client import address
-from llmc.net.places import is_cloud_model, is_this_machine
+from llmc.net.places import address, is_cloud_model, is_this_machine
+from llmc.settings import network
 from llmc.settings.chains import DEFAULT_CHAIN, ChainEntry, Provider, UserEntry, read_table
 from llmc.settings.documents import CONFIG_FILE, OPTIONS, PRESET_FILE, SettingsFile
 from llmc.settings.presets import TIERS, TierPreset, choose_preset, read_presets
+from llmc.settings.providers import PROVIDERS
 
 Kind = Literal[
-    "program", "host", "here", "gateway", "chain", "cloud model", "key", "model file", "option"
+    "program",
+    "host",
+    "here",
+    "gateway",
+    "chain",
+    "cloud model",
+    "key",
+    "model file",
+    "option",
+    "proxy",
+    "certificates",
 ]
 
 _BARE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
@@ -31,16 +42,19 @@ _BARE_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing that needs the user's word.
-
-    `value` is what it is about, `where` names file, entry and key, `text` follows "it wants to".
-    Of kind "here" it is only one where the user has named hosts that it would replace.
-    """
+    """One thing that needs the user's word."""
 
     kind: Kind
+    """What it is; `here` only counts where the user has named hosts that it would replace."""
+
     value: str
+    """What it is about: an address, a program, a name."""
+
     where: str
+    """File, entry and key."""
+
     text: str
+    """What follows: it wants to."""
 
 
 def find_in_files(files: Mapping[str, SettingsFile]) -> tuple[Need, ...]:
@@ -52,6 +66,7 @@ def find_in_files(files: Mapping[str, SettingsFile]) -> tuple[Need, ...]:
     entries = [entry for entry in table.entries if entry.enabled]
     asked = [need for entry in entries for need in find_in_entry(entry, entry.provider)]
     asked += find_in_presets(read_presets(files.get(PRESET_FILE)))
+    asked += find_in_network(files.get(CONFIG_FILE))
     if table.default_chain != DEFAULT_CHAIN:
         asked.append(describe_choice(table.default_chain))
     return tuple(dict.fromkeys(asked))
@@ -140,6 +155,9 @@ def find_in_entry(entry: ChainEntry, provider: Provider) -> Iterator[Need]:
     if isinstance(entry, UserEntry):
         return
     where = partial(_where, entry)
+    if not PROVIDERS[provider].unasked:
+        text = f"ask a model through the provider {provider!a}, which is not one of llmc's own"
+        yield Need("program", provider, where("provider"), text)
     if entry.command and provider == "command":
         yield from _program(entry, entry.command)
     if entry.url:
@@ -161,6 +179,19 @@ def find_in_entry(entry: ChainEntry, provider: Provider) -> Iterator[Need]:
             said = json.dumps(value, ensure_ascii=False)
             text = f"send the option {name!r}: {said if len(said) < 200 else said[:200] + '…'}"
             yield Need("option", name, where("options"), text)
+
+
+def find_in_network(file: SettingsFile | None) -> Iterator[Need]:
+    """Yield what a repository's file asks for under [network]. Raises ConfigError."""
+    if file is None:
+        return
+    table = network.read_table(file.document, file.path)
+    where = f"{CONFIG_FILE}, [{network.TABLE}]"
+    if table.trust_env:
+        yield Need("proxy", "", where, "send everything by the proxies of your environment")
+    if table.ca_file:
+        text = f"believe the certificates in {table.ca_file!a}"
+        yield Need("certificates", table.ca_file, where, text)
 
 
 def describe_choice(chain: str) -> Need:

@@ -38,12 +38,19 @@ NO_LIMIT = 2**62
 
 @dataclass(frozen=True, slots=True)
 class TierPreset:
-    """What a tier sends to Ollama; a None `keep_alive` is not sent, a None `model` was null."""
+    """What a tier sends to Ollama."""
 
     name: str
+    """7b or 14b."""
+
     model: str | None
+    """The model; None: the file says null."""
+
     keep_alive: str | float | None
+    """How long it stays loaded, as 15m or in seconds; None is not sent."""
+
     options: Mapping[str, Any]
+    """What is sent as options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +58,51 @@ class RouterPolicy:
     """When a span is promoted, and how often it may be tried."""
 
     default_tier: str = "7b"
+    """Where spans begin with the router off."""
+
     fallback_tier: str = "14b"
+    """Where spans go that fail."""
+
     span_line_count_gte: int = 100
+    """Lines from which on a span begins there."""
+
     schema_failures_gte: int = 2
+    """Refused replies after which it goes there."""
+
     max_retries_per_span: int = 3
+    """Attempts that a span may have."""
+
     log_fields: tuple[str, ...] = ()
+    """Names that every metrics record has, null if there is nothing to say."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouterSettings:
-    """The router's switch, its policy and its limits; `token_limit` counts prompt and reply."""
+    """The router's switch, its policy and its limits."""
 
     policy: RouterPolicy = RouterPolicy()
+    """The repository's policy."""
+
     enabled: bool = True
+    """Whether spans are routed by their size and shape."""
+
     start_tier: str = "auto"
+    """Where every span begins; auto: by its size and shape."""
+
     token_limit: int = 28000
+    """Tokens of prompt and reply beyond which it begins at nano."""
+
     node_limit: int = 800
+    """Nodes, or brackets, beyond which it begins at nano."""
+
     depth_limit: int = 6
+    """Levels of them beyond which it begins at nano."""
+
     nesting_limit: int = 3
+    """Levels of nesting beyond which it begins at 14b."""
+
     line_thresholds: tuple[int, int] = (60, 100)
+    """Lines beyond which it begins at 14b: either is enough."""
 
     @property
     def reaches_cloud(self) -> bool:

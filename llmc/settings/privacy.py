@@ -36,10 +36,13 @@ Lines = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """The user's own network, and the paths whose code stays: a list of lines for each source."""
+    """The user's own network, and the paths whose code stays."""
 
     own: OwnNetwork = field(default_factory=OwnNetwork)
+    """Hosts that the user has declared to be their own."""
+
     local_only: tuple[Lines, ...] = ()
+    """Lines of .gitignore's form for paths that stay, a list for each source."""
 
     def leads_away(self, provider: str, place: str, model: str | None) -> bool:
         """Tell whether what is sent there leaves; `place` is a URL, or what a program is called.
@@ -151,6 +154,8 @@ def _known(table: dict[str, Any], source: Path, known: Sequence[str]) -> dict[st
 
 def _refuse_misspelt(table: Mapping[str, Any], source: Path, above: str) -> None:
     for key in table:
+        if not above and key == "network" and isinstance(table[key], dict):
+            continue  # a table of its own
         close = get_close_matches(key.lower(), (TABLE, "local_only", "own_network"), cutoff=0.75)
         if close and (above or key != TABLE):
             meant = f"[{TABLE}]" if close[0] == TABLE else f"{close[0]} in [{TABLE}]"

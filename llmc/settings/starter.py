@@ -36,11 +36,16 @@ _NO_CHAT = re.compile(r"embed|bge-|minilm|rerank|bert|whisper")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a host said: the model that fits each tier best, or why there is none."""
+    """What a host said of its models."""
 
     host: Host
+    """The host."""
+
     models: Mapping[str, str]
+    """The model that fits each tier best."""
+
     problem: str = ""
+    """Why there is none."""
 
 
 def ask(hosts: Sequence[Host], timeout: float) -> list[Answer]:

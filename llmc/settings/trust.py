@@ -37,14 +37,21 @@ _HEAD = "# Repositories whose settings are taken as your own word. Written by: l
 
 
 class Record(BaseModel):
-    """A trusted repository: its real path, the hash of each settings file, what was allowed."""
+    """A trusted repository."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     path: str
+    """Its real path."""
+
     trusted_at: str
+    """When it was trusted, in UTC."""
+
     files: dict[str, str]
+    """The hash, in hex, of each of its settings files."""
+
     granted: list[str]
+    """What that allowed, in words."""
 
 
 class _Store(BaseModel):
@@ -78,7 +85,7 @@ def check_standing(
 ) -> tuple[bool, str]:
     """Tell whether a repository's files are trusted; if that can't be told, no, and why not."""
     try:
-        return bool(files) and is_trusted(home.folder_of(environ), repo, files), ""
+        return bool(files) and is_trusted(home.find_folder(environ), repo, files), ""
     except ConfigError as error:
         return False, str(error)
 
@@ -107,7 +114,7 @@ def grant(
         files=_hashes(files),
         granted=list(granted)[:_MOST_GRANTED],
     )
-    with home.alone(folder):
+    with home.exclude_others(folder):
         for file in files.values():
             home.write(folder / COPIES / file.sha256, file.raw)
         _write(folder, read_records(folder) | {record.path: record})
@@ -115,7 +122,7 @@ def grant(
 
 def revoke(folder: Path, repo: Path) -> bool:
     """Take a repository's trust away; tell whether there was any. Raises ConfigError."""
-    with home.alone(folder):
+    with home.exclude_others(folder):
         known = read_records(folder)
         if known.pop(str(repo), None) is None:
             return False

@@ -1,4 +1,5 @@
 """What a person sees: an index, a span, a run while it goes on.
 
-Modules, each built on those before it: audit, facts, display, progress.
+Modules, each built on those before it: counting, audit, facts, display, remains, progress, absence,
+outcome, places.
 """

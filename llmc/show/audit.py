@@ -10,13 +10,14 @@ from typing import Any
 from llmc.models import Span
 from llmc.records.audit import Audit, Damage, Gap
 from llmc.redaction.text import make_one_line
-from llmc.store.provenance import marked
+from llmc.show.counting import tell_count
+from llmc.store.provenance import mark_sources
 
 SHOWN = 20
 """Of a long list, so many entries are shown; the JSON object has all."""
 
 
-def audit_lines(audit: Audit) -> Iterator[str]:
+def tell_audit(audit: Audit) -> Iterator[str]:
     """Yield an audit as lines of plain text."""
     elsewhere = f", {audit.elsewhere} enrichments without one" if audit.elsewhere else ""
     yield f"index     {audit.outcomes} outcomes of runs{elsewhere}"
@@ -26,17 +27,19 @@ def audit_lines(audit: Audit) -> Iterator[str]:
         yield f"missing   the lines of {len(audit.gaps)} outcomes{advice}"
         yield from _shown(map(_gap, audit.gaps), len(audit.gaps))
     if audit.lost:
-        yield f"lost      {len(audit.lost)} spans passed and have no enrichment; run: llmc enrich"
+        lost = tell_count(len(audit.lost), "span")
+        yield f"lost      {lost} passed, and no enrichment is there; run: llmc enrich"
         yield from _shown(map(_place, audit.lost), len(audit.lost))
     if audit.unknown:
+        unknown = tell_count(len(audit.unknown), "span")
         yield (
-            f"unknown   {len(audit.unknown)} spans passed, and this index has no result: "
+            f"unknown   {unknown} passed, and this index has no result: "
             "another index has it, or it was removed"
         )
         yield from _shown(map(_place, audit.unknown), len(audit.unknown))
     if audit.twice:
         yield (
-            f"twice     {len(audit.twice)} spans passed twice at the same time: "
+            f"twice     {tell_count(len(audit.twice), 'span')} passed twice at the same time: "
             "paid twice, or a line was copied"
         )
         yield from _shown(audit.twice, len(audit.twice))
@@ -47,7 +50,7 @@ def audit_lines(audit: Audit) -> Iterator[str]:
     yield "logs and index agree" if audit.agrees else "logs and index do not agree"
 
 
-def audit_record(audit: Audit) -> dict[str, Any]:
+def record_audit(audit: Audit) -> dict[str, Any]:
     """Return an audit as a JSON object."""
     record = {
         "agrees": audit.agrees,
@@ -64,7 +67,7 @@ def audit_record(audit: Audit) -> dict[str, Any]:
             for damage in audit.damaged
         ],
     }
-    return marked(
+    return mark_sources(
         record,
         {
             "missing": "repository",

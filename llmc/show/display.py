@@ -18,10 +18,12 @@ from rich.text import Text
 
 from llmc.doctor.examination import Finding, Report
 from llmc.redaction.text import describe_place, make_one_line, make_plain
+from llmc.show.counting import tell_count
 from llmc.show.facts import make_facts_record, view_facts
 from llmc.store.origins import Made, Origin
-from llmc.store.provenance import Source, marked
-from llmc.store.reader import StoredResult, Totals
+from llmc.store.provenance import Source, mark_sources
+from llmc.store.results import StoredResult
+from llmc.store.totals import Totals
 
 SNIPPET_STYLE = "cyan"
 NOT_SERVED = "people are shown them, agents aren't"
@@ -36,16 +38,18 @@ _WITHHELD = (
 )
 
 
-def status_view(totals: Totals) -> RenderableType:
+def view_status(totals: Totals) -> RenderableType:
     """Return an index's status as a screen."""
     failed = sum(totals.failed.values())
-    head = Text(f"{totals.files} files, {totals.spans} spans: ", style="bold")
+    things = f"{tell_count(totals.files, 'file')}, {tell_count(totals.spans, 'span')}"
+    head = Text(f"{things}: ", style="bold")
     head.append(f"{totals.enriched} enriched, {totals.pending} pending, {failed} failed")
     parts: list[RenderableType] = [head]
     if totals.claimed:
-        parts.append(Text(f"{totals.claimed} are in work now"))
+        parts.append(Text(f"{totals.claimed} {'is' if totals.claimed == 1 else 'are'} in work now"))
     if totals.twins:
-        parts.append(Text(f"{totals.twins} further places with the same text share a span"))
+        share = "places with the same text share" if totals.twins > 1 else "place shares"
+        parts.append(Text(f"{totals.twins} further {share} a span with another"))
     languages = _table("language", "files", "spans", "enriched")
     for language, counts in totals.by_language.items():
         languages.add_row(make_one_line(str(language)), *map(str, counts))
@@ -77,7 +81,7 @@ def status_view(totals: Totals) -> RenderableType:
     return Group(*parts)
 
 
-def results_view(results: Iterable[StoredResult]) -> RenderableType:
+def view_results(results: Iterable[StoredResult]) -> RenderableType:
     """Return spans with their enrichments as a screen."""
     return Group(*(_result(result) for result in results))
 
@@ -87,28 +91,30 @@ def _result(result: StoredResult) -> RenderableType:
     head.append(f"  {make_one_line(str(result.span.kind))}", style="dim")
     if result.twin_of:
         head.append(f"  same text as {make_one_line(result.twin_of)}", style="dim")
-    found = result.enrichment
-    facts = view_facts(result)
+    found, facts = result.enrichment, view_facts(result)
     if found is None:
-        return Group(head, Padding(Group(_missing(result), facts), (0, 0, 1, 2)))
+        return Group(head, _indent(Group(_missing(result), facts), below=1))
     body: list[RenderableType] = [Text(make_plain(str(result.summary or "(no summary)")))]
     for name in ("inputs", "outputs", "side_effects", "pitfalls"):
         if found[name]:
             body.append(Text(name.replace("_", " "), style="dim"))
-            body += [
-                Padding(Text(f"- {make_plain(str(entry))}"), (0, 0, 0, 2)) for entry in found[name]
-            ]
+            body += [_indent(Text(f"- {make_plain(str(entry))}")) for entry in found[name]]
     if found["usage_snippet"]:
         body.append(Text("usage", style="dim"))
         snippet = Text(make_plain(str(found["usage_snippet"])), style=SNIPPET_STYLE)
-        body.append(Padding(snippet, (0, 0, 0, 2)))
+        body.append(_indent(snippet))
     tier = f", {result.outcome.tier}" if result.outcome else ""
     line = Text(make_one_line(f"by {found['model']}{tier}"), style="dim")
     if result.origin:
         style = "dim" if result.origin.servable else "yellow"
         line.append(_ORIGINS[result.origin.made], style=style)
     body += [line, facts]
-    return Group(head, Padding(Group(*body), (0, 0, 1, 2)))
+    return Group(head, _indent(Group(*body), below=1))
+
+
+def _indent(view: RenderableType, *, below: int = 0) -> Padding:
+    """Indent a view, with so many empty lines below; what is right of it stays empty."""
+    return Padding(view, (0, 0, below, 2), expand=False)
 
 
 def _missing(result: StoredResult) -> Text:
@@ -134,7 +140,7 @@ def _clock(seconds: float) -> str:
         return "some distant day"
 
 
-def result_record(result: StoredResult, *, withhold: bool = True) -> dict[str, Any]:
+def record_result(result: StoredResult, *, withhold: bool = True) -> dict[str, Any]:
     """Return a span with its enrichment as a JSON object, which agents may read.
 
     What was made elsewhere is withheld from it, unless it is asked for.
@@ -156,7 +162,7 @@ def result_record(result: StoredResult, *, withhold: bool = True) -> dict[str, A
         "enrichment": result.enrichment,
         "failure": _failure_record(result),
     }
-    return marked(record | ({"note": _WITHHELD} if hidden else {}), _sources(origin))
+    return mark_sources(record | ({"note": _WITHHELD} if hidden else {}), _sources(origin))
 
 
 def _sources(origin: Origin | None) -> dict[str, Source]:
@@ -183,7 +189,7 @@ def _failure_record(result: StoredResult) -> dict[str, Any] | None:
     }
 
 
-def status_record(totals: Totals) -> dict[str, Any]:
+def record_status(totals: Totals) -> dict[str, Any]:
     """Return an index's status as a JSON object, without names of models from elsewhere."""
     elsewhere = sum(totals.elsewhere.values())
     models = [
@@ -212,7 +218,7 @@ def status_record(totals: Totals) -> dict[str, Any]:
         "completion_tokens": totals.completion_tokens,
     }
     # The index says so, and an index may be the repository's.
-    return marked(
+    return mark_sources(
         record,
         {
             "failed_by_kind": "repository",
@@ -223,7 +229,7 @@ def status_record(totals: Totals) -> dict[str, Any]:
     )
 
 
-def doctor_view(report: Report) -> RenderableType:
+def view_report(report: Report) -> RenderableType:
     """Return an examination as a screen: a line per finding, advice on a line of its own."""
     parts: list[RenderableType] = []
     section = ""
@@ -234,14 +240,28 @@ def doctor_view(report: Report) -> RenderableType:
         parts.append(_finding(finding))
         if finding.advice:
             parts.append(
-                Padding(Text(f"-> {make_plain(finding.advice)}", style="cyan"), (0, 0, 0, 8))
+                Padding(
+                    Text(f"-> {make_plain(finding.advice)}", style="cyan"),
+                    (0, 0, 0, 8),
+                    expand=False,
+                )
             )
-    problems, warnings = report.count("fail"), report.count("warn")
-    verdict = "a run would work" if report.works else f"a run would not work: {problems} failed"
-    text = Text(verdict, style="bold green" if report.works else "bold red")
-    if warnings:
+    text = _verdict(report)
+    if warnings := report.count("warn"):
         text.append(f", {warnings} warning{'s' if warnings > 1 else ''}", style="yellow")
     return Group(*parts, text)
+
+
+def _verdict(report: Report) -> Text:
+    """Say whether a run would work; that one would takes a reply from a model to know."""
+    if not report.works:
+        return Text(f"a run would not work: {report.count('fail')} failed", style="bold red")
+    if not report.unproved:
+        return Text("a run would work", style="bold green")
+    tried = any(f.name == "trial" and f.state != "info" for f in report.findings)
+    text = Text("nothing is in the way of a run", style="bold green")
+    said = "no model gave a usable reply" if tried else "no model was asked for a reply"
+    return text.append(f", but {said} at {', '.join(report.unproved)}", style="yellow")
 
 
 _STATES = {"ok": "green", "warn": "yellow", "fail": "red", "info": "dim"}
@@ -258,11 +278,12 @@ def _finding(finding: Finding) -> RenderableType:
     return Padding(row, (0, 0, 0, 2), expand=False)
 
 
-def doctor_record(report: Report) -> dict[str, Any]:
+def record_report(report: Report) -> dict[str, Any]:
     """Return an examination as a JSON object."""
-    return marked(
+    return mark_sources(
         {
             "works": report.works,
+            "unproved": list(report.unproved),
             "findings": [asdict(finding) for finding in report.findings],
         },
         {"findings[].name": "repository", "findings[].detail": "host"},

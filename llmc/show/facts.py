@@ -12,7 +12,7 @@ from rich.text import Text
 from llmc.facts.codec import decode_facts
 from llmc.facts.values import Facts, Parameter, Raise
 from llmc.redaction.text import make_one_line
-from llmc.store.reader import StoredResult
+from llmc.store.results import StoredResult
 
 _MARKS = {"rest": "*", "keywords": "**"}
 _RETURNS = {

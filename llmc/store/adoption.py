@@ -7,25 +7,17 @@ span is asked for anew, and nothing that somebody paid for is deleted.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from llmc.store.database.trouble import mapped
-from llmc.store.database.writing import writing
+from llmc.store.database.handle import Database
+from llmc.store.database.trouble import explain
 from llmc.store.origins import FIRST, Origins, Result, Table
-from llmc.store.rows import is_whole, shifted, shown
-from llmc.store.tables import RESULT_COLUMNS
+from llmc.store.tables.results import SET_ASIDE
+from llmc.store.tables.values import is_whole, read_text, shift_evidence
 
 _TABLES: tuple[Table, ...] = ("enrichments", "llmc_archive")
-_NAMES = RESULT_COLUMNS.split(", ")
-_EVIDENCE, _MODEL = _NAMES.index("evidence"), _NAMES.index("model")
-_SET_ASIDE = (
-    "INSERT INTO llmc_set_aside (span_hash, set_aside_at, start_line, "
-    f"{RESULT_COLUMNS}) SELECT span_hash, ?, ?, {RESULT_COLUMNS} FROM {{}} WHERE rowid = ?"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +35,21 @@ class Strangers:
 class Adoption:
     """The results of one open index that were made elsewhere."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, origins: Origins) -> None:
-        self._path = path
-        self._db = connection
+    def __init__(self, db: Database, origins: Origins) -> None:
+        self._db = db
         self._origins = origins
 
-    def strangers(self) -> Strangers:
+    def count_strangers(self) -> Strangers:
         """Count what was made elsewhere. Raises StoreError."""
         makers: Counter[tuple[str, str | None]] = Counter()
         archived = 0
-        with mapped(self._path):
+        with explain(self._db.path):
             for table in _TABLES:
-                for result in self._origins.results(table):
+                for result in self._origins.read_results(table):
                     if result.made != "elsewhere":
                         continue
-                    claimed = self._origins.claimed("result", result.span_hash)
-                    makers[shown(result.values[_MODEL]) or "-", claimed] += 1
+                    claimed = self._origins.find_claimed("result", result.span_hash)
+                    makers[read_text(result.row.model) or "-", claimed] += 1
                     archived += table == "llmc_archive"
         return Strangers(makers, archived)
 
@@ -70,31 +61,31 @@ class Adoption:
         """Move what was made elsewhere out of the way; return how many. Raises StoreError."""
         return self._each(lambda table, result: self._set_aside(table, result, now))
 
-    def _each(self, change: Callable[[Table, Result], None]) -> int:
+    def _each(self, settle: Callable[[Table, Result], None]) -> int:
         """Change what was made elsewhere, a page at a time: read and changed in one transaction."""
         count = 0
         for table in _TABLES:
             after: int | None = FIRST
             while after is not None:
-                with writing(self._db, self._path):
-                    page = self._origins.page(table, after)
+                with self._db.write():
+                    page = self._origins.read_page(table, after)
                     strangers = [found for found in page if found.made == "elsewhere"]
                     for result in strangers:
-                        change(table, result)
+                        settle(table, result)
                 count += len(strangers)
                 after = page[-1].rowid if page else None
         return count
 
     def _adopt(self, table: Table, result: Result, now: float) -> None:
-        values = list(result.values)
-        if values[_EVIDENCE]:
+        row = result.row
+        if row.evidence:
             # As llmc writes it, so that it can be moved along with its span and still be checked.
-            values[_EVIDENCE] = shifted(values[_EVIDENCE], 0)
+            row = row._replace(evidence=shift_evidence(row.evidence, 0))
             change = f"UPDATE {table} SET evidence = ? WHERE rowid = ?"
-            self._db.execute(change, (values[_EVIDENCE], result.rowid))
+            self._db.execute(change, (row.evidence, result.rowid))
         line = result.line if is_whole(result.line) else 0
-        self._origins.mark("result", result.span_hash, line, values, adopted_at=now)
+        self._origins.mark(result.span_hash, line, row, adopted_at=now)
 
     def _set_aside(self, table: Table, result: Result, now: float) -> None:
-        self._db.execute(_SET_ASIDE.format(table), (now, result.line, result.rowid))
+        self._db.execute(SET_ASIDE.format(table=table), (now, result.line, result.rowid))
         self._db.execute(f"DELETE FROM {table} WHERE rowid = ?", (result.rowid,))

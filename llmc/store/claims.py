@@ -10,21 +10,19 @@ owner is stopped or asleep. Nothing here knows what work is done on a span.
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from llmc.errors import StoreError
-from llmc.files.owners import survey
 from llmc.models import Span
-from llmc.store.database.trouble import mapped
-from llmc.store.database.writing import BUSY_TIMEOUT_SEC, writing
-from llmc.store.rows import spans_of
-from llmc.store.tables import RESTS, SPAN_COLUMNS
+from llmc.store.database.handle import Database
+from llmc.store.database.trouble import explain
+from llmc.store.owners import survey
+from llmc.store.tables.failures import RESTS
+from llmc.store.tables.spans import SPAN_COLUMNS, read_spans
 
 _WINDOW = 1_000
 """Ids looked through in order before all spans are compared with all enrichments."""
@@ -66,12 +64,13 @@ _WANTED_AMONG = (
     f"SELECT {SPAN_COLUMNS} FROM json_each(:hashes) j CROSS JOIN spans s ON s.span_hash = j.value "
     f"CROSS JOIN files f ON f.id = s.file_id WHERE {_WANTED} ORDER BY s.id"
 )
+_END = "DELETE FROM llmc_claims WHERE span_hash = ? AND owner = ?"
 _LAST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which spans may be claimed: see `Store.claim`."""
+class _Wanted:
+    """Which spans may be claimed; see `Claims.take`."""
 
     newest_mtime: float | None = None
     signature: str | None = None
@@ -82,29 +81,39 @@ class Claims:
 
     def __init__(
         self,
-        path: Path,
-        connection: sqlite3.Connection,
+        db: Database,
         owner: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path = path
-        self._db = connection
+        self._db = db
         self._owner = owner
         self._clock = clock
-        self._search = _Search(connection)
+        self._search = _Search(db)
         self._seen: dict[str, tuple[float, float]] = {}
         """Of each other owner the newest renewal, and since when that has been the newest."""
 
-    def take(self, after_id: int, limit: int, lease_sec: float, wanted: Wanted) -> list[Span]:
+    def take(
+        self,
+        after_id: int,
+        limit: int,
+        lease_sec: float,
+        *,
+        newest_mtime: float | None = None,
+        signature: str | None = None,
+    ) -> list[Span]:
         """Claim up to `limit` free spans whose id is above `after_id`; return them by id.
 
-        Looking takes no lock; what was found is looked at again once the lock is there.
+        Left out are spans claimed by a living owner, of files changed after `newest_mtime` (epoch
+        seconds), and those that failed under this very `signature` and rest (None: none rest).
+        Raises StoreError.
         """
-        with mapped(self._path):
+        wanted = _Wanted(newest_mtime, signature)
+        # Looking takes no lock; what was found is looked at again once the lock is there.
+        with explain(self._db.path):
             spread = _SPREAD if self._end_others(lease_sec) else 1
             taken: list[Span] = []
             while len(taken) < limit:
-                ids = self._search.free(after_id, limit * spread, wanted)
+                ids = self._search.find_free(after_id, limit * spread, wanted)
                 if not ids:
                     break
                 taken += self._take_of(ids, limit - len(taken), lease_sec, wanted)
@@ -112,33 +121,41 @@ class Claims:
         return taken
 
     def _take_of(
-        self, ids: Sequence[int], limit: int, lease_sec: float, wanted: Wanted
+        self, ids: Sequence[int], limit: int, lease_sec: float, wanted: _Wanted
     ) -> list[Span]:
-        with self._writing():
+        with self._write():
             now = time.time()
             values = _values(wanted, now) | {"ids": json.dumps(ids)}
-            spans = spans_of(self._db.execute(_STILL_FREE, values).fetchall())[:limit]
-            self._db.executemany(
+            spans = read_spans(self._db.execute(_STILL_FREE, values).fetchall())[:limit]
+            self._db.execute_many(
                 "INSERT OR REPLACE INTO llmc_claims (span_hash, owner, expires) VALUES (?, ?, ?)",
                 [(span.span_hash, self._owner, now + lease_sec) for span in spans],
             )
         return spans
 
-    def take_over(self, lease_sec: float, wanted: Wanted) -> list[Span]:
-        """Claim what dead and stalled owners had claimed.
+    def take_over(
+        self,
+        lease_sec: float,
+        *,
+        newest_mtime: float | None = None,
+        signature: str | None = None,
+    ) -> list[Span]:
+        """Claim what dead owners had claimed or others let expire; return what still is pending.
 
-        Claims on what isn't wanted now are ended as well.
+        Left out, and free for everybody, are files changed lately and what rests, as in `take`.
+        Raises StoreError.
         """
-        with mapped(self._path):
+        wanted = _Wanted(newest_mtime, signature)
+        with explain(self._db.path):
             self._end_others(lease_sec)
             ended, values = "owner <> ? AND expires <= 0", (self._owner,)
             if not self._db.execute(
                 f"SELECT 1 FROM llmc_claims WHERE {ended} LIMIT 1", values
             ).fetchone():
                 return []
-            with self._writing():
+            with self._write():
                 hashes = {
-                    row[0]
+                    row["span_hash"]
                     for row in self._db.execute(
                         f"UPDATE llmc_claims SET owner = ?, expires = ? WHERE {ended} "
                         "RETURNING span_hash",
@@ -147,13 +164,16 @@ class Claims:
                 }
                 asked = json.dumps([name for name in hashes if isinstance(name, str)])
                 wanting = _values(wanted, time.time()) | {"hashes": asked}
-                spans = spans_of(self._db.execute(_WANTED_AMONG, wanting).fetchall())
+                spans = read_spans(self._db.execute(_WANTED_AMONG, wanting).fetchall())
                 self.release(hashes - {span.span_hash for span in spans})
         return spans
 
     def owns(self, span_hash: str) -> bool:
-        """Tell whether a claim on a span still is ours and counts."""
-        with mapped(self._path):
+        """Tell whether a claim on a span still is ours and counts. Raises StoreError.
+
+        To be asked after a `renew` that came late: what had expired may be another's by then.
+        """
+        with explain(self._db.path):
             found = self._db.execute(
                 "SELECT 1 FROM llmc_claims WHERE span_hash = ? AND owner = ? AND expires > 0",
                 (span_hash, self._owner),
@@ -162,7 +182,7 @@ class Claims:
 
     def renew(self, lease_sec: float) -> int:
         """Renew every claim, those that were ended too; return how many are still ours."""
-        with self._writing():
+        with self._write():
             return self._db.execute(
                 "UPDATE llmc_claims SET expires = ? WHERE owner = ?",
                 (time.time() + lease_sec, self._owner),
@@ -170,25 +190,26 @@ class Claims:
 
     def release(self, span_hashes: Iterable[str]) -> None:
         """End the claims on some spans; one that is another's meanwhile stays."""
-        with self._writing():
-            self._db.executemany(
-                "DELETE FROM llmc_claims WHERE span_hash = ? AND owner = ?",
-                [(span_hash, self._owner) for span_hash in span_hashes],
-            )
+        with self._write():
+            self._db.execute_many(_END, [(span_hash, self._owner) for span_hash in span_hashes])
+
+    def end(self, span_hash: str) -> None:
+        """End the claim on a span, as part of the transaction that settles it."""
+        self._db.execute(_END, (span_hash, self._owner))
 
     def give_up(self) -> None:
         """End all claims if that can be done at once; otherwise they end with their owner."""
-        with suppress(StoreError), mapped(self._path):
+        with suppress(StoreError), explain(self._db.path):
             mine = (self._owner,)
             if self._db.execute(
                 "SELECT 1 FROM llmc_claims WHERE owner = ? LIMIT 1", mine
             ).fetchone():
-                with self._writing(patience_sec=1.0):
+                with self._write(patience_sec=1.0):
                     self._db.execute("DELETE FROM llmc_claims WHERE owner = ?", mine)
 
-    def _writing(self, patience_sec: float = BUSY_TIMEOUT_SEC) -> AbstractContextManager[None]:
+    def _write(self, patience_sec: float | None = None) -> AbstractContextManager[None]:
         # After a power failure no owner lives, so no claim need be on the disk before it counts.
-        return writing(self._db, self._path, lasting=False, patience_sec=patience_sec)
+        return self._db.write(lasting=False, patience_sec=patience_sec)
 
     def _end_others(self, lease_sec: float) -> bool:
         """End the claims of owners that are dead or stalled; tell whether others have claims.
@@ -197,14 +218,14 @@ class Claims:
         doesn't live when looked for afterwards is dead for good.
         """
         rows = self._db.execute(
-            "SELECT owner, max(expires) FROM llmc_claims WHERE owner <> ? AND expires > 0 "
-            "GROUP BY owner",
+            "SELECT owner, max(expires) AS renewal FROM llmc_claims "
+            "WHERE owner <> ? AND expires > 0 GROUP BY owner",
             (self._owner,),
         ).fetchall()
         if not rows:
             return False
         try:
-            alive, _ = survey(self._path, self._owner)
+            alive, _ = survey(self._db.path, self._owner)
         except OSError:
             return True  # can't be told now, as when too many files are open
         over = [
@@ -213,8 +234,8 @@ class Claims:
             if owner not in alive or self._is_stalled(owner, renewal, lease_sec)
         ]
         if over:
-            with self._writing():  # a renewal in between counts
-                self._db.executemany(
+            with self._write():  # a renewal in between counts
+                self._db.execute_many(
                     "UPDATE llmc_claims SET expires = 0 WHERE owner = ? AND expires <= ?", over
                 )
         return len(over) < len(rows)
@@ -232,14 +253,14 @@ class Claims:
 class _Search:
     """Finds free spans by id, also where the next one lies behind a million enriched ones."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
-        self._wanted = Wanted()
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._wanted = _Wanted()
         self._after = 0
         self._known_to = 0
         self._known: list[int] = []
 
-    def free(self, after_id: int, count: int, wanted: Wanted) -> list[int]:
+    def find_free(self, after_id: int, count: int, wanted: _Wanted) -> list[int]:
         """Return the ids of up to `count` free spans above `after_id`; each may be taken by now."""
         going_on = wanted == self._wanted and self._after < after_id < self._known_to
         self._wanted, self._after = wanted, after_id
@@ -256,7 +277,7 @@ class _Search:
         found = self._ids(_NEXT, {"after": after_id, "last": last, "limit": count})
         if len(found) == count:
             return found
-        newest = self._db.execute("SELECT max(id) FROM spans").fetchone()[0] or 0
+        newest = self._db.execute("SELECT max(id) AS newest FROM spans").fetchone()["newest"] or 0
         if last >= newest:
             return found
         ahead = max(count, _AHEAD)
@@ -266,8 +287,8 @@ class _Search:
 
     def _ids(self, query: str, values: dict[str, Any]) -> list[int]:
         values |= _values(self._wanted, time.time())
-        return [row[0] for row in self._db.execute(query, values)]
+        return [row["id"] for row in self._db.execute(query, values)]
 
 
-def _values(wanted: Wanted, now: float) -> dict[str, Any]:
+def _values(wanted: _Wanted, now: float) -> dict[str, Any]:
     return {"now": now, "signature": wanted.signature, "newest": wanted.newest_mtime}

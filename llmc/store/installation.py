@@ -25,7 +25,7 @@ key = "{key}"
 """
 
 
-def seal(
+def load_seal(
     environ: Mapping[str, str], warn: Callable[[str], object], *, make: bool = False
 ) -> Seal | None:
     """Return the seal of this installation; None if there is none yet, or no use can be made of it.
@@ -34,7 +34,7 @@ def seal(
     its results are not marked. Raises ConfigError if the file is there and isn't what llmc wrote.
     """
     try:
-        path = home.folder_of(environ) / FILE
+        path = home.find_folder(environ) / FILE
         data = home.read(path, _MOST_BYTES, secret=True)
         if data is None and make:
             data = _made(path)
@@ -46,7 +46,7 @@ def seal(
 
 def _made(path: Path) -> bytes:
     """Make the file, unless another process has just done it. Raises ConfigError."""
-    with home.alone(path.parent):
+    with home.exclude_others(path.parent):
         data = home.read(path, _MOST_BYTES, secret=True)
         if data is None:
             name, key = secrets.token_hex(NAME_BYTES), secrets.token_hex(_KEY_BYTES)

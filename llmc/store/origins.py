@@ -12,41 +12,32 @@ the `line` that the mark names, and moved back there to be checked: who moves a 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from llmc.store.rows import is_time, lines_apart, shifted
+from llmc.store.database.handle import Database
 from llmc.store.seal import Seal, is_installation
-from llmc.store.tables import FAILURE_COLUMNS, ORIGIN_COLUMNS, RESULT_COLUMNS
+from llmc.store.tables.failures import FailureRow
+from llmc.store.tables.marks import JOINED, MARK, OTHER_MARKS, PUT_MARK, MarkRow, What
+from llmc.store.tables.parts import Part, list_columns
+from llmc.store.tables.results import ResultRow
+from llmc.store.tables.values import is_time, measure_shift, shift_evidence
 
-What = Literal["result", "failure"]
 Made = Literal["here", "adopted", "elsewhere"]
 Table = Literal["enrichments", "llmc_archive"]
 
-MARK = "m.line, m.adopted_at, m.mac"
-NO_MARK = "NULL, NULL, NULL"
-JOINED = "LEFT JOIN llmc_origins m ON m.span_hash = {} AND m.what = '{}' AND m.installation = ?"
-"""Brings in the columns of MARK, for a column of hashes and one of What; takes `Origins.mine`."""
-
-_PUT = (
-    f"INSERT OR REPLACE INTO llmc_origins (span_hash, {ORIGIN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
-)
-_CLAIMED = (
-    "SELECT installation FROM llmc_origins WHERE span_hash = ? AND what = ? AND installation <> ? "
-    "ORDER BY rowid DESC LIMIT 9"
-)
 FIRST = -(2**63)
 _PAGE = 500
-_RESULTS = ", ".join(f"r.{name}" for name in RESULT_COLUMNS.split(", "))
+_RESULTS = list_columns(ResultRow, "r")
 _PAGES = {
-    "enrichments": f"SELECT r.rowid, r.span_hash, s.start_line, {_RESULTS}, {MARK} "
+    "enrichments": f"SELECT r.rowid AS rowid, r.span_hash, s.start_line, {_RESULTS}, {MARK} "
     "FROM enrichments r LEFT JOIN spans s ON s.span_hash = r.span_hash ",
-    "llmc_archive": f"SELECT r.rowid, r.span_hash, r.start_line, {_RESULTS}, {MARK} "
+    "llmc_archive": f"SELECT r.rowid AS rowid, r.span_hash, r.start_line, {_RESULTS}, {MARK} "
     "FROM llmc_archive r ",
 }
-_EVIDENCE = RESULT_COLUMNS.split(", ").index("evidence")
-_WIDTH = {"result": RESULT_COLUMNS.count(",") + 1, "failure": FAILURE_COLUMNS.count(",") + 1}
+_RESULT = Part(ResultRow, 3)
+_MARK = Part(MarkRow, _RESULT.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +59,20 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A stored result as a row: `values` are its RESULT_COLUMNS, `line` where its span begins."""
+    """A stored result and its row; `line` is where its span begins."""
 
     rowid: int
     span_hash: Any
     line: Any
-    values: Sequence[Any]
+    row: ResultRow
     made: Made
 
 
 class Origins:
     """The marks of one open index, made and checked by one installation's seal; None has none."""
 
-    def __init__(self, connection: sqlite3.Connection, seal: Seal | None) -> None:
-        self._db = connection
+    def __init__(self, db: Database, seal: Seal | None) -> None:
+        self._db = db
         self._seal = seal
 
     @property
@@ -91,73 +82,77 @@ class Origins:
 
     def mark(
         self,
-        what: What,
         span_hash: str,
         line: int,
-        values: Sequence[Any],
+        row: ResultRow | FailureRow,
         adopted_at: float | None = None,
     ) -> None:
-        """Seal what was stored for a span; `values` are its columns as the index gives them back.
+        """Seal what was stored for a span; its row is to be as the index gives it back.
 
         Part of the transaction that stores them.
         """
         if self._seal is None:
             return
-        assert len(values) == _WIDTH[what]
-        mac = self._seal.mac(what, span_hash, line, adopted_at, *values)
-        self._db.execute(_PUT, (span_hash, self.mine, what, line, adopted_at, mac))
+        mac = self._seal.sign(_name(row), span_hash, line, adopted_at, *row)
+        self._db.execute(PUT_MARK, (span_hash, self.mine, _name(row), line, adopted_at, mac))
 
-    def verified(
-        self, what: What, span_hash: str, line: object, values: Sequence[Any], mark: Sequence[Any]
+    def verify(
+        self, span_hash: str, line: object, row: ResultRow | FailureRow, mark: MarkRow
     ) -> Made:
         """Tell where a row was made, by its columns, the line its span begins at and its mark."""
         then, adopted_at, mac = mark
         if self._seal is None or mac is None or not (adopted_at is None or is_time(adopted_at)):
             return "elsewhere"
-        sealed = list(values)
-        by = lines_apart(then, line)
-        if by and what == "result":
-            sealed[_EVIDENCE] = _moved_back(sealed[_EVIDENCE], by)
-        if not self._seal.verifies(mac, what, span_hash, then, adopted_at, *sealed):
+        by = measure_shift(then, line)
+        if by and isinstance(row, ResultRow):
+            row = row._replace(evidence=_move_back(row.evidence, by))
+        if not self._seal.verifies(mac, _name(row), span_hash, then, adopted_at, *row):
             return "elsewhere"
         return "here" if adopted_at is None else "adopted"
 
-    def origin(
-        self, what: What, span_hash: str, line: object, values: Sequence[Any], mark: Sequence[Any]
+    def trace(
+        self, span_hash: str, line: object, row: ResultRow | FailureRow, mark: MarkRow
     ) -> Origin:
         """Return where a row was made, and by whom, as far as that is known."""
-        made = self.verified(what, span_hash, line, values, mark)
-        return Origin(made, self.mine if made != "elsewhere" else self.claimed(what, span_hash))
+        made = self.verify(span_hash, line, row, mark)
+        who = self.mine if made != "elsewhere" else self.find_claimed(_name(row), span_hash)
+        return Origin(made, who)
 
-    def results(self, table: Table) -> Iterator[Result]:
+    def read_results(self, table: Table) -> Iterator[Result]:
         """Yield each result of a table, with its seal checked; takes about 10 s per million."""
         after = FIRST
-        while page := self.page(table, after):
+        while page := self.read_page(table, after):
             yield from page
             after = page[-1].rowid
 
-    def page(self, table: Table, after: int) -> list[Result]:
+    def read_page(self, table: Table, after: int) -> list[Result]:
         """Return some results of a table whose rowid is above `after`, in that order."""
         query = f"{_PAGES[table]} {JOINED.format('r.span_hash', 'result')} "
         query += "WHERE r.rowid > ? ORDER BY r.rowid LIMIT ?"
         rows = self._db.execute(query, (self.mine, after, _PAGE)).fetchall()
         return [self._read(row) for row in rows]
 
-    def _read(self, row: Sequence[Any]) -> Result:
-        rowid, span_hash, line, *rest = row
-        values, mark = rest[:-3], rest[-3:]
-        made = self.verified("result", span_hash, line, values, mark)
-        return Result(rowid, span_hash, line, values, made)
+    def _read(self, row: sqlite3.Row) -> Result:
+        rowid, span_hash, line = row[:3]
+        result = _RESULT.read(row)
+        made = self.verify(span_hash, line, result, _MARK.read(row))
+        return Result(rowid, span_hash, line, result, made)
 
-    def claimed(self, what: What, span_hash: str) -> str | None:
+    def find_claimed(self, what: What, span_hash: str) -> str | None:
         """Return who else says to have made a row; anybody can say so. None: nobody does."""
         try:
-            rows = self._db.execute(_CLAIMED, (span_hash, what, self.mine)).fetchall()
+            rows = self._db.execute(OTHER_MARKS, (span_hash, what, self.mine)).fetchall()
         except sqlite3.OperationalError:
             return None  # an index of an earlier llmc, or of another program, has no such table
-        return next((name for (name,) in rows if is_installation(name)), None)
+        return next((row[0] for row in rows if is_installation(row[0])), None)
 
 
-def _moved_back(evidence: Any, by: int) -> Any:
+def _move_back(evidence: Any, by: int) -> Any:
     """Return evidence as it stood before its span moved; what llmc would not store so stays."""
-    return shifted(evidence, by) if evidence and shifted(evidence, 0) == evidence else evidence
+    if evidence and shift_evidence(evidence, 0) == evidence:
+        return shift_evidence(evidence, by)
+    return evidence
+
+
+def _name(row: ResultRow | FailureRow) -> What:
+    return "result" if isinstance(row, ResultRow) else "failure"

@@ -12,7 +12,7 @@ Source = Literal["repository", "model", "host"]
 """The repository's files and index; a model's reply; what a server or program said of a failure."""
 
 
-def marked(record: Mapping[str, Any], sources: Mapping[str, Source]) -> dict[str, Any]:
+def mark_sources(record: Mapping[str, Any], sources: Mapping[str, Source]) -> dict[str, Any]:
     """Return a JSON object with `origins`, which names whose words its fields hold.
 
     A key is a path in the object: `failure.detail`, or `skipped[].path` in each entry of a list;

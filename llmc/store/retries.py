@@ -9,7 +9,7 @@ RUNTIME_PAUSES_SEC = (60.0, 86400.0)
 """(first, longest) pause of a failed span before a later run tries it again."""
 
 
-def retry_pause(kind: str, count: int) -> float:
+def compute_pause(kind: str, count: int) -> float:
     """Return for how many seconds a span that failed in `count` runs, last so, is left alone.
 
     It doubles from run to run. A refused reply would come back much the same, so its pause is

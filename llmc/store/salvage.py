@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llmc.store.database.look import is_plain, opened
-from llmc.store.database.trouble import code_of, mapped
-from llmc.store.database.writing import transaction
-from llmc.store.rows import is_hash, is_whole
-from llmc.store.tables import (
-    FAILURE_COLUMNS,
-    ORIGIN_COLUMNS,
+from llmc.store.database.look import is_plain, open_hardened
+from llmc.store.database.trouble import explain, find_code
+from llmc.store.database.writing import transact
+from llmc.store.tables.failures import FAILURE_COLUMNS, PUT_FAILURE_ARCHIVED
+from llmc.store.tables.marks import MARK_COLUMNS, PUT_MARK
+from llmc.store.tables.results import (
+    PUT_ARCHIVED,
+    PUT_SET_ASIDE,
     RESULT_COLUMNS,
     SET_ASIDE_COLUMNS,
-    insertion,
 )
+from llmc.store.tables.spans import START_OF_SPAN
+from llmc.store.tables.values import is_hash, is_whole
 
 _PAGE = 500
 _SMALL_STEPS = 20_000
@@ -31,11 +33,16 @@ _SMALL_STEPS = 20_000
 _LAST = 2**63 - 1
 
 _PUT = {
-    "llmc_archive": insertion("llmc_archive", f"start_line, {RESULT_COLUMNS}"),
-    "llmc_failures_archive": insertion("llmc_failures_archive", FAILURE_COLUMNS),
-    "llmc_set_aside": insertion("llmc_set_aside", SET_ASIDE_COLUMNS),
-    "llmc_origins": insertion("llmc_origins", ORIGIN_COLUMNS),
+    "llmc_archive": PUT_ARCHIVED,
+    "llmc_failures_archive": PUT_FAILURE_ARCHIVED,
+    "llmc_set_aside": PUT_SET_ASIDE,
+    "llmc_origins": PUT_MARK,
 }
+_FAILURE_NEEDS = ("count", "kind", "failed_at", "retry_at", "signature")
+_MARK_NEEDS = ("installation", "what", "line", "mac")
+_NAMED = 2
+"""Columns before those of the table itself: the row's number, the hash of its span."""
+
 _PASSING = (
     *("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_INTERRUPT", "SQLITE_NOMEM"),
     *("SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR_NOMEM"),
@@ -52,13 +59,13 @@ class Found:
     rows: list[tuple[Any, ...]]
 
 
-def salvage(damaged: Path, new: sqlite3.Connection) -> None:
+def copy_readable(damaged: Path, new: sqlite3.Connection) -> None:
     """Store the enrichments, failures and marks that can be read of a damaged index in a new one.
 
     Raises StoreError if it can't be read just now, sqlite3.Error if they can't be written.
     """
     for found in read_rows(damaged):
-        with transaction(new):
+        with transact(new):
             rows = [row for row in found.rows if is_hash(row[0])]
             new.executemany(_PUT[found.table], rows)
 
@@ -71,26 +78,21 @@ def read_rows(damaged: Path) -> Iterator[Found]:
     # What is no journal of ours was set aside before.
     journal = Path(f"{damaged}-wal")
     options = "mode=ro" if journal.exists() else "mode=ro&immutable=1"
-    with mapped(damaged), closing(opened(damaged, options)) as database:
+    with explain(damaged), closing(open_hardened(damaged, options)) as database:
         for table in _plain(database, "llmc_archive", "enrichments"):
-            start = "start_line" if table == "llmc_archive" else "NULL"
+            start = "start_line" if table == "llmc_archive" else "NULL AS start_line"
             for page in _pages(database, table, f"span_hash, {start}, {RESULT_COLUMNS}"):
-                if table == "enrichments":
-                    page = [(row[0], _start(database, row[0]), *row[2:]) for row in page]
-                rows = [(row[0], _line(row[1]), *row[2:]) for row in page]
-                yield Found("llmc_archive", rows)
+                yield Found("llmc_archive", [_archived(database, table, row) for row in page])
         for table in _plain(database, "llmc_failures_archive", "llmc_failures"):
             for page in _pages(database, table, f"span_hash, {FAILURE_COLUMNS}"):
-                rows = [row for row in page if None not in (row[1], row[2], *row[5:])]
-                yield Found("llmc_failures_archive", rows)
+                yield Found("llmc_failures_archive", _select(page, _FAILURE_NEEDS))
         for table in _plain(database, "llmc_set_aside"):
             for page in _pages(database, table, f"span_hash, {SET_ASIDE_COLUMNS}"):
-                yield Found("llmc_set_aside", [row for row in page if row[1] is not None])
+                yield Found("llmc_set_aside", _select(page, ("set_aside_at",)))
         for table in _plain(database, "llmc_origins"):
-            for page in _pages(database, table, f"span_hash, {ORIGIN_COLUMNS}"):
+            for page in _pages(database, table, f"span_hash, {MARK_COLUMNS}"):
                 # As they are: a mark that fitted its row still does, and no other.
-                rows = [row for row in page if None not in (*row[1:4], row[5])]
-                yield Found("llmc_origins", rows)
+                yield Found("llmc_origins", _select(page, _MARK_NEEDS))
 
 
 def _plain(database: sqlite3.Connection, *tables: str) -> Iterator[str]:
@@ -106,40 +108,45 @@ def _damage_passed_over() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if code_of(error).startswith(_PASSING):
+        if find_code(error).startswith(_PASSING):
             raise
 
 
 def _start(database: sqlite3.Connection, span_hash: object) -> object:
     found = None
     with _damage_passed_over():
-        query = "SELECT start_line FROM spans WHERE span_hash = ?"
-        found = database.execute(query, (span_hash,)).fetchone()
-    return found[0] if found else None
+        found = database.execute(START_OF_SPAN, (span_hash,)).fetchone()
+    return found["start_line"] if found else None
 
 
-def _line(value: object) -> object:
-    """Return a line, or 0 for one that isn't known."""
-    return value if is_whole(value) else 0
+def _archived(database: sqlite3.Connection, table: str, row: sqlite3.Row) -> tuple[Any, ...]:
+    """Return a result as the archive keeps it: a line that isn't known is 0."""
+    known = table == "llmc_archive"
+    line = row["start_line"] if known else _start(database, row["span_hash"])
+    return (row["span_hash"], line if is_whole(line) else 0, *row[_NAMED + 1 :])
 
 
-def _pages(
-    database: sqlite3.Connection, table: str, columns: str
-) -> Iterator[list[tuple[Any, ...]]]:
-    query = f"SELECT rowid, {columns} FROM {table} NOT INDEXED WHERE rowid > ? ORDER BY rowid"
+def _select(page: list[sqlite3.Row], needed: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Return the rows of a page that have all that their table asks for."""
+    return [tuple(row)[1:] for row in page if all(row[name] is not None for name in needed)]
+
+
+def _pages(database: sqlite3.Connection, table: str, columns: str) -> Iterator[list[sqlite3.Row]]:
+    query = f"SELECT rowid AS number, {columns} FROM {table} NOT INDEXED "
+    query += "WHERE rowid > ? ORDER BY rowid"
     after, misses = -_LAST - 1, 0
     while after < _LAST:
-        page: list[tuple[Any, ...]] = []
+        page: list[sqlite3.Row] = []
         try:
             for row in database.execute(f"{query} LIMIT {_PAGE}", (after,)):
-                page.append(row[1:])
-                after, misses = row[0], 0
+                page.append(row)
+                after, misses = row["number"], 0
             if not page:
                 return
         except sqlite3.DatabaseError as error:
-            if code_of(error).startswith(_PASSING):
+            if find_code(error).startswith(_PASSING):
                 raise
-            if not code_of(error).startswith(("SQLITE_CORRUPT", "SQLITE_IOERR")):
+            if not find_code(error).startswith(("SQLITE_CORRUPT", "SQLITE_IOERR")):
                 return  # there is no such table, or no database at all
             misses += 1
             after = min(max(after, 0) + _step(misses), _LAST)

@@ -29,13 +29,13 @@ class Seal:
     installation: str
     key: bytes = field(repr=False)
 
-    def mac(self, *values: Value) -> bytes:
+    def sign(self, *values: Value) -> bytes:
         """Return the 32 bytes that stand for these values in this order."""
         return hmac.digest(self.key, _encoded([_PURPOSE, *values]).encode(), "sha256")
 
     def verifies(self, mac: object, *values: Value) -> bool:
         """Tell whether a stored hash is the one of these values; takes the same time if not."""
-        return isinstance(mac, bytes) and hmac.compare_digest(mac, self.mac(*values))
+        return isinstance(mac, bytes) and hmac.compare_digest(mac, self.sign(*values))
 
 
 def is_installation(value: object) -> bool:

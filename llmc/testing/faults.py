@@ -302,7 +302,7 @@ FAULTS: dict[str, Fault] = {
 """Each fault with its usual values, under the name the command line knows."""
 
 _LASTING = ("slow-headers", "slow-tokens", "model-swap", "endless-whitespace")
-_HARMLESS = ("think-tags",)
+_HARMLESS = ("think-tags", "thinking-field")
 QUICK_FAILURES = tuple(name for name in FAULTS if name not in (*_LASTING, *_HARMLESS))
 """The faults that spoil a call without taking long."""
 

@@ -24,7 +24,8 @@ from llmc.errors import (
     RateLimitedError,
 )
 from llmc.models import Span
-from llmc.net.client import Cancellation, Client
+from llmc.net.client import Client
+from llmc.net.deadlines import Cancellation
 from llmc.programs.launching import SearchPath
 from llmc.settings.gateways import Endpoint, GatewaySettings
 from llmc.settings.presets import TierPreset

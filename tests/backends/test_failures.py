@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 
 from llmc.models import Enrichment, ParsedFile, ParsedSpan
-from llmc.store.reader import Outcome
 from llmc.store.store import Store
+from llmc.store.tables.outcomes import Outcome
 
 HOUR = 3600.0
 
@@ -31,13 +31,13 @@ def cut():
 @pytest.fixture
 def store(path, cut):
     with Store.open(path, create=True) as opened:
-        opened.put_file(cut)
+        opened.spans.put_file(cut)
         yield opened
 
 
 @pytest.fixture
 def span(store):
-    return store.pending(0, 1)[0]
+    return store.spans.list_pending(0, 1)[0]
 
 
 def row(path):
@@ -109,26 +109,26 @@ def test_a_result_with_half_a_surrogate_pair_is_stored(store, span):
     result = Enrichment(summary_120w="s", inputs=["\ud83d"], tags=["\ud83d"], model="\ud83d")
     done = outcome("pass", "success", 1.0)
     assert store.save_enrichment(span, result, schema_version="\ud83d", outcome=done)
-    kept = store.latest(1)[0].enrichment
+    kept = store.results.list_latest(1)[0].enrichment
     assert (kept["tags"], kept["model"], kept["schema_ver"]) == (["?"], "?", "?")
 
 
 def test_resting_spans_are_counted_until_their_time_has_come(store):
-    first, second, third, *_ = store.pending(0, 5)
+    first, second, third, *_ = store.spans.list_pending(0, 5)
     store.save_failure(first, outcome(reason="parse", at=1000.0), signature="m")
     store.save_failure(second, outcome(reason="runtime", at=1000.0), signature="m")
     store.save_failure(third, outcome(at=1000.0), signature="other")
-    assert store.resting("m", now=1001.0) == 2
-    assert store.resting("m", now=1060.0) == 1
-    assert store.resting("m", now=1000.0 + HOUR) == 0
-    assert store.resting("unknown", now=1001.0) == 0
+    assert store.counts.count_resting("m", now=1001.0) == 2
+    assert store.counts.count_resting("m", now=1060.0) == 1
+    assert store.counts.count_resting("m", now=1000.0 + HOUR) == 0
+    assert store.counts.count_resting("unknown", now=1001.0) == 0
 
 
 def test_an_enriched_span_no_longer_counts_as_failed(store, path, span):
     store.save_failure(span, outcome(at=time.time()), signature="m")
-    assert (store.totals().failed, store.resting("m")) == ({"parse": 1}, 1)
+    assert (store.counts.count_all().failed, store.counts.count_resting("m")) == ({"parse": 1}, 1)
     enrich(store, span)
-    assert (store.totals().failed, store.resting("m")) == ({}, 0)
+    assert (store.counts.count_all().failed, store.counts.count_resting("m")) == ({}, 0)
     with closing(sqlite3.connect(path)) as raw:
         assert raw.execute("SELECT count(*) FROM llmc_failures").fetchone() == (0,)
 
@@ -138,23 +138,23 @@ def test_a_span_that_another_program_enriched_does_not_rest(store, path, span):
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("INSERT INTO enrichments (span_hash) VALUES (?)", (span.span_hash,))
         raw.commit()
-    assert (store.resting("m"), store.totals().failed) == (0, {})
+    assert (store.counts.count_resting("m"), store.counts.count_all().failed) == (0, {})
 
 
 def test_a_failure_leaves_with_its_span(store, path, span):
     store.save_failure(span, outcome())
-    store.remove_file("a.py")
-    assert (store.totals().failed, store.totals().spans) == ({}, 0)
+    store.spans.remove_file("a.py")
+    assert (store.counts.count_all().failed, store.counts.count_all().spans) == ({}, 0)
     store.save_failure(span, outcome())
-    assert store.totals().failed == {}
+    assert store.counts.count_all().failed == {}
 
 
 @pytest.mark.parametrize("ahead", [40 * 365 * 86400.0, 2 * 86400.0])
 def test_a_clock_that_was_ahead_does_not_make_a_span_rest_for_long(store, span, ahead):
     store.save_failure(span, outcome(at=time.time() + ahead), signature="m")
-    assert store.resting("m") == 0
-    assert len(store.claim(0, 9, lease_sec=60, signature="m")) == 5
-    assert store.spans_of("a.py")[0].failure.retry_at <= time.time()
+    assert store.counts.count_resting("m") == 0
+    assert len(store.claims.take(0, 9, lease_sec=60, signature="m")) == 5
+    assert store.results.find("a.py")[0].failure.retry_at <= time.time()
 
 
 def test_a_pause_longer_than_any_of_ours_does_not_count(store, path, span):
@@ -162,18 +162,21 @@ def test_a_pause_longer_than_any_of_ours_does_not_count(store, path, span):
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("UPDATE llmc_failures SET retry_at = 9e999")
         raw.commit()
-    assert store.resting("m") == 0
+    assert store.counts.count_resting("m") == 0
 
 
 def test_a_clock_that_was_a_little_ahead_does_no_harm(store, span):
     store.save_failure(span, outcome(at=time.time() + HOUR), signature="m")
-    assert (store.resting("m"), len(store.claim(0, 9, lease_sec=60, signature="m"))) == (1, 4)
+    assert (
+        store.counts.count_resting("m"),
+        len(store.claims.take(0, 9, lease_sec=60, signature="m")),
+    ) == (1, 4)
 
 
 def moved_away_and_back(store, cut):
     """As when another branch is checked out, and then the first one again."""
-    store.remove_file("a.py")
-    store.put_file(cut)
+    store.spans.remove_file("a.py")
+    store.spans.put_file(cut)
 
 
 def test_a_failure_comes_back_with_its_text(store, path, span, cut):
@@ -186,26 +189,26 @@ def test_a_failure_comes_back_with_its_text(store, path, span, cut):
 
 
 def test_a_failure_of_text_that_has_left_is_there_when_it_returns(store, path, span, cut):
-    store.remove_file("a.py")
+    store.spans.remove_file("a.py")
     store.save_failure(span, outcome(at=1000.0), signature="m")
     store.save_failure(span, outcome(at=1000.0), signature="m")
-    store.put_file(cut)
+    store.spans.put_file(cut)
     assert row(path)["count"] == 2
 
 
 def test_a_result_of_text_that_has_left_ends_its_failure(store, span, cut):
     store.save_failure(span, outcome(), signature="m")
-    store.remove_file("a.py")
+    store.spans.remove_file("a.py")
     enrich(store, span)
-    store.put_file(cut)
-    assert (store.totals().failed, store.totals().enriched) == ({}, 1)
+    store.spans.put_file(cut)
+    assert (store.counts.count_all().failed, store.counts.count_all().enriched) == ({}, 1)
 
 
 def test_a_late_failure_leaves_an_enriched_span_as_it_is(store, path, span):
     enrich(store, span)
     late = outcome(reason="runtime", at=9.0)
     store.save_failure(span, late, signature="m")
-    kept = store.spans_of("a.py")[0].outcome
+    kept = store.results.find("a.py")[0].outcome
     assert (kept.result, kept.reason, kept.updated_at > 9.0) == ("pass", "success", True)
     with closing(sqlite3.connect(path)) as raw:
         assert raw.execute("SELECT count(*) FROM llmc_failures").fetchone() == (0,)
@@ -214,7 +217,7 @@ def test_a_late_failure_leaves_an_enriched_span_as_it_is(store, path, span):
 def test_the_tokens_of_a_late_failure_are_counted(store, span):
     enrich(store, span)
     store.save_failure(span, outcome())
-    assert store.totals().prompt_tokens == 18
+    assert store.counts.count_all().prompt_tokens == 18
 
 
 def test_a_failure_of_a_span_without_a_file_is_not_counted(store, path, span):
@@ -223,16 +226,16 @@ def test_a_failure_of_a_span_without_a_file_is_not_counted(store, path, span):
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("DELETE FROM files")
         raw.commit()
-    totals = store.totals()
+    totals = store.counts.count_all()
     assert (totals.spans, totals.pending, totals.failed) == (0, 0, {})
 
 
 def test_totals_add_up_after_every_commit(store):
     def adds_up():
-        totals = store.totals()
+        totals = store.counts.count_all()
         return totals.spans == totals.enriched + totals.pending + sum(totals.failed.values())
 
-    first, second, third, *_ = store.claim(0, 4, lease_sec=60)
+    first, second, third, *_ = store.claims.take(0, 4, lease_sec=60)
     for settle in (
         lambda: enrich(store, first),
         lambda: store.save_failure(second, outcome(reason="parse")),
@@ -243,7 +246,7 @@ def test_totals_add_up_after_every_commit(store):
     ):
         settle()
         assert adds_up()
-    totals = store.totals()
+    totals = store.counts.count_all()
     assert (totals.enriched, totals.pending, totals.failed) == (2, 2, {"validation": 1})
 
 
@@ -260,9 +263,9 @@ def test_an_older_index_is_read_with_the_failures_it_knows(store, path, span):
     store.close()
     older(path, "llmc_failures", "llmc_claims")
     with Store.open_readonly(path) as reader:
-        totals = reader.totals()
+        totals = reader.counts.count_all()
         assert (totals.failed, totals.pending, totals.claimed) == ({"parse": 1}, 4, 0)
-        assert reader.resting("m") == 0
+        assert reader.counts.count_resting("m") == 0
 
 
 def test_an_older_index_gets_its_failures_carried_over_and_they_may_be_tried(store, path, span):
@@ -271,8 +274,8 @@ def test_an_older_index_gets_its_failures_carried_over_and_they_may_be_tried(sto
     store.close()
     older(path, "llmc_failures", "llmc_claims")
     with Store.open(path) as reopened:
-        assert reopened.totals().failed == {"truncation": 1}
-        assert len(reopened.claim(0, 9, lease_sec=60, signature="")) == 5
+        assert reopened.counts.count_all().failed == {"truncation": 1}
+        assert len(reopened.claims.take(0, 9, lease_sec=60, signature="")) == 5
     assert row(path)["count"] == 2
 
 
@@ -282,7 +285,7 @@ def test_an_index_without_one_of_our_tables_is_read_and_completed(store, path, s
     store.close()
     older(path, missing)
     with Store.open_readonly(path) as reader:
-        assert (reader.totals().enriched, len(reader.spans_of("a.py"))) == (1, 5)
+        assert (reader.counts.count_all().enriched, len(reader.results.find("a.py"))) == (1, 5)
     with Store.open(path) as reopened:
-        reopened.save_failure(reopened.pending(0, 1)[0], outcome())
-        assert reopened.totals().failed == {"parse": 1}
+        reopened.save_failure(reopened.spans.list_pending(0, 1)[0], outcome())
+        assert reopened.counts.count_all().failed == {"parse": 1}

@@ -10,7 +10,8 @@ from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Attempt
 from llmc.settings.chains import read_table
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from tests.driving import NO_HOST, drive, make_repo, plain
 
 SECRET = {"AWS_SECRET_ACCESS_KEY": "planted-aws", "MY_TOKEN": "planted-mine"}

@@ -10,10 +10,11 @@ import time
 import pytest
 from pydantic import SecretStr
 
+from llmc.backends._dialects import Dialect, simplify
 from llmc.backends.builder import BackendConfig, CallPolicy
 from llmc.backends.llamacpp import packaged_model
 from llmc.backends.ollama import OllamaBackend
-from llmc.backends.openai import Dialect, OpenAIBackend, _without
+from llmc.backends.openai import OpenAIBackend
 from llmc.enrichment import prompts
 from llmc.errors import BackendError, RateLimitedError
 from llmc.models import Span
@@ -160,7 +161,7 @@ def test_a_server_that_refuses_everything_is_a_failure_not_a_loop():
 
 
 def test_a_refusal_of_something_else_is_not_a_question_of_dialect():
-    assert _without(Dialect(), "HTTP 400: the model is not loaded") is None
+    assert simplify(Dialect(), "HTTP 400: the model is not loaded") is None
 
 
 def test_a_server_that_does_not_stream_is_understood():
@@ -388,7 +389,7 @@ def test_a_date_to_come_back_at_is_understood():
 
 def test_a_bound_that_is_too_large_is_not_a_question_of_its_name():
     text = "HTTP 400: max_tokens is too large: the maximum context length is 512"
-    assert _without(Dialect(), text) is None
+    assert simplify(Dialect(), text) is None
 
 
 def test_thoughts_with_braces_do_not_pass_for_the_answer():

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,11 +16,12 @@ from llmc.backends._stream import (
     REPEATED_CHARS,
     Guard,
     events,
-    is_answer,
+    find_answer,
     lines,
     repeats,
-    without_thoughts,
 )
+from llmc.enrichment.reply import drop_thoughts, is_answer
+from llmc.errors import RequestError
 
 
 def fed(text, size=3):
@@ -115,10 +117,27 @@ def test_a_drawn_line_in_an_example_is_no_runaway():
         ('{"summary_120w": "ends with </think>"}', '{"summary_120w": "ends with </think>"}'),
         ("{}", "{}"),
         ("<think>never ends", "<think>never ends"),
+        ('f(x) { return "x"; } it is.</think>\n{"summary_120w": "s"}', '\n{"summary_120w": "s"}'),
+        ("f { return; </think>and no answer", "and no answer"),
+        ('f { return; </think>{"summary_120w": "cut', '{"summary_120w": "cut'),
+        ('a { b[/THINK]{"summary_120w": 1}', '{"summary_120w": 1}'),
+        ('<thinking>a { b</thinking>{"inputs": []}', '{"inputs": []}'),
+        ('<seed:think>a { b</seed:think>{"inputs": []}', '{"inputs": []}'),
+        ('◁think▷a { b◁/think▷{"inputs": []}', '{"inputs": []}'),
+        (
+            '<|channel|>analysis<|message|>{<|channel|>final<|message|>{"inputs": []}',
+            '{"inputs": []}',
+        ),
+        ('I close </think> { soon </think>{"summary_120w": 1}', '{"summary_120w": 1}'),
+        ('<think>"summary_120w" { </think>{"summary_120w": "c', '{"summary_120w": "c'),
+        (
+            '{"summary_120w": "a</think> {", "inputs": [',
+            '{"summary_120w": "a</think> {", "inputs": [',
+        ),
     ],
 )
 def test_only_thoughts_before_the_answer_are_left_out(text, answer):
-    assert without_thoughts(text) == answer
+    assert drop_thoughts(text) == answer
 
 
 def test_events_are_read_as_the_standard_says():
@@ -132,7 +151,7 @@ def test_events_are_read_as_the_standard_says():
 
 @given(st.lists(st.lists(st.sampled_from([b"a", b" ", b"\n", b"\r\n", b"\r"])).map(b"".join)))
 def test_lines_do_not_depend_on_how_a_body_is_cut(chunks):
-    whole = b"".join(chunks).split(b"\n")
+    whole = re.split(rb"[\r\n]", b"".join(chunks))
     assert list(lines(chunks)) == [line.strip() for line in whole if line.strip()]
 
 
@@ -255,3 +274,59 @@ def test_a_text_longer_than_any_reply_is_stopped(more, stop):
 
 def test_a_long_line_may_come_in_very_many_chunks():
     assert list(lines(iter([b"x"] * 400_000))) == [b"x" * 400_000]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("", ""),
+        ("no { braces } of { ours", ""),
+        ('it is {"summary_120w": "s"}, I think', '{"summary_120w": "s"}'),
+        ('first {"inputs": [1]} then { open {"inputs": [2]} end }', '{"inputs": [2]}'),
+        ('{"name": "enrichment"}{"summary_120w": "{"}', '{"summary_120w": "{"}'),
+        ("{" * 5000, ""),
+    ],
+)
+def test_the_last_answer_in_a_text_is_found(text, answer):
+    assert find_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xef\xbb\xbfdata: {}\r\n\r\ndata: [1]\r\n\r\n",
+        b": hello\ndata:{}\n\n: again\nevent: x\nid: 7\ndata: [1]",
+        b"\rdata: {}\r\r: c\rdata: [1]\r\r",
+    ],
+    ids=["mark and CRLF", "comments", "CR"],
+)
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_events_are_read_in_every_form_of_a_stream(body, size):
+    chunks = [body[at : at + size] for at in range(0, len(body), size)]
+    assert list(events(chunks)) == [b"{}", b"[1]"]
+
+
+def test_a_mark_of_utf_8_is_no_part_of_the_first_line():
+    assert list(lines([b"\xef", b"\xbb\xbf{}\n[]"])) == [b"{}", b"[]"]
+    assert list(lines([b"\xef\xbb"])) == [b"\xef\xbb"]
+
+
+@pytest.mark.parametrize(
+    ("read", "begin"), [(lines, b""), (events, b"data: "), (events, b"data: 1\n" * 9)]
+)
+def test_a_line_without_end_is_an_error_before_it_is_held(read, begin):
+    taken = []
+
+    def chunks():
+        yield begin
+        for _ in range(1000):
+            taken.append(1)
+            yield (
+                (b"data: " if b"\n" in begin else b"")
+                + b"[]," * 20_000
+                + (b"\n" if b"\n" in begin else b"")
+            )
+
+    with pytest.raises(RequestError, match="exceeds"):
+        list(read(chunks()))
+    assert len(taken) < 30

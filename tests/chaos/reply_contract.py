@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 LISTS = ("inputs", "outputs", "side_effects", "pitfalls")
 CITABLE = ("summary_120w", *LISTS, "usage_snippet")
 NAMES = ("model", "schema_version")
 FIELDS = {*CITABLE, *NAMES, "tags", "evidence"}
+ASKED = (*CITABLE, "evidence")
 
 DEEP = 700
 """From here on, it depends on the room left for recursion whether JSON can be read at all."""
@@ -32,6 +34,8 @@ class Said:
 
 def reading(said: Said) -> tuple[str, dict[str, Any]]:
     """Return (accepted | parse | truncation | validation, the fields of what is accepted)."""
+    if said.strict:
+        said = replace(said, text=after_thoughts(said.text))
     begin, end = said.text.find("{"), said.text.rfind("}")
     try:
         reply = json.loads(said.text[begin : end + 1] if 0 <= begin < end else "")
@@ -48,6 +52,35 @@ def reading(said: Said) -> tuple[str, dict[str, Any]]:
     if said.strict and not fields["summary_120w"]:
         return "validation", {}
     return ("validation" if any(breaches(fields, said.lines)) else "accepted"), fields
+
+
+def after_thoughts(text: str) -> str:
+    """Return what a model says once it has thought: behind the first mark with an answer there.
+
+    Where no mark has an answer behind it, the first one ends thoughts if they were opened, or if
+    no field of an answer stands before it.
+    """
+    names = r"(\w+:)?(think|thinking|thought|thoughts|reasoning)>"
+    closing = rf"</{names}|\[/THINK\]|◁/think▷|<\|channel\|>final<\|message\|>"
+    opening = rf"<{names}|\[THINK\]|◁think▷|<\|channel\|>analysis"
+    marks = [(mark.start(), mark.end()) for mark in re.finditer(closing, text)]
+    for _, end in marks:
+        if answers(text[end:]):
+            return text[end:]
+    if not marks:
+        return text
+    before, behind = text[: marks[0][0]], text[marks[0][1] :]
+    opened = re.match(opening, before.lstrip()) is not None
+    return behind if opened or not any(f'"{name}"' in before for name in ASKED) else text
+
+
+def answers(text: str) -> bool:
+    """Tell whether the JSON of a text has a field that was asked for."""
+    try:
+        found = json.loads(text[text.find("{") : text.rfind("}") + 1])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and any(name in found for name in ASKED)
 
 
 def is_deep(text: str) -> bool:

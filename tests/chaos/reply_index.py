@@ -7,8 +7,8 @@ from pathlib import Path
 
 from llmc.errors import BackendError
 from llmc.models import Enrichment, ParsedFile, ParsedSpan, Span
-from llmc.store.reader import Outcome
 from llmc.store.store import Store
+from llmc.store.tables.outcomes import Outcome
 
 
 class Index:
@@ -22,8 +22,8 @@ class Index:
         spans = [
             ParsedSpan(f"f{n}", "function", n, n, n, n + 1, f"sha256:{n:064}") for n in range(size)
         ]
-        self._store.put_file(ParsedFile("a.py", "python", "0" * 64, size, 1.0, tuple(spans)))
-        self._spans: list[Span] = [found.span for found in self._store.spans_of("a.py")]
+        self._store.spans.put_file(ParsedFile("a.py", "python", "0" * 64, size, 1.0, tuple(spans)))
+        self._spans: list[Span] = [found.span for found in self._store.results.find("a.py")]
 
     def __enter__(self) -> Index:
         return self
@@ -44,7 +44,7 @@ class Index:
                     self._store.save_failure(span, row)
                 else:
                     self._store.save_enrichment(span, outcome, schema_version="v1", outcome=row)
-        found = self._store.spans_of("a.py")
+        found = self._store.results.find("a.py")
         for position, (outcome, stored) in enumerate(zip(outcomes, found, strict=False)):
             if isinstance(outcome, BackendError):
                 earlier = stored.enrichment is not None

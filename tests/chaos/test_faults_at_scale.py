@@ -43,7 +43,7 @@ SLOW = (
     faults.ModelSwap(0.02),
 )
 FAILURES = (
-    *(faults.FAULTS[name] for name in faults.QUICK_FAILURES),
+    *(faults.FAULTS[name] for name in faults.QUICK_FAILURES if name != "model-not-found"),
     faults.EndlessWhitespace(per_second=None),
 )
 BUSY = ("QueueFull", "RateLimited")

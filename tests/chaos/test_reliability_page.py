@@ -10,8 +10,8 @@ from llmc.backends import _base, openai
 from llmc.backends.builder import CONNECT_TIMEOUT_SEC
 from llmc.programs import git
 from llmc.records import jsonl
-from llmc.run import calls, gpu, journal, lanes, loop
-from llmc.settings import config, files, hosts
+from llmc.run import flights, gpu, health, lease, loop, writer
+from llmc.settings import files, flags, groups, targets
 from llmc.store import retries
 from llmc.store.database import custody, look, opening
 from llmc.store.database.writing import BUSY_TIMEOUT_SEC
@@ -35,12 +35,12 @@ def bound(start):
     ("row", "constants"),
     [
         ("a connection to a host", [CONNECT_TIMEOUT_SEC]),
-        ("a reply", [lanes.CALL_TIMEOUT_SEC, config.Flags().gateway_timeout]),
+        ("a reply", [targets.CALL_TIMEOUT_SEC, flags.Flags().gateway_timeout]),
         ("the counts after the end of a reply", [openai.LINGER_SEC]),
-        ("the next attempt of a span", [config.Flags().retry_wait]),
-        ("a host that rests", [hosts.FIRST_REST_SEC, hosts.LONGEST_REST_SEC]),
-        ("any host, where work is left", [config.HOST_PATIENCE_SEC]),
-        ("a call that overruns", [calls.GRACE_SEC, loop.RENEWAL_SEC]),
+        ("the next attempt of a span", [flags.Flags().retry_wait]),
+        ("a host that rests", [health.FIRST_REST_SEC, health.LONGEST_REST_SEC]),
+        ("any host, where work is left", [groups.HOST_PATIENCE_SEC]),
+        ("a call that overruns", [flights.GRACE_SEC, lease.RENEWAL_SEC]),
         ("a log, while another program", [jsonl.LOCK_PATIENCE_SEC]),
         ("others that are opening the index", [opening.OPENING_PATIENCE_SEC]),
         ("git, when files are listed", [git.SECONDS]),
@@ -49,10 +49,10 @@ def bound(start):
         ("a settings file", [files.READING_SEC]),
         ("`nvidia-smi`", [gpu.QUERY_TIMEOUT_SEC, gpu.FIRST_SAMPLE_SEC]),
         ("calls in flight, after the second", [loop.HALT_SEC]),
-        ("the claims of a process", [loop.LEASE_SEC, loop.RENEWAL_SEC]),
+        ("the claims of a process", [lease.LEASE_SEC, lease.RENEWAL_SEC]),
         (
             "the index, while another program",
-            [BUSY_TIMEOUT_SEC, journal.LOCK_PATIENCE_SEC, BUSY_TIMEOUT_SEC],
+            [BUSY_TIMEOUT_SEC, writer.LOCK_PATIENCE_SEC, BUSY_TIMEOUT_SEC],
         ),
     ],
 )
@@ -71,7 +71,7 @@ def test_the_pauses_of_failed_spans_are_those_of_the_page():
 
 def test_the_space_set_aside_is_that_of_the_page():
     assert "(1 MiB and 64 KiB per slot)" in PAGE
-    assert (journal.RESERVE_BYTES, journal.RESERVE_PER_SLOT) == (2**20, 64 * 1024)
+    assert (writer.RESERVE_BYTES, writer.RESERVE_PER_SLOT) == (2**20, 64 * 1024)
 
 
 def test_a_busy_server_is_waited_for_as_the_page_says():

@@ -16,8 +16,8 @@ import pytest
 from llmc.engine import open_store
 from llmc.events import Warned
 from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan
-from llmc.store.reader import Outcome
 from llmc.store.store import Store
+from llmc.store.tables.outcomes import Outcome
 from tests.chaos import world as w
 
 KILLS = 200 if w.LONG else 12
@@ -32,9 +32,9 @@ def fill(store, first, last):
         ParsedSpan(f"s{n}", "function", 1, 2, n, n + 1, f"sha256:{n:064x}")
         for n in range(first, last)
     )
-    store.put_file(ParsedFile(f"{first}.py", "python", "h", 1, 1.0, tuple(spans)))
+    store.spans.put_file(ParsedFile(f"{first}.py", "python", "h", 1, 1.0, tuple(spans)))
     with store.transaction():
-        for span in store.pending(0, last):
+        for span in store.spans.list_pending(0, last):
             outcome = Outcome("pass", "success", None, "7b", "ollama", "m", 1, 9, 9, 9, time.time())
             result = Enrichment(summary_120w="x" * 200)
             store.save_enrichment(span, result, schema_version="v", outcome=outcome)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from llmc.run.loop import LEASE_SEC
+from llmc.run.lease import LEASE_SEC
 from llmc.testing.ollama import FakeOllama
 from tests.chaos import world as w
 

@@ -21,8 +21,8 @@ PROGRAM = """
 import json, sys, time
 from pathlib import Path
 from llmc.models import Enrichment
-from llmc.reader import Outcome
-from llmc.store import Store
+from llmc.store.tables.outcomes import Outcome
+from llmc.store.store import Store
 
 path, start, role = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 print("ready", flush=True)
@@ -44,7 +44,7 @@ def save(store, spans):
 def work(limit):
     claimed, after = [], 0
     with Store.open(path, create=True) as store:
-        while spans := store.claim(after, limit, lease_sec=600):
+        while spans := store.claims.take(after, limit, lease_sec=600):
             save(store, spans)
             claimed += [span.id for span in spans]
             after = spans[-1].id
@@ -53,14 +53,14 @@ def work(limit):
 
 def hold():
     store = Store.open(path)
-    spans = store.claim(0, 5, lease_sec=600)
+    spans = store.claims.take(0, 5, lease_sec=600)
     print(json.dumps([span.id for span in spans]), flush=True)
     time.sleep(600)
 
 
 def opened():
     with Store.open(path, create=True) as store:
-        return store.counts()
+        return store.counts.count_results()
 
 
 print(json.dumps({"one": lambda: work(1), "several": lambda: work(7), "hold": hold,
@@ -76,7 +76,9 @@ def make_index(path, spans):
                 ParsedSpan(f"s{n}", "function", 1, 2, n, n + 1, f"sha256:{n:064x}")
                 for n in range(first, min(spans, first + 20))
             )
-            store.put_file(ParsedFile(f"f{first}.py", "python", f"{first}", 1, 1.0, tuple(cut)))
+            store.spans.put_file(
+                ParsedFile(f"f{first}.py", "python", f"{first}", 1, 1.0, tuple(cut))
+            )
 
 
 @pytest.fixture
@@ -126,8 +128,8 @@ def test_processes_that_claim_at_once_share_the_spans_without_a_lock_error(tmp_p
     assert [span_id for span_id, times in claimed.items() if times > 1] == []
     assert len(claimed) == spans
     with Store.open_readonly(path) as store:
-        assert store.counts() == (spans, spans)
-        assert store.totals().claimed == 0
+        assert store.counts.count_results() == (spans, spans)
+        assert store.counts.count_all().claimed == 0
 
 
 def test_processes_that_make_an_index_in_the_same_moment_all_succeed(tmp_path, start):
@@ -142,12 +144,14 @@ def test_a_killed_process_leaves_its_spans_to_the_others(tmp_path, start):
     [holder] = start(path, "hold")
     held = json.loads(holder.stdout.readline())
     with Store.open(path) as store:
-        assert [span.id for span in store.claim(0, 3, lease_sec=600)] == [6, 7, 8]
-        assert store.take_over(lease_sec=600) == []
+        assert [span.id for span in store.claims.take(0, 3, lease_sec=600)] == [6, 7, 8]
+        assert store.claims.take_over(lease_sec=600) == []
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        assert [span.id for span in store.take_over(lease_sec=600)] == held == [1, 2, 3, 4, 5]
-        assert store.take_over(lease_sec=600) == []
+        assert (
+            [span.id for span in store.claims.take_over(lease_sec=600)] == held == [1, 2, 3, 4, 5]
+        )
+        assert store.claims.take_over(lease_sec=600) == []
 
 
 def test_a_stopped_process_keeps_its_spans(tmp_path, start):
@@ -158,7 +162,7 @@ def test_a_stopped_process_keeps_its_spans(tmp_path, start):
     assert holder.stdout.readline()
     holder.send_signal(signal.SIGSTOP)
     with Store.open(path) as store:
-        assert store.claim(0, 9, lease_sec=600) == store.take_over(lease_sec=600) == []
+        assert store.claims.take(0, 9, lease_sec=600) == store.claims.take_over(lease_sec=600) == []
 
 
 def test_what_a_killed_process_stored_is_there_and_the_index_is_sound(tmp_path, start):
@@ -167,14 +171,14 @@ def test_what_a_killed_process_stored_is_there_and_the_index_is_sound(tmp_path, 
     [worker] = start(path, "several")
     deadline = time.monotonic() + PATIENCE_SEC
     with Store.open_readonly(path) as watcher:
-        while not watcher.counts()[1] and time.monotonic() < deadline:
+        while not watcher.counts.count_results()[1] and time.monotonic() < deadline:
             time.sleep(0.001)
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-        stored = watcher.counts()[1]
+        stored = watcher.counts.count_results()[1]
     with Store.open(path) as store:
-        totals = store.totals()
+        totals = store.counts.count_all()
         # It may have been killed between writing a group of 7 and letting others know.
         assert (totals.enriched - stored, totals.claimed) in {(0, 0), (7, 0)}
         assert totals.pending == spans - totals.enriched > 0
-        assert len(store.claim(0, spans, lease_sec=600)) == totals.pending
+        assert len(store.claims.take(0, spans, lease_sec=600)) == totals.pending

@@ -51,7 +51,7 @@ def host(clean_environ):
 def test_enrich_says_what_it_uses_and_what_it_did(repo, clean_environ, host):
     result = llmc("enrich", repo, env=clean_environ)
     assert result.returncode == 0
-    assert "5 spans in 1 files" in result.stderr
+    assert "5 spans in 1 file (" in result.stderr
     assert f"Ollama attic ({host.url})" in result.stderr
     assert "nothing leaves this machine" in result.stderr
     assert "5 enriched, 0 failed, 0 left" in result.stdout
@@ -101,7 +101,7 @@ def test_status_counts(repo, clean_environ, host):
     )
     assert status["languages"] == {"python": {"files": 1, "spans": 5, "enriched": 2}}
     readable = llmc("status", repo, env=clean_environ).stdout
-    assert "1 files, 5 spans: 2 enriched, 3 pending, 0 failed" in readable
+    assert "1 file, 5 spans: 2 enriched, 3 pending, 0 failed" in readable
     assert "qwen2.5:7b-instruct-q4_K_M" in readable
 
 
@@ -333,9 +333,11 @@ def test_a_wrong_file_is_named(repo, clean_environ, host, file, text, expected):
     assert "Traceback" not in result.stderr
 
 
-def test_a_misspelt_table_is_said(repo, clean_environ, host):
+def test_a_misspelt_table_ends_the_command(repo, clean_environ, host):
     (repo / "llmc.toml").write_text("[enrichmnt]\nconcurrency = 4\n")
-    assert "enrichmnt is not a setting" in llmc("enrich", repo, env=clean_environ).stderr
+    result = llmc("enrich", repo, env=clean_environ)
+    assert result.returncode == 2
+    assert "[enrichmnt] is not a setting of llmc; did you mean [enrichment]?" in result.stderr
 
 
 def test_an_empty_repository_in_json_is_an_object(repo, clean_environ, host):

@@ -11,10 +11,12 @@ from llmc import cli
 from llmc.errors import ConfigError
 from llmc.settings import starter
 from llmc.settings.chains import read_table
-from llmc.settings.config import Flags, load_settings
 from llmc.settings.documents import CONFIG_FILE
 from llmc.settings.files import read_file
+from llmc.settings.flags import Flags
 from llmc.settings.hosts import Host
+from llmc.settings.keys import refuse_unknown
+from llmc.settings.loading import load_settings
 from llmc.testing.ollama import FakeOllama
 
 SMALL, LARGE = "qwen2.5-coder:7b", "qwen2.5:14b"
@@ -77,7 +79,7 @@ def test_the_file_is_read_back_as_it_was_meant(repo, host, capsys):
 def test_a_run_works_with_it_and_asks_nothing(repo, host, environ, capsys):
     cli.main(["init", str(repo)])
     environ.delenv("ENRICH_OLLAMA_HOSTS")
-    assert load_settings(repo).trusted
+    assert load_settings(repo).sources.trusted
     assert cli.main(["enrich", str(repo), "--quiet"]) == 0
     assert {call.model for call in host.calls} <= {SMALL, LARGE}
     assert "5 enriched, 0 failed, 0 left" in capsys.readouterr().out
@@ -85,14 +87,14 @@ def test_a_run_works_with_it_and_asks_nothing(repo, host, environ, capsys):
 
 def test_what_is_written_where_no_host_offers_a_model_is_trusted_too(repo, environ):
     cli.main(["init", str(repo)])
-    assert load_settings(repo).trusted
+    assert load_settings(repo).sources.trusted
 
 
 def test_what_is_written_is_trusted_and_no_change_of_it(repo, host):
     cli.main(["init", str(repo)])
     path = repo / CONFIG_FILE
     path.write_text(path.read_text().replace(host.url, "http://192.0.2.1"))
-    assert not load_settings(repo).trusted
+    assert not load_settings(repo).sources.trusted
 
 
 def test_what_another_file_asks_for_is_not_trusted_with_it(repo, host, capsys):
@@ -100,7 +102,7 @@ def test_what_another_file_asks_for_is_not_trusted_with_it(repo, host, capsys):
     (repo / "presets/enrich_7b_ollama.yaml").write_text("model: gpt-oss:120b-cloud\n")
     assert cli.main(["init", str(repo)]) == 2
     assert "gpt-oss:120b-cloud" in capsys.readouterr().out
-    assert not load_settings(repo).trusted
+    assert not load_settings(repo).sources.trusted
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling link", "link"])
@@ -137,9 +139,10 @@ def test_a_host_without_models_is_told_what_to_do(repo, environ, capsys):
 def test_every_example_is_right_once_its_marks_are_gone(repo, keys):
     text = re.sub(r"^# (?=[a-z_]+ = |\[)", "", starter.compose([], keys), flags=re.MULTILINE)
     (repo / CONFIG_FILE).write_text(text)
-    table = read_table(read_file(repo, CONFIG_FILE))
-    assert [entry.provider for entry in table.entries] == ["ollama", "llamacpp", "openai"]
-    assert table.unknown == ()
+    file = read_file(repo, CONFIG_FILE)
+    providers = [entry.provider for entry in read_table(file).entries]
+    assert providers == ["ollama", "llamacpp", "openai"]
+    refuse_unknown(file)
 
 
 def test_every_key_has_its_comment():
@@ -180,4 +183,4 @@ def test_a_label_becomes_a_plain_name(repo):
 
 def test_flags_and_environment_still_win(repo, host, environ):
     cli.main(["init", str(repo)])
-    assert load_settings(repo, Flags(slots=3)).concurrency == 3
+    assert load_settings(repo, Flags(slots=3)).pace.concurrency == 3

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from llmc.cli import main
-from llmc.settings.config import DEFAULT_INDEX, load_settings
 from llmc.settings.documents import CONFIG_FILE
+from llmc.settings.environment import DEFAULT_INDEX
+from llmc.settings.loading import load_settings
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI
 from tests.running import PATIENCE_SEC, entry
@@ -83,7 +84,7 @@ def test_yes_agrees_to_what_is_shown(
     (repo / CONFIG_FILE).write_text(entry("x", url=AWAY))
     assert run("--yes", repo) == 0
     assert "away.example" in capsys.readouterr().err
-    assert load_settings(repo, environ=own_environ).trusted
+    assert load_settings(repo, environ=own_environ).sources.trusted
     assert run(repo) == 0
 
 
@@ -225,7 +226,7 @@ def test_one_key_answers(
     asked.type(key)
     assert asked.end() == (0 if agreed else 2)
     assert "send your code to http://away.example:8000" in asked.said
-    assert load_settings(repo, environ=own_environ).trusted is agreed
+    assert load_settings(repo, environ=own_environ).sources.trusted is agreed
     assert asked.echoes
 
 
@@ -238,7 +239,7 @@ def test_what_was_typed_ahead_is_no_answer(
     asked.read_until("[y/N]")
     asked.type("n")
     assert asked.end() == 2
-    assert not load_settings(repo, environ=own_environ).trusted
+    assert not load_settings(repo, environ=own_environ).sources.trusted
 
 
 def test_ctrl_c_gives_the_terminal_back(
@@ -250,7 +251,7 @@ def test_ctrl_c_gives_the_terminal_back(
     asked.type("\x03")
     assert asked.end() == 130
     assert asked.echoes
-    assert not load_settings(repo, environ=own_environ).trusted
+    assert not load_settings(repo, environ=own_environ).sources.trusted
 
 
 @pytest.mark.parametrize(("key", "status"), [("y", 0), ("n", 2)])
@@ -280,7 +281,7 @@ def test_a_file_that_changes_while_it_is_asked_about_is_not_trusted(
     asked.type("y")
     assert asked.end() == 2
     assert "worse.example" in asked.said
-    assert not load_settings(repo, environ=own_environ).trusted
+    assert not load_settings(repo, environ=own_environ).sources.trusted
 
 
 def test_in_json_nobody_is_asked(terminal: Start, repo: Path) -> None:

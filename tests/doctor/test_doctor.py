@@ -1,7 +1,11 @@
 """The doctor says whether a run would work, finds every problem at once, and shows no key."""
 
+import contextlib
 import http.server
 import json
+import os
+import pty
+import re
 import socket
 import sqlite3
 import subprocess
@@ -13,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 
 from llmc.doctor.examination import Trials, examine
-from llmc.settings.config import Flags
+from llmc.settings.flags import Flags
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI
@@ -513,11 +517,31 @@ def test_the_screen_has_marks_advice_and_a_verdict(repo, clean_environ, host):
     assert result.returncode == 0
     assert "  ok    version        0.12.3, takes a JSON schema" in lines
     assert "        -> ollama serve" in lines
-    assert lines[-1] == "a run would work, 1 warning"
+    assert lines[-1].startswith("nothing is in the way of a run, but no model was asked")
+    assert lines[-1].endswith(", 1 warning")
+
+
+def test_a_terminal_gets_lines_that_fit_it(repo, clean_environ, host):
+    clean_environ |= {"COLUMNS": "80", "TERM": "xterm"}
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "llmc", "doctor", repo, "--no-trial"]
+    with subprocess.Popen(command, env=clean_environ, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        written = b""
+        with contextlib.suppress(OSError):  # the other side is closed
+            while chunk := os.read(ours, 65536):
+                written += chunk
+    os.close(ours)
+    assert process.returncode == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", written.decode())
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert "  ok    version        0.12.3, takes a JSON schema" in lines
     assert max(map(len, lines)) <= 80
 
 
-@pytest.mark.parametrize("text", ["[enrichment", "[[enrichment.chain]]\nprovider = 3\n"])
+@pytest.mark.parametrize(
+    "text", ["[enrichment", "[[enrichment.chain]]\nprovider = 3\n", "[enrichment]\ntypo = 1\n"]
+)
 def test_a_broken_llmc_toml_is_status_2_with_all_else_looked_at(repo, clean_environ, text):
     (repo / "llmc.toml").write_text(text)
     result = llmc("doctor", repo, env=clean_environ)

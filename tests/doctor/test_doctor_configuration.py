@@ -2,14 +2,14 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llmc.doctor.configuration import KNOWN, examine_configuration
-from llmc.doctor.targets import targets_of, tiers_of
-from llmc.settings.config import Flags, load_settings
+from llmc.doctor.targets import list_asked, list_tiers
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.testing.gateway import write_gateway
 
 PACKAGE = Path(__file__).resolve().parents[2] / "llmc"
@@ -18,13 +18,13 @@ PACKAGE = Path(__file__).resolve().parents[2] / "llmc"
 def told(repo, environ, **flags):
     """Return what is told of each setting, by its name."""
     settings = load_settings(repo, Flags(**flags), environ)
-    found = examine_configuration(settings, Flags(**flags), targets_of(settings))
+    found = examine_configuration(settings, Flags(**flags), list_asked(settings))
     return {finding.name: finding.detail for finding in found if finding.state == "info"}
 
 
 def warnings(repo, environ):
     settings = load_settings(repo, Flags(), environ)
-    found = examine_configuration(settings, Flags(), targets_of(settings))
+    found = examine_configuration(settings, Flags(), list_asked(settings))
     return [(f.detail, f.advice) for f in found if f.state == "warn"]
 
 
@@ -112,7 +112,6 @@ TOML = """
 concurrency = 3
 cooldown_seconds = 0
 default_chain = "home"
-typo = 1
 [[enrichment.chain]]
 name = "here"
 chain = "home"
@@ -180,11 +179,6 @@ def test_a_gateway_program_is_told(repo, clean_environ, tmp_path):
     assert details["gateway"] == f"program {program} (--gateway-path)"
 
 
-def test_an_unknown_key_of_llmc_toml_is_a_warning(repo, clean_environ):
-    (repo / "llmc.toml").write_text(TOML)
-    assert "enrichment.typo" in warnings(repo, clean_environ)[0][0]
-
-
 def test_a_misspelt_variable_is_a_warning_with_the_right_name(repo, clean_environ):
     clean_environ["ENRICH_OLLAMA_HOST"] = "h"
     [(detail, advice)] = warnings(repo, clean_environ)
@@ -195,6 +189,53 @@ def test_a_misspelt_variable_is_a_warning_with_the_right_name(repo, clean_enviro
 def test_a_limit_that_is_no_number_is_a_warning(repo, clean_environ):
     clean_environ["ROUTER_NODE_LIMIT"] = "many"
     assert warnings(repo, clean_environ)[0][0].startswith("ROUTER_NODE_LIMIT is not a number")
+
+
+IGNORED = {
+    "no number": ("ROUTER_NODE_LIMIT", "many", "node limit", None),
+    "no whole number": ("ROUTER_NODE_LIMIT", "7.5", "node limit", None),
+    "no pair of numbers": ("ROUTER_LINE_THRESHOLDS", "60", "line limits", None),
+    "a time that is none": (
+        "ENRICH_HEALTHCHECK_TIMEOUT_SECONDS",
+        "soon",
+        "health check",
+        "on, 5 s",
+    ),
+    "no time at all": ("ENRICH_HEALTHCHECK_TIMEOUT_SECONDS", "0", "health check", "on, 5 s"),
+    "no switch": ("ROUTER_ENABLED", "false", "router", "on"),
+    "no tier": ("ROUTER_DEFAULT_TIER", "huge", "start tier", "7b"),
+}
+
+
+@pytest.mark.parametrize("name", IGNORED)
+def test_a_variable_that_is_ignored_gets_no_credit_but_a_warning(repo, clean_environ, name):
+    variable, value, row, expected = IGNORED[name]
+    clean_environ[variable] = value
+    detail = told(repo, clean_environ).get(row)
+    assert detail == (expected and f"{expected} (default)")
+    [(warning, advice)] = warnings(repo, clean_environ)
+    assert variable in warning + advice
+
+
+def test_a_limit_that_another_one_undercuts_gets_no_credit(repo, clean_environ):
+    clean_environ |= {"ROUTER_CONTEXT_LIMIT": "64000", "ROUTER_PRE_FLIGHT_LIMIT": "900"}
+    assert told(repo, clean_environ)["token limit"] == "900 ($ROUTER_PRE_FLIGHT_LIMIT)"
+
+
+def test_an_empty_switch_that_turns_the_health_check_off_is_told(repo, clean_environ):
+    clean_environ["ENRICH_HEALTHCHECK_ENABLED"] = ""
+    assert told(repo, clean_environ)["health check"] == "off ($ENRICH_HEALTHCHECK_ENABLED)"
+
+
+def test_an_address_that_is_empty_gets_no_credit(repo, clean_environ):
+    clean_environ |= {"ATHENA_OLLAMA_URL": "", "OLLAMA_URL": "h:1"}
+    assert told(repo, clean_environ)["Ollama hosts"] == "localhost http://h:1 ($OLLAMA_URL)"
+
+
+def test_the_key_of_a_chain_that_is_not_used_is_not_told_as_used(repo, clean_environ):
+    entries = [{"name": "x", "provider": "openai", "url": "http://h", "api_key_env": "MY_KEY"}]
+    clean_environ |= {"ENRICH_CHAIN_JSON": json.dumps(entries), "MY_KEY": "k"}
+    assert "MY_KEY" not in told(repo, clean_environ, backend="ollama")
 
 
 def test_every_variable_of_the_package_is_known():
@@ -216,8 +257,9 @@ def test_each_host_and_model_is_one_target_with_all_its_tiers(repo, clean_enviro
         {"name": t, "url": "http://h", "model": "m", "routing_tier": t} for t in ("7b", "14b")
     ]
     clean_environ["ENRICH_CHAIN_JSON"] = json.dumps(entries)
-    [target] = targets_of(load_settings(repo, Flags(), clean_environ))
-    assert (target.place, target.model, target.tiers) == ("http://h", "m", ("7b", "14b"))
+    [asked] = list_asked(load_settings(repo, Flags(), clean_environ))
+    found = (asked.target.place, asked.target.model, asked.tiers)
+    assert found == ("http://h", "m", ("7b", "14b"))
 
 
 def test_an_entry_without_a_url_is_asked_at_every_host(repo, clean_environ):
@@ -226,22 +268,23 @@ def test_an_entry_without_a_url_is_asked_at_every_host(repo, clean_environ):
         "ENRICH_CHAIN_JSON": json.dumps(entries),
         "ENRICH_OLLAMA_HOSTS": "a=http://a,b=http://b",
     }
-    targets = targets_of(load_settings(repo, Flags(), clean_environ))
-    assert [target.place for target in targets] == ["http://a", "http://b"]
+    found = list_asked(load_settings(repo, Flags(), clean_environ))
+    assert [asked.target.place for asked in found] == ["http://a", "http://b"]
 
 
 def test_a_key_in_the_environment_is_not_asking_for_the_cloud(repo, clean_environ):
     clean_environ["GEMINI_API_KEY"] = "k"
     settings = load_settings(repo, Flags(), clean_environ)
-    assert tiers_of(settings) == ("7b", "14b")
-    assert {target.provider for target in targets_of(settings)} == {"ollama"}
+    assert list_tiers(settings) == ("7b", "14b")
+    assert {asked.target.provider for asked in list_asked(settings)} == {"ollama"}
 
 
 def test_no_trial_is_allowed_more_than_two_minutes(repo, clean_environ):
     entry = {"name": "x", "provider": "openai", "url": "http://h", "timeout_seconds": 900}
     clean_environ["ENRICH_CHAIN_JSON"] = json.dumps([entry])
-    settings = replace(load_settings(repo, Flags(), clean_environ), hosts=())
-    [target] = targets_of(settings)
-    [held] = target.builder.settings.chain
-    assert held.timeout_seconds == 120
-    assert target.builder.settings.gateway.timeout == 120
+    clean_environ |= {"OPENAI_BASE_URL": "http://g", "OLLAMA_URL": ""}
+    for backend in ("auto", "gateway"):  # an entry's own bound, and that of the gateway
+        settings = load_settings(repo, Flags(backend=backend, trust=True), clean_environ)
+        [asked] = list_asked(settings)
+        assert asked.target.timeout == 120
+        assert asked.builder.target == asked.target

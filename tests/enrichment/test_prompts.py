@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmc.enrichment.prompts import CHARS_PER_TOKEN, Prompt, build, fit, make_chat_messages
+from llmc.enrichment.prompts import (
+    CHARS_PER_TOKEN,
+    Prompt,
+    build,
+    estimate_tokens,
+    fit,
+    make_chat_messages,
+)
 from llmc.models import Span
 
 SPAN = Span(
@@ -337,7 +344,7 @@ def test_lines_are_kept_or_counted_whatever_the_bound(lines: int, tokens: float)
 
 def test_a_context_leaves_room_for_the_reply() -> None:
     fitted = fit(build(SPAN, long_code(600)), {"num_ctx": 3072}, 600)
-    assert 0.9 * (3072 - 600) <= size(fitted) <= 3072 - 600
+    assert 0.9 * (3072 - 600) <= estimate_tokens(fitted) <= 3072 - 600
 
 
 def test_a_prompt_that_a_context_can_take_is_returned_itself() -> None:

@@ -19,8 +19,10 @@ from llmc.facts.codec import decode_facts
 from llmc.facts.values import MAX_ITEMS
 from llmc.indexer.parsing import parse_file
 
-MODULES = (argparse, asyncio.base_events, collections, dataclasses, json.decoder, pathlib)
-MODULES += (subprocess, typing)
+MODULES = (
+    *(argparse, asyncio.base_events, collections, dataclasses),
+    *(json.decoder, pathlib, subprocess, typing),
+)
 
 
 class Ways(ast.NodeVisitor):

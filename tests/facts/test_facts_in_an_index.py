@@ -12,7 +12,7 @@ import pytest
 from llmc import cli, engine
 from llmc.facts.codec import decode_facts
 from llmc.models import IndexPlace
-from llmc.settings.config import load_settings
+from llmc.settings.loading import load_settings
 from llmc.store.reader import Reader
 
 SOURCE = 'def f(n):\n    """Doc."""\n    if n < 0:\n        raise ValueError("bad")\n    return n\n'
@@ -40,7 +40,7 @@ def query(repo, statement):
 
 def facts_of(repo, path="a.py"):
     with Reader.open_readonly(IndexPlace(database(repo))) as reader:
-        return [decode_facts(result.facts) for result in reader.spans_of(path)]
+        return [decode_facts(result.facts) for result in reader.results.find(path)]
 
 
 def test_indexing_stores_what_is_proven(repo):

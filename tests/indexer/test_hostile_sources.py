@@ -23,7 +23,8 @@ from llmc.indexer.definitions import MAX_DEPTH, MAX_SYMBOL_CHARS, is_sound
 from llmc.indexer.files import Ignored, find_source_files
 from llmc.indexer.parsing import MAX_FILE_BYTES, parse_file
 from llmc.models import ParsedFile, ParsedSpan
-from llmc.settings.config import Settings, load_settings
+from llmc.settings.config import Settings
+from llmc.settings.loading import load_settings
 
 
 def settings_of(repo: Path) -> Settings:

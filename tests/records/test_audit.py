@@ -30,9 +30,10 @@ from llmc.records.audit import examine
 from llmc.records.fields import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
 from llmc.records.ledger import Ledger
 from llmc.records.rebuild import rebuild
-from llmc.show.audit import audit_lines, audit_record
-from llmc.store.reader import Outcome, Reader
+from llmc.show.audit import record_audit, tell_audit
+from llmc.store.reader import Reader
 from llmc.store.store import Store
+from llmc.store.tables.outcomes import Outcome
 
 
 def digest(name):
@@ -56,7 +57,7 @@ class Project:
             for n, name in enumerate(names)
         )
         with Store.open(self.index, create=True) as store:
-            store.put_file(ParsedFile(path, "python", repr(names), 1, 1.0, spans))
+            store.spans.put_file(ParsedFile(path, "python", repr(names), 1, 1.0, spans))
 
     def settle(self, name, kind=None, *, lines=("metrics", "ledger"), at=None):
         """Store an enrichment or, with a `kind`, a failure; then write its lines."""
@@ -64,7 +65,7 @@ class Project:
         result, reason = ("fail", kind) if kind else ("pass", "success")
         outcome = Outcome(result, reason, None, "7b", "ollama", "m:7b", 1, 10, 20, 1500, at)
         with Store.open(self.index) as store:
-            [span] = [found for found in store.pending(0, 1000) if found.symbol == name]
+            [span] = [found for found in store.spans.list_pending(0, 1000) if found.symbol == name]
             if kind:
                 store.save_failure(span, outcome)
             else:
@@ -321,7 +322,7 @@ def test_lines_that_a_run_writes_a_moment_later_are_no_gap(project):
 
 def project_span(project, name):
     with Reader.open_readonly(project.index) as reader:
-        [found] = [r.span for r in reader.spans_of("a.py") if r.span.symbol == name]
+        [found] = [r.span for r in reader.results.find("a.py") if r.span.symbol == name]
     return found
 
 
@@ -444,8 +445,8 @@ def test_a_pass_that_only_the_ledger_knows_is_told_and_may_be_another_index_s(pr
     audit = project.check()
     assert [span.symbol for span in audit.unknown] == ["one"]
     assert (audit.lost, audit.agrees) == ((), True)
-    assert "unknown   1 spans passed" in "\n".join(audit_lines(audit))
-    assert [span["symbol"] for span in audit_record(audit)["unknown"]] == ["one"]
+    assert "unknown   1 span passed" in "\n".join(tell_audit(audit))
+    assert [span["symbol"] for span in record_audit(audit)["unknown"]] == ["one"]
 
 
 def test_a_lost_result_stays_lost_after_a_rebuild(project):
@@ -641,7 +642,7 @@ def test_no_name_reaches_the_terminal_as_control(project):
     project.put("evil\x1b[31m", path="a\n\x1b]0;x\x07.py")
     project.settle("evil\x1b[31m", lines=())
     project.sql("DELETE FROM enrichments")
-    text = "\n".join(audit_lines(project.check()))
+    text = "\n".join(tell_audit(project.check()))
     assert "\x1b" not in text
     assert "\x07" not in text
     assert len(text.splitlines()) == 7
@@ -653,5 +654,5 @@ def test_long_lists_are_cut_for_people_and_whole_in_json(project):
     for name in names:
         project.settle(name, lines=())
     audit = project.check()
-    assert "          and 10 more; --json names all" in list(audit_lines(audit))
-    assert len(audit_record(audit)["missing"]) == 30
+    assert "          and 10 more; --json names all" in list(tell_audit(audit))
+    assert len(record_audit(audit)["missing"]) == 30

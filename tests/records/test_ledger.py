@@ -91,7 +91,7 @@ def open_umask():
 WRITER = """
 import random, sys
 from pathlib import Path
-from llmc import jsonl
+from llmc.records import jsonl
 path, name = Path(sys.argv[1]), sys.argv[2]
 sizes = random.Random(name)
 for number in range(2000):
@@ -112,7 +112,7 @@ def test_two_processes_never_mix_their_lines(tmp_path):
 GROUPS = """
 import sys
 from pathlib import Path
-from llmc import jsonl
+from llmc.records import jsonl
 path, name = Path(sys.argv[1]), sys.argv[2]
 for number in range(1000):
     jsonl.append(path, [{"group": f"{name}{number}", "x": "x" * 3000} for _ in range(4)])
@@ -169,7 +169,7 @@ def test_whole_logs_are_left_as_they_are(tmp_path, logs):
 SHORT = """
 import resource, sys
 from pathlib import Path
-from llmc import jsonl
+from llmc.records import jsonl
 from llmc.errors import FullDiskError
 path = Path(sys.argv[1])
 jsonl.append(path, [{"n": 1}])

@@ -16,9 +16,10 @@ from llmc.doctor import examination
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Attempt
 from llmc.net.client import Client
+from llmc.net.probe import find_trouble
 from llmc.run.lanes import Lanes
-from llmc.settings.config import Flags, load_settings
-from llmc.settings.hosts import find_trouble
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.settings.presets import TIERS
 from tests.driving import NO_HOST, drive, make_repo, plain
 

@@ -6,7 +6,7 @@ from llmc.backends.builder import AttemptCascade
 from llmc.backends.cascade import BackendCascade
 from llmc.errors import BackendError, Usage
 from llmc.models import Attempt, Span
-from llmc.run.attempts import make
+from llmc.run.attempts import make_attempt
 from llmc.settings.presets import TierPreset
 from llmc.testing import BackendConfig, FakeBackend, unusable
 
@@ -52,7 +52,7 @@ def backend(*outcomes, **config):
 
 
 def test_the_outcome_of_a_refused_reply_tells_its_tokens_its_model_and_the_lines_cut():
-    outcome = make(Builder(backend(REFUSED)), SPAN, "prompt", ATTEMPT)
+    outcome = make_attempt(Builder(backend(REFUSED)), SPAN, "prompt", ATTEMPT)
     assert (outcome.failure_type, outcome.detail, outcome.payload) == ("parse", "refused", "raw")
     assert (outcome.prompt_tokens, outcome.completion_tokens) == (900, 70)
     assert (outcome.model, outcome.cut_lines) == ("gpt-x", 3)
@@ -60,7 +60,7 @@ def test_the_outcome_of_a_refused_reply_tells_its_tokens_its_model_and_the_lines
 
 def test_the_refused_reply_that_counts_is_told_of_though_a_later_host_failed():
     builder = Builder(backend(REFUSED, name="cloud"), backend(unusable(), name="spare"))
-    outcome = make(builder, SPAN, "prompt", ATTEMPT, Passing())
+    outcome = make_attempt(builder, SPAN, "prompt", ATTEMPT, Passing())
     assert (outcome.failure_type, outcome.payload) == ("parse", "raw")
     assert (outcome.prompt_tokens, outcome.completion_tokens) == (900, 70)
     assert (outcome.model, outcome.cut_lines) == ("gpt-x", 3)
@@ -70,6 +70,6 @@ def test_the_refused_reply_that_counts_is_told_of_though_a_later_host_failed():
 @pytest.mark.parametrize(("selected", "model"), [("gateway", None), ("ollama", "qwen:7b")])
 def test_a_gateway_that_gave_no_answer_has_told_no_model(selected, model):
     builder = Builder(backend(unusable("HTTP 500"), model="qwen:7b"), selected=selected)
-    outcome = make(builder, SPAN, "prompt", ATTEMPT)
+    outcome = make_attempt(builder, SPAN, "prompt", ATTEMPT)
     assert (outcome.failure_type, outcome.model) == ("runtime", model)
     assert (outcome.prompt_tokens, outcome.cut_lines) == (None, 0)

@@ -11,7 +11,8 @@ from llmc import cli, engine
 from llmc.events import Destinations, RunStarted
 from llmc.run import destinations
 from llmc.run.selection import select
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.testing.gateway import write_gateway
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI
@@ -25,11 +26,11 @@ def of(repo, environ, *entries, **flags):
     if entries:
         chain = [{"name": f"e{number}", **entry} for number, entry in enumerate(entries)]
         environ = environ | {"ENRICH_CHAIN_JSON": json.dumps(chain)}
-    return destinations.of(load_settings(repo, Flags(**flags), environ))
+    return destinations.find_destinations(load_settings(repo, Flags(**flags), environ))
 
 
 def said(where):
-    return "\n".join(destinations.lines(where))
+    return "\n".join(destinations.describe(where))
 
 
 def test_every_host_of_the_chain_counts(repo, clean_environ):
@@ -57,7 +58,7 @@ def test_every_entry_counts_and_the_hosts_that_a_tier_without_one_falls_back_on(
 def test_the_gateway_of_tier_nano_counts_where_a_span_can_get_to_it(repo, clean_environ):
     clean_environ["GEMINI_API_KEY"] = "k"
     settings = load_settings(repo, Flags(), clean_environ)
-    assert any("googleapis" in host for host in destinations.of(settings).hosts)
+    assert any("googleapis" in host for host in destinations.find_destinations(settings).hosts)
     with FakeOllama() as fake:
         clean_environ["OLLAMA_URL"] = fake.url
         selection = select(load_settings(repo, Flags(), clean_environ))
@@ -94,7 +95,7 @@ def test_no_password_is_in_what_is_told(repo, clean_environ):
         repo, clean_environ, {"provider": "openai", "url": "http://me:planted@192.0.2.2/?k=planted"}
     )
     assert "192.0.2.2" in said(where)
-    assert "planted" not in said(where) + json.dumps(destinations.record(where))
+    assert "planted" not in said(where) + json.dumps(destinations.make_record(where))
 
 
 @pytest.mark.parametrize(

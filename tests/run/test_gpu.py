@@ -23,8 +23,8 @@ echo "$(wc -l < "{log}"), 7000"
 PRELUDE = """
 import functools, json, os, sys, threading, time
 from contextlib import ExitStack
-from llmc import gpu
-from llmc.programs import SearchPath
+from llmc.run import gpu
+from llmc.programs.launching import SearchPath
 
 GpuSampler = functools.partial(gpu.GpuSampler, SearchPath.of(os.environ))
 

@@ -5,7 +5,8 @@ import pytest
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.models import Attempt
 from llmc.run.lanes import Lanes
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 
 
 def lanes_of(repo, environ, toml="", **flags):
@@ -113,7 +114,14 @@ def test_a_tier_that_nothing_serves_has_a_lane_all_the_same(repo, clean_environ)
 def test_an_entrys_timeout_bounds_its_step(repo, clean_environ):
     toml = entry("x", url="http://x:1", timeout_seconds=20.0) + entry("y", url="http://y:1")
     choice = lanes_of(repo, clean_environ, toml).choices["7b"][0]
-    assert choice.timeout == 2 * (20 + 180)
+    assert choice.timeout == 6 * (20 + 180)
+
+
+def test_a_step_may_take_longer_where_more_calls_stand_in_line(repo, clean_environ):
+    toml = entry("x", url="http://x:1", timeout_seconds=20.0, slots=4)
+    [step] = lanes_of(repo, clean_environ, toml).choices["7b"][0].steps
+    for_slot, while_busy, its_turn, reply = 20, 20, 4 * 20, 20
+    assert step.longest == for_slot + while_busy + 2 * (its_turn + reply)
 
 
 def test_a_tier_that_only_the_policy_knows_is_served_like_the_small_one(repo, three_hosts):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llmc.enrichment.prompts import SYSTEM, Prompt, build, make_chat_messages
 from llmc.models import Span
-from llmc.run.routing import code_nesting, driver_nesting, measure
+from llmc.run.measures import count_code_nesting, count_driver_nesting, measure
 
 SPAN = Span(1, "shop/cart.py", "python", "Cart.total", "method", 10, 12, 200, 260, "sha256:00")
 
@@ -149,9 +149,9 @@ TEXTS = LINES | JSON | st.text(alphabet="{}[]()`ab\n\t é", max_size=120) | st.t
 @example("a:\n        b\n    c:\n        d")
 @example("a\n\t b\n    \tc\n  \t  d")
 def test_nesting_and_structure_are_as_plainly_defined(text: str) -> None:
-    assert driver_nesting(text) == plain_driver_nesting(text)
-    assert code_nesting(text) == plain_code_nesting(text)
-    metrics = measure(text, line_count=1, prompt_chars=0, nesting=code_nesting)
+    assert count_driver_nesting(text) == plain_driver_nesting(text)
+    assert count_code_nesting(text) == plain_code_nesting(text)
+    metrics = measure(text, line_count=1, prompt_chars=0, nesting=count_code_nesting)
     assert (metrics.node_count, metrics.schema_depth) == plain_structure(text)
 
 
@@ -204,8 +204,8 @@ MILLION = 1_000_000
 def test_a_span_of_any_size_is_measured(
     text: str, driver: int, code: int, structure: tuple[int, int]
 ) -> None:
-    metrics = measure(text, line_count=1, prompt_chars=0, nesting=code_nesting)
-    assert driver_nesting(text) == driver
+    metrics = measure(text, line_count=1, prompt_chars=0, nesting=count_code_nesting)
+    assert count_driver_nesting(text) == driver
     assert metrics.nesting_depth == code
     assert (metrics.node_count, metrics.schema_depth) == structure
 

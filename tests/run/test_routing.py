@@ -15,19 +15,12 @@ import pytest
 
 from llmc.errors import ConfigError
 from llmc.models import SpanMetrics
-from llmc.run.routing import (
-    SpanState,
-    attempt_limit,
-    code_nesting,
-    driver_nesting,
-    effective_tier,
-    measure,
-    start,
-    start_tier,
-)
-from llmc.settings.config import Flags, load_settings
+from llmc.run.measures import count_code_nesting, count_driver_nesting, measure
+from llmc.run.routing import SpanState, choose_tier, limit_attempts, name_tier, start
 from llmc.settings.documents import POLICY_FILE
 from llmc.settings.files import read_file
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.settings.presets import RouterPolicy, RouterSettings, read_policy
 
 R, P, T, V = "runtime", "parse", "truncation", "validation"
@@ -36,7 +29,7 @@ OFF: Mapping[str, Any] = {"enabled": False}
 
 
 def measured(text: str, prompt_chars: int = 0) -> SpanMetrics:
-    return measure(text, line_count=1, prompt_chars=prompt_chars, nesting=driver_nesting)
+    return measure(text, line_count=1, prompt_chars=prompt_chars, nesting=count_driver_nesting)
 
 
 def of(**changes: int) -> SpanMetrics:
@@ -112,20 +105,20 @@ def _word(state: SpanState) -> str:
     ],
 )
 def test_driver_nesting_is_the_largest_stack(text: str, depth: int) -> None:
-    assert driver_nesting(text) == depth
+    assert count_driver_nesting(text) == depth
 
 
 def test_driver_nesting_pops_until_the_opener_of_a_closer_is_popped() -> None:
-    assert driver_nesting("{[" + "(((" + "]" + "[[[") == 5
-    assert driver_nesting("{[" + "(((" + "]" + "[[[[[") == 6
+    assert count_driver_nesting("{[" + "(((" + "]" + "[[[") == 5
+    assert count_driver_nesting("{[" + "(((" + "]" + "[[[[[") == 6
 
 
 def test_driver_nesting_empties_the_stack_for_a_closer_without_opener() -> None:
-    assert driver_nesting("((((" + "}" + "(((((") == 5
+    assert count_driver_nesting("((((" + "}" + "(((((") == 5
 
 
 def test_driver_nesting_lets_a_round_bracket_pop_nothing() -> None:
-    assert driver_nesting("()" * 50) == 100
+    assert count_driver_nesting("()" * 50) == 100
 
 
 @pytest.mark.parametrize(
@@ -225,7 +218,7 @@ def test_measure_takes_line_count_and_nesting_as_they_are_given() -> None:
 def test_code_nesting_counts_levels_of_indentation_or_braces_on_a_single_line(
     text: str, depth: int
 ) -> None:
-    assert code_nesting(text) == depth
+    assert count_code_nesting(text) == depth
 
 
 # Policy and limits
@@ -329,8 +322,8 @@ def test_line_thresholds_are_two_positive_integers_or_the_default(
     repo: Path, text: str, low: int
 ) -> None:
     settings = load_settings(repo, None, {"ROUTER_LINE_THRESHOLDS": text}).router
-    assert start_tier(of(line_count=low), settings) == "7b"
-    assert start_tier(of(line_count=low + 1), settings) == "14b"
+    assert choose_tier(of(line_count=low), settings) == "7b"
+    assert choose_tier(of(line_count=low + 1), settings) == "14b"
 
 
 @pytest.mark.parametrize(
@@ -372,41 +365,41 @@ def test_an_empty_router_switch_leaves_it_on(repo: Path) -> None:
     ],
 )
 def test_the_router_starts_a_span_by_its_size_and_shape(metrics: dict[str, int], tier: str) -> None:
-    assert start_tier(of(**metrics), router()) == tier
+    assert choose_tier(of(**metrics), router()) == tier
 
 
 @pytest.mark.parametrize("forced", ["7b", "14b", "nano"])
 def test_a_forced_tier_beats_the_metrics(forced: str) -> None:
     huge = of(tokens_in=99_999, node_count=9999, nesting_depth=99, line_count=99)
-    assert start_tier(huge, router(start_tier=forced)) == forced
+    assert choose_tier(huge, router(start_tier=forced)) == forced
 
 
 @pytest.mark.parametrize("forced", ["auto", "7b", "14b", "nano", "32b"])
 def test_a_long_span_starts_at_the_fallback_tier_even_if_another_is_forced(forced: str) -> None:
     settings = router(start_tier=forced, fallback_tier="nano")
-    assert start_tier(of(line_count=100), settings) == "nano"
+    assert choose_tier(of(line_count=100), settings) == "nano"
 
 
 def test_a_long_span_is_one_of_at_least_span_line_count_gte_lines() -> None:
     settings = router(span_line_count_gte=30, fallback_tier="nano")
-    assert start_tier(of(line_count=29), settings) == "7b"
-    assert start_tier(of(line_count=30), settings) == "nano"
+    assert choose_tier(of(line_count=29), settings) == "7b"
+    assert choose_tier(of(line_count=30), settings) == "nano"
 
 
 def test_with_the_router_on_the_default_tier_plays_no_part() -> None:
-    assert start_tier(of(), router(default_tier="nano")) == "7b"
+    assert choose_tier(of(), router(default_tier="nano")) == "7b"
 
 
 @pytest.mark.parametrize("default", ["7b", "14b", "nano", "32b"])
 def test_with_the_router_off_a_span_starts_at_the_default_tier(default: str) -> None:
     huge = of(tokens_in=99_999, line_count=500, nesting_depth=99)
-    assert start_tier(huge, router(enabled=False, default_tier=default)) == default
+    assert choose_tier(huge, router(enabled=False, default_tier=default)) == default
 
 
 @pytest.mark.parametrize("forced", ["7b", "14b", "nano"])
 def test_with_the_router_off_a_forced_tier_holds_for_long_spans_too(forced: str) -> None:
     settings = router(enabled=False, start_tier=forced, default_tier="32b")
-    assert start_tier(of(line_count=500), settings) == forced
+    assert choose_tier(of(line_count=500), settings) == forced
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -415,12 +408,12 @@ def test_a_start_tier_that_is_none_becomes_the_default_tier_unchecked(
     forced: str, enabled: bool
 ) -> None:
     settings = router(enabled=enabled, start_tier=forced, default_tier="70b")
-    assert start_tier(of(), settings) == "70b"
+    assert choose_tier(of(), settings) == "70b"
 
 
 def test_an_odd_fallback_tier_for_a_long_span_becomes_the_default_tier() -> None:
     settings = router(fallback_tier="32b", default_tier="nano")
-    assert start_tier(of(line_count=100), settings) == "nano"
+    assert choose_tier(of(line_count=100), settings) == "nano"
 
 
 # Number of attempts
@@ -434,7 +427,7 @@ def test_the_base_is_the_smaller_of_both_bounds_and_at_least_one(
     retries: int, per_span: int, limit: int
 ) -> None:
     settings = router(max_retries_per_span=per_span)
-    assert attempt_limit(settings, backend="gateway", hosts=4, retries=retries) == limit
+    assert limit_attempts(settings, backend="gateway", hosts=4, retries=retries) == limit
 
 
 @pytest.mark.parametrize(
@@ -457,12 +450,12 @@ def test_hosts_raise_the_number_of_attempts(
     backend: str, enabled: bool, hosts: int, limit: int
 ) -> None:
     settings = router(enabled=enabled)
-    assert attempt_limit(settings, backend=backend, hosts=hosts, retries=3) == limit
+    assert limit_attempts(settings, backend=backend, hosts=hosts, retries=3) == limit
 
 
 @pytest.mark.parametrize(("enabled", "limit"), [(True, 2), (False, 1)])
 def test_with_no_host_at_all_the_host_count_is_one(enabled: bool, limit: int) -> None:
-    assert attempt_limit(router(enabled=enabled), backend="auto", hosts=0, retries=1) == limit
+    assert limit_attempts(router(enabled=enabled), backend="auto", hosts=0, retries=1) == limit
 
 
 def test_a_span_is_offered_exactly_that_many_attempts_numbered_from_one() -> None:
@@ -654,14 +647,14 @@ def test_a_promotion_after_a_rotation_keeps_the_host() -> None:
     ],
 )
 def test_a_local_success_counts_under_the_size_in_the_model_name(model: str, tier: str) -> None:
-    assert effective_tier("ollama", model, "nano") == tier
+    assert name_tier("ollama", model, "nano") == tier
 
 
 @pytest.mark.parametrize("model", ["gemini", "qwen2.5:7b", "gpt-4.1-14b"])
 def test_a_gateway_success_counts_as_nano(model: str) -> None:
-    assert effective_tier("gateway", model, "7b") == "nano"
+    assert name_tier("gateway", model, "7b") == "nano"
 
 
 @pytest.mark.parametrize("tier", ["7b", "14b", "nano"])
 def test_an_embedded_success_counts_under_the_tier_the_router_chose(tier: str) -> None:
-    assert effective_tier("embedded", "smollm2-nano-14b", tier) == tier
+    assert name_tier("embedded", "smollm2-nano-14b", tier) == tier

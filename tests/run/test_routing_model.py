@@ -1,7 +1,7 @@
 """Routing against a second, naive reading of its contract: loops and dicts, nothing shared.
 
 `expected_attempts`, `expected_start` and `expected_metrics` are written from the contract's text
-alone and know nothing of `llmc.routing`. Hypothesis draws settings, spans and outcomes; every
+alone and know nothing of `llmc.run.routing`. Hypothesis draws settings, spans and outcomes; every
 attempt must agree in tier, host, wait and number, up to the end of the attempts.
 
 `LLMC_LONG=1 pytest tests/run/test_routing_model.py` compares 100,000 outcome sequences instead of
@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from llmc.models import SpanMetrics
-from llmc.run.routing import driver_nesting, measure, start
+from llmc.run.measures import count_driver_nesting, measure
+from llmc.run.routing import start
 from llmc.settings.presets import RouterPolicy, RouterSettings
 
 LONG = os.environ.get("LLMC_LONG") == "1"
@@ -300,7 +301,7 @@ def test_every_attempt_is_the_one_the_contract_names(case: Case, number: int) ->
 @example(text="x" * 9_321, prompt_chars=5)
 @example(text="{[(((]" * 9, prompt_chars=0)
 def test_every_metric_is_the_one_the_contract_names(text: str, prompt_chars: int) -> None:
-    metrics = measure(text, line_count=7, prompt_chars=prompt_chars, nesting=driver_nesting)
+    metrics = measure(text, line_count=7, prompt_chars=prompt_chars, nesting=count_driver_nesting)
     expected = expected_metrics(text, "p" * prompt_chars)
     assert metrics == SpanMetrics(line_count=7, **expected)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from llmc.events import RunFinished, RunStarted, SpanEnriched, SpanStarted, Warned
-from llmc.run import routing
+from llmc.run import measures, routing
 from llmc.testing import faults, refused
 from tests.driving import (
     TRUNCATION,
@@ -207,11 +207,11 @@ def test_each_span_is_tried_as_the_routing_rules_say(tmp_path, seed):
         attempts = ran.attempts(name)
         metrics = written(repo).ledger[name]
         state = routing.start(
-            routing.measure(
+            measures.measure(
                 plain(name).text,
                 line_count=3,
                 prompt_chars=metrics["tokens_in"] * 4,
-                nesting=routing.code_nesting,
+                nesting=measures.count_code_nesting,
             ),
             settings.router,
             backend="auto",
@@ -376,7 +376,7 @@ def refusing(call):
 def again(repo, env=None, **changes):
     """Run once more with these settings, on a host that answers well; return (report, calls)."""
     with serving("a") as hosts:
-        settings = replace(configured(repo, hosts, env=env), **changes)
+        settings = configured(repo, hosts, env=env).change(**changes)
         return enrich(repo, settings).report, len(calls(hosts))
 
 

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections import Counter
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
 import pytest
 
@@ -18,8 +17,8 @@ from llmc.events import (
     HostReturned,
     RunStarted,
 )
+from llmc.run.health import FAILURES_BEFORE_REST
 from llmc.run.stopping import Stop
-from llmc.settings.hosts import FAILURES_BEFORE_REST
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama
 from tests.driving import DEAD_URL, VALIDATION, lettered, marked
@@ -108,7 +107,7 @@ def one_each(rests):
 def test_a_host_known_to_be_down_is_asked_nothing_before_it_is_back(repo):
     with Nobody() as nobody, serving("b") as hosts:
         settings = configured(repo, {"a": nobody.url, **hosts})
-        ran = enrich(repo, replace(settings, hosts_down=frozenset([nobody.url])))
+        ran = enrich(repo, settings.change(down=frozenset([nobody.url])))
     assert [event.host for event in ran.told(CallStarted)] == ["b"] * 30
     first = ran.told(HostRests)[0]
     assert (first.host, first.reason) == ("a", "did not answer at the start")
@@ -151,7 +150,7 @@ def test_a_host_that_turns_up_in_mid_run_takes_its_share(repo):
         try:
             with FakeOllama(answer, latency=0.01) as here:
                 settings = configured(repo, {"late": url, "here": here})
-                ran = enrich(repo, replace(settings, hosts_down=frozenset([url])))
+                ran = enrich(repo, settings.change(down=frozenset([url])))
         finally:
             late.close()
     assert (ran.report.enriched, ran.report.failed) == (30, {})
@@ -184,7 +183,7 @@ def test_a_host_that_only_refuses_replies_does_not_rest(repo):
 def test_when_all_hosts_stay_away_the_run_ends_and_says_which(repo):
     with Nobody() as one, Nobody() as other:
         settings = configured(repo, {"attic": one.url, "cellar": other.url})
-        ran = enrich(repo, replace(settings, host_patience=1.5, health_timeout=1.0))
+        ran = enrich(repo, settings.change(host_patience=1.5, timeout=1.0))
     assert ran.report.stopped.startswith("no host has answered for 1.5 s: attic: ")
     assert "; cellar: " in ran.report.stopped
     assert ran.report.wall_sec >= 1.5
@@ -200,7 +199,7 @@ def test_a_span_that_waits_for_a_host_uses_no_attempt(repo):
         begin = on_nth(HostRests, 1, lambda _: late.start())
         try:
             settings = configured(repo, {"a": url}, host_patience=PATIENCE_SEC)
-            ran = enrich(repo, replace(settings, hosts_down=frozenset([url])), begin)
+            ran = enrich(repo, settings.change(down=frozenset([url])), begin)
         finally:
             late.close()
     assert (ran.report.enriched, ran.report.stopped) == (30, None)
@@ -231,7 +230,7 @@ def test_a_host_that_is_well_is_waited_for_however_little_patience_there_is(tmp_
     repo = repo_of(tmp_path / "repo", "VG_0")
     with Nobody() as nobody, serving("b", lettered("VG_0")) as hosts:
         settings = configured(repo, {"a": nobody.url, **hosts}, retry_wait=0.3, host_patience=0)
-        ran = enrich(repo, replace(settings, hosts_down=frozenset([nobody.url])))
+        ran = enrich(repo, settings.change(down=frozenset([nobody.url])))
     assert (ran.report.enriched, ran.report.stopped) == (1, None)
 
 
@@ -330,7 +329,7 @@ def test_a_cascade_passes_over_a_host_that_rests_without_a_connection(tmp_path):
     repo = repo_of(tmp_path / "repo", "V_0")
     with Nobody() as nobody, serving("y", lettered("V_0")) as hosts:
         settings = chain(repo, {"x": nobody.url, **hosts})
-        ran = enrich(repo, replace(settings, hosts_down=frozenset([nobody.url])))
+        ran = enrich(repo, settings.change(down=frozenset([nobody.url])))
         assert nobody.connections in one_each(ran.told(HostRests)[1:])
     [attempt] = ran.told(AttemptFinished)
     assert [(record.backend_name, record.error_message) for record in attempt.outcome.records] == [

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmc.run import scheduler
+from llmc.run.health import FAILURES_BEFORE_REST, LONGEST_REST_SEC, Verdict
 from llmc.run.lanes import Choice, Lane, Lanes, Step
-from llmc.run.scheduler import BLOCK
-from llmc.settings.hosts import FAILURES_BEFORE_REST, LONGEST_REST_SEC, Verdict
+from llmc.run.scheduler import BLOCK, WANTS_SPAN, Start
+from llmc.run.spread import Note, make_scheduler
 
 MODELS = {"7b": "small", "14b": "large", "nano": "cloud"}
 
@@ -30,9 +30,6 @@ class Task:
     number: int
     tier: str = "7b"
     fails: int = 0
-    lane: int | None = None
-    been: frozenset[int] = frozenset()
-    asked: frozenset[int] = frozenset()
     host_index: int = 0
     tried: list[tuple[str, int]] = field(default_factory=list)
 
@@ -59,7 +56,7 @@ class World:
 
     def __post_init__(self):
         self.now = 0.0
-        self.scheduler = scheduler.make(self.lanes, self.order, 0.0)
+        self.scheduler = make_scheduler(self.lanes, self.order, 0.0)
         self.loaded = [None] * len(self.lanes.lanes)
         self.swaps = Counter()
         self.done = Counter()
@@ -75,12 +72,12 @@ class World:
             self.scheduler.wake(self.now)
             while True:
                 room = self.scheduler.has_room(self.open) and self.open < self.limit_open
-                self.scheduler.may_plan = not exhausted and room
-                found = self.scheduler.next()
-                if found:
+                self.may_plan = not exhausted and room
+                found = self.scheduler.next(may_plan=self.may_plan)
+                if isinstance(found, Start):
                     ready = self.start(*found)
                     heapq.heappush(flights, (ready, next(order), *found))
-                elif not self.scheduler.hungry:
+                elif found is not WANTS_SPAN:
                     break
                 else:
                     task = next(fresh, None)
@@ -106,8 +103,6 @@ class World:
             self.swaps[lane] += self.loaded[lane] is not None
             self.loaded[lane] = step.model
             begin += self.swap
-        task.lane = lane
-        task.asked |= {lane}
         task.tried.append((task.tier, lane))
         self.calls.append((task.number, task.tier, lane))
         seconds = self.seconds[lane % len(self.seconds)]
@@ -121,15 +116,16 @@ class World:
             if task.tier == "7b":
                 task.tier = "14b"
             elif task.host_index + 1 < len(self.lanes.lanes):
-                task.tier, task.been, task.host_index = "7b", task.asked, task.host_index + 1
+                task.tier, task.host_index = "7b", task.host_index + 1
             self.scheduler.add(task)
         else:
             self.open -= 1
+            self.scheduler.forget(task)
             self.done[choice.lane] += 1
 
     def check_nothing_is_left_lying(self):
         """No host has a free slot while an attempt waits that it could take."""
-        if self.order != "spread" or self.scheduler.may_plan:
+        if self.order != "spread" or self.may_plan:
             return
         waiting = [
             task
@@ -141,7 +137,8 @@ class World:
                 takeable = [
                     task
                     for task in waiting
-                    if lane not in task.been and state.has_room(self.slots(lane, MODELS[task.tier]))
+                    if lane not in self.scheduler._notes[id(task)].been
+                    and state.has_room(self.slots(lane, MODELS[task.tier]))
                 ]
                 assert not takeable, f"host {lane} is idle"
 
@@ -257,6 +254,7 @@ def test_every_span_is_settled_whatever_happens_to_it(slots, kinds, order, one_m
     world.run(tasks)
     assert sum(world.done.values()) == len(tasks)
     assert not any(state.busy for state in world.scheduler.states)
+    assert order != "spread" or world.scheduler._notes == {}, "what is settled is forgotten"
 
 
 def mixed(**slots):
@@ -285,17 +283,18 @@ def split():
 
 @pytest.mark.parametrize("order", ["spread", "failover"])
 def test_a_tier_whose_host_is_away_does_not_hold_up_the_others(order):
-    plan = scheduler.make(split(), order, 0.0)
+    plan = make_scheduler(split(), order, 0.0)
     plan.states[1].health.rest(0.0, "away")
     done, left, open_tasks = 0, [], 0
     for task in spans(3000, large=0.4):
         while not plan.has_room(open_tasks):
             left.append(plan.shed())
+            plan.forget(left[-1])
             assert left[-1].tier == "14b"
             open_tasks -= 1
         plan.add(task)
         open_tasks += 1
-        while found := plan.next():
+        while found := plan.next(may_plan=False):
             plan.occupy(found[1].lane)
             plan.leave(found[1].lane, Verdict.ANSWERED, "", 0.0)
             done += 1
@@ -305,13 +304,13 @@ def test_a_tier_whose_host_is_away_does_not_hold_up_the_others(order):
 
 
 def test_what_waits_for_an_absent_host_runs_when_it_is_back():
-    plan = scheduler.make(split(), "spread", 0.0)
+    plan = make_scheduler(split(), "spread", 0.0)
     plan.states[1].health.rest(0.0, "away")
     task = Task(0, tier="14b")
     plan.add(task)
-    assert plan.next() is None
+    assert plan.next(may_plan=False) is None
     plan.states[1].health.wake()
-    assert plan.next()[0] is task
+    assert plan.next(may_plan=False)[0] is task
 
 
 def local_then_cloud():
@@ -327,11 +326,11 @@ def local_then_cloud():
 
 @pytest.mark.parametrize("order", ["spread", "failover"])
 def test_a_fallback_is_not_begun_with_while_those_before_it_are_awake(order):
-    plan = scheduler.make(local_then_cloud(), order, 0.0)
+    plan = make_scheduler(local_then_cloud(), order, 0.0)
     for number in range(4):
         plan.add(Task(number))
     began = []
-    while found := plan.next():
+    while found := plan.next(may_plan=False):
         plan.occupy(found[1].lane)
         began.append(found[1].lane)
     assert began == ([0, 1] if order == "spread" else [0])
@@ -339,14 +338,12 @@ def test_a_fallback_is_not_begun_with_while_those_before_it_are_awake(order):
 
 @pytest.mark.parametrize("order", ["spread", "failover"])
 def test_a_fallback_is_begun_with_when_all_before_it_rest(order):
-    plan = scheduler.make(local_then_cloud(), order, 0.0)
+    plan = make_scheduler(local_then_cloud(), order, 0.0)
     for lane in (0, 1):
         plan.states[lane].health.rest(0.0, "away")
-    plan.may_plan = True
-    plan.next()
-    assert plan.hungry
+    assert plan.next(may_plan=True) is WANTS_SPAN
     plan.add(Task(0))
-    assert plan.next()[1].lane == 2
+    assert plan.next(may_plan=False)[1].lane == 2
 
 
 # -- failover --------------------------------------------------------------------------------------
@@ -364,14 +361,14 @@ def test_failover_with_several_slots_has_that_many_spans_open():
 
 
 def test_failover_never_goes_back_to_a_host_that_a_span_has_left():
-    plan = scheduler.make(hosts(1, 1), "failover", 0.0)
+    plan = make_scheduler(hosts(1, 1), "failover", 0.0)
     plan.states[1].health.rest(0.0, "away")
     plan.add(Task(0, host_index=1))
-    assert plan.next() is None
+    assert plan.next(may_plan=False) is None
 
 
 def test_failover_lets_no_host_rest_for_its_errors():
-    plan = scheduler.make(hosts(1, 1), "failover", 0.0)
+    plan = make_scheduler(hosts(1, 1), "failover", 0.0)
     assert [leave(plan, 0, Verdict.FAILED) for _ in range(20)] == [None] * 20
 
 
@@ -387,7 +384,13 @@ def test_failover_passes_over_a_host_that_rests():
 
 @pytest.fixture
 def pair():
-    return scheduler.make(hosts(2, 2), "spread", 0.0)
+    return make_scheduler(hosts(2, 2), "spread", 0.0)
+
+
+def add_at(plan, task, **noted):
+    """Add a span that has come so far: what is noted of it says where it was, and belongs."""
+    plan._notes[id(task)] = Note(task.host_index, **noted)
+    plan.add(task)
 
 
 def leave(plan, lane, verdict, now=0.0):
@@ -398,8 +401,8 @@ def leave(plan, lane, verdict, now=0.0):
 def test_a_host_that_does_not_answer_rests_and_gets_nothing(pair):
     assert leave(pair, 0, Verdict.UNREACHABLE) == 1.0
     pair.add(Task(0))
-    pair.add(Task(1, lane=0))
-    assert {pair.next()[1].lane, pair.next()[1].lane} == {1}
+    add_at(pair, Task(1), lane=0)
+    assert {pair.next(may_plan=False)[1].lane, pair.next(may_plan=False)[1].lane} == {1}
 
 
 def test_rests_grow_up_to_a_bound(pair):
@@ -469,7 +472,7 @@ def test_hosts_that_all_give_errors_do_not_all_rest(pair):
 def test_a_host_known_to_be_down_rests_from_the_start():
     lanes = hosts(1, 1)
     down = Lane("host0", 1, one_model=True, down=True)
-    plan = scheduler.make(Lanes((down, lanes.lanes[1]), lanes.choices), "spread", 5.0)
+    plan = make_scheduler(Lanes((down, lanes.lanes[1]), lanes.choices), "spread", 5.0)
     assert plan.states[0].health.rests_now
     assert plan.next_time() == 6.0
 
@@ -478,14 +481,14 @@ def test_what_waits_for_its_time_is_offered_then(pair):
     task = Task(0)
     pair.add_later(task, 3.0)
     pair.wake(2.9)
-    assert pair.next() is None
+    assert pair.next(may_plan=False) is None
     assert pair.next_time() == 3.0
     pair.wake(3.0)
-    assert pair.next()[0] is task
+    assert pair.next(may_plan=False)[0] is task
 
 
 def test_what_belongs_to_a_resting_host_is_taken_by_any_other_even_one_it_has_left(pair):
-    task = Task(0, lane=1, been=frozenset({0}))
-    pair.add(task)
+    task = Task(0)
+    add_at(pair, task, lane=1, been=frozenset({0}))
     leave(pair, 1, Verdict.UNREACHABLE)
-    assert pair.next()[1].lane == 0
+    assert pair.next(may_plan=False)[1].lane == 0

@@ -8,9 +8,10 @@ from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.errors import ConfigError
 from llmc.models import Attempt, SpanMetrics
 from llmc.net.places import is_this_machine
-from llmc.run.routing import start_tier
+from llmc.run.routing import choose_tier
 from llmc.run.selection import select
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI
 
@@ -64,7 +65,7 @@ def test_a_key_in_the_environment_alone_sends_nothing_to_a_cloud(repo, clean_env
     with FakeOllama() as fake:
         clean_environ |= {"OLLAMA_URL": fake.url, "GEMINI_API_KEY": "k"}
         selection = chosen(repo, clean_environ)
-    assert start_tier(HUGE, selection.settings.router) != "nano"
+    assert choose_tier(HUGE, selection.settings.router) != "nano"
     assert any("no cloud" in line for line in selection.lines)
 
 
@@ -86,7 +87,7 @@ def test_a_nano_entry_of_the_chain_is_asking_for_the_cloud(repo, clean_environ):
         provider="openai", routing_tier="nano", url="https://cloud.example/v1", model="m"
     )
     selection = chosen(repo, clean_environ)
-    assert start_tier(HUGE, selection.settings.router) == "nano"
+    assert choose_tier(HUGE, selection.settings.router) == "nano"
     assert "https://cloud.example" in selection.lines[-1]
 
 
@@ -136,7 +137,7 @@ def test_a_policy_that_falls_back_to_the_cloud_does_not_send_it_code(repo, clean
     with FakeOllama() as fake:
         clean_environ |= {"OLLAMA_URL": fake.url, "OPENAI_BASE_URL": "http://cloud.example/v1"}
         selection = chosen(repo, clean_environ)
-    assert start_tier(HUGE, selection.settings.router) == "14b"
+    assert choose_tier(HUGE, selection.settings.router) == "14b"
     assert selection.settings.router.policy.fallback_tier == "14b"
 
 

@@ -24,7 +24,8 @@ from llmc.events import (
     Stopping,
 )
 from llmc.records.ledger import Ledger
-from llmc.run.loop import Parts, Run
+from llmc.run.loop import Run
+from llmc.run.parts import Parts
 from llmc.run.stopping import SIGNALS, Stop
 from llmc.run.worklist import Rules
 from llmc.store.store import Store
@@ -172,6 +173,22 @@ def test_a_pause_before_a_retry_does_not_hold_up_a_stop(tmp_path):
     assert ran.report.unfinished == 1
 
 
+@pytest.mark.parametrize("fault", [faults.RateLimited(150), faults.QueueFull()], ids=["429", "503"])
+def test_a_wait_for_a_busy_server_ends_with_a_stop_and_charges_no_span(repo, fault):
+    stop = Stop()
+
+    def answer(call):
+        if call.index == 1:
+            threading.Timer(0.2, stop.request).start()
+        return fault
+
+    with serving("a", answer) as hosts:
+        ran = enrich(repo, configured(repo, hosts, slots=2), stop=stop)
+    assert ran.report.wall_sec < PATIENCE_SEC
+    assert (ran.report.interrupted, ran.report.failed, ran.report.unfinished) == (True, {}, 0)
+    assert ran.report.left == 20
+
+
 # -- asked twice -----------------------------------------------------------------------------------
 
 
@@ -289,7 +306,7 @@ def overrun(run, name):
     for flight in run._flights:
         if flight.job.span.symbol == name:
             flight.overdue = 0.0
-    run._renewed_at = 0.0
+    run._lease._renewed_at = 0.0
 
 
 def test_a_call_that_overruns_its_deadlines_is_given_up_and_its_slot_used_again(repo):
@@ -546,7 +563,7 @@ def test_who_stops_reading_loses_no_reply_and_ends_the_run_with_141(command):
         assert process.wait(PATIENCE_SEC) == 141
         made = len(calls(hosts))
     with Store.open_readonly(Path(process.args[4]) / ".rag/index_v2.db") as store:
-        assert store.counts() == (20, made)
+        assert store.counts.count_results() == (20, made)
     assert made < 20
 
 

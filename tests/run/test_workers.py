@@ -118,7 +118,8 @@ def test_waiting_for_a_call_that_hangs_has_an_end():
 
 def test_a_call_that_hangs_does_not_keep_the_program_from_ending():
     code = (
-        "import time; from llmc.workers import Workers; Workers().submit(lambda: time.sleep(600))"
+        "import time; from llmc.run.workers import Workers\n"
+        "Workers().submit(lambda: time.sleep(600))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_SEC)
 

@@ -6,13 +6,17 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmc.errors import ConfigError, LlmcError
-from llmc.settings.config import Flags, Settings, find_index_path, load_settings
+from llmc.settings.config import Settings
+from llmc.settings.environment import find_index_path
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions"
 AZURE = {
@@ -38,18 +42,18 @@ def toml(repo: Path, text: str) -> None:
     [
         ("backend", "auto"),
         ("ollama_model", "qwen2.5:7b-instruct-q4_K_M"),
-        ("model", "qwen2.5:7b"),
-        ("fallback_model", "qwen2.5:14b-instruct-q4_K_M"),
-        ("schema_version", "enrichment.v1"),
-        ("limit", 0),
-        ("retries", 3),
-        ("retry_wait", 2.0),
-        ("cooldown", 0),
-        ("concurrency", 1),
+        ("labels.model", "qwen2.5:7b"),
+        ("labels.fallback_model", "qwen2.5:14b-instruct-q4_K_M"),
+        ("labels.schema_version", "enrichment.v1"),
+        ("pace.limit", 0),
+        ("pace.retries", 3),
+        ("pace.retry_wait", 2.0),
+        ("pace.cooldown", 0),
+        ("pace.concurrency", 1),
         ("exclude", ""),
-        ("est_tokens_per_span", 350),
-        ("health_check", True),
-        ("health_timeout", 5.0),
+        ("labels.est_tokens_per_span", 350),
+        ("health.enabled", True),
+        ("health.timeout", 5.0),
         ("chain", ()),
         ("warnings", ()),
     ],
@@ -57,7 +61,7 @@ def toml(repo: Path, text: str) -> None:
 def test_without_any_source_a_setting_has_its_default(
     tmp_path: Path, attribute: str, value: object
 ) -> None:
-    assert getattr(load(tmp_path), attribute) == value
+    assert attrgetter(attribute)(load(tmp_path)) == value
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nam
 
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     with pytest.raises(FrozenInstanceError):
-        load(tmp_path).retries = 9  # type: ignore[misc]
+        load(tmp_path).pace.retries = 9  # type: ignore[misc]
 
 
 def test_loading_leaves_the_environment_alone(
@@ -144,12 +148,12 @@ def test_an_environ_given_hides_the_process_environment(
 # Flags beat the environment, which beats llmc.toml, which beats the defaults
 
 PRECEDENCE: list[Any] = [
-    pytest.param("", {}, Flags(cooldown=30), "cooldown", 30, id="cooldown: flag"),
+    pytest.param("", {}, Flags(cooldown=30), "pace.cooldown", 30, id="cooldown: flag"),
     pytest.param(
         "cooldown_seconds = 10",
         {"ENRICH_COOLDOWN_SECONDS": "20"},
         Flags(cooldown=30),
-        "cooldown",
+        "pace.cooldown",
         30,
         id="cooldown: flag beats all",
     ),
@@ -157,7 +161,7 @@ PRECEDENCE: list[Any] = [
         "cooldown_seconds = 10",
         {"ENRICH_COOLDOWN_SECONDS": "20"},
         Flags(cooldown=0),
-        "cooldown",
+        "pace.cooldown",
         0,
         id="cooldown: a flag of 0 beats all",
     ),
@@ -165,7 +169,7 @@ PRECEDENCE: list[Any] = [
         "cooldown_seconds = 10",
         {"ENRICH_COOLDOWN_SECONDS": "20"},
         Flags(),
-        "cooldown",
+        "pace.cooldown",
         20,
         id="cooldown: environment beats file",
     ),
@@ -173,7 +177,7 @@ PRECEDENCE: list[Any] = [
         "cooldown_seconds = 10",
         {"ENRICH_COOLDOWN_SECONDS": "0"},
         Flags(),
-        "cooldown",
+        "pace.cooldown",
         0,
         id="cooldown: an environment of 0 beats file",
     ),
@@ -181,16 +185,16 @@ PRECEDENCE: list[Any] = [
         "cooldown_seconds = 10",
         {"ENRICH_COOLDOWN_SECONDS": ""},
         Flags(),
-        "cooldown",
+        "pace.cooldown",
         10,
         id="cooldown: empty environment is none",
     ),
-    pytest.param("cooldown_seconds = 10", {}, Flags(), "cooldown", 10, id="cooldown: file"),
+    pytest.param("cooldown_seconds = 10", {}, Flags(), "pace.cooldown", 10, id="cooldown: file"),
     pytest.param(
         "concurrency = 2",
         {"ENRICH_CONCURRENCY": "3"},
         Flags(),
-        "concurrency",
+        "pace.concurrency",
         3,
         id="concurrency: environment beats file",
     ),
@@ -198,39 +202,48 @@ PRECEDENCE: list[Any] = [
         "concurrency = 2",
         {"ENRICH_CONCURRENCY": ""},
         Flags(),
-        "concurrency",
+        "pace.concurrency",
         2,
         id="concurrency: empty environment is none",
     ),
-    pytest.param("concurrency = 2", {}, Flags(), "concurrency", 2, id="concurrency: file"),
-    pytest.param("est_tokens_per_span = 9", {}, Flags(), "est_tokens_per_span", 9, id="estimate"),
+    pytest.param("concurrency = 2", {}, Flags(), "pace.concurrency", 2, id="concurrency: file"),
+    pytest.param(
+        "est_tokens_per_span = 9", {}, Flags(), "labels.est_tokens_per_span", 9, id="estimate"
+    ),
     pytest.param(
         "",
         {"RAG_FALLBACK_MODEL": "big"},
         Flags(fallback_model="bigger"),
-        "fallback_model",
+        "labels.fallback_model",
         "bigger",
         id="fallback: flag beats environment",
     ),
     pytest.param(
-        "", {"RAG_FALLBACK_MODEL": "big"}, Flags(), "fallback_model", "big", id="fallback: env"
+        "",
+        {"RAG_FALLBACK_MODEL": "big"},
+        Flags(),
+        "labels.fallback_model",
+        "big",
+        id="fallback: env",
     ),
     pytest.param(
         "",
         {"RAG_FALLBACK_MODEL": ""},
         Flags(),
-        "fallback_model",
+        "labels.fallback_model",
         "",
         id="fallback: the default only if unset",
     ),
-    pytest.param("", {}, Flags(model="m"), "model", "m", id="model: flag"),
+    pytest.param("", {}, Flags(model="m"), "labels.model", "m", id="model: flag"),
     pytest.param("", {"OLLAMA_MODEL": "o"}, Flags(), "ollama_model", "o", id="OLLAMA_MODEL"),
     pytest.param("", {"LLMC_RAG_EXCLUDE": "a/,b"}, Flags(), "exclude", "a/,b", id="exclude"),
     pytest.param("", {}, Flags(backend="gateway"), "backend", "gateway", id="backend: flag"),
-    pytest.param("", {}, Flags(retries=7), "retries", 7, id="retries: flag"),
-    pytest.param("", {}, Flags(retry_wait=0.5), "retry_wait", 0.5, id="retry_wait: flag"),
-    pytest.param("", {}, Flags(limit=4), "limit", 4, id="limit: flag"),
-    pytest.param("", {}, Flags(schema_version="v9"), "schema_version", "v9", id="schema: flag"),
+    pytest.param("", {}, Flags(retries=7), "pace.retries", 7, id="retries: flag"),
+    pytest.param("", {}, Flags(retry_wait=0.5), "pace.retry_wait", 0.5, id="retry_wait: flag"),
+    pytest.param("", {}, Flags(limit=4), "pace.limit", 4, id="limit: flag"),
+    pytest.param(
+        "", {}, Flags(schema_version="v9"), "labels.schema_version", "v9", id="schema: flag"
+    ),
 ]
 
 
@@ -244,7 +257,7 @@ def test_the_strongest_source_wins(
     value: object,
 ) -> None:
     toml(tmp_path, f"[enrichment]\n{table}\n")
-    assert getattr(load(tmp_path, flags, **environ), attribute) == value
+    assert attrgetter(attribute)(load(tmp_path, flags, **environ)) == value
 
 
 def test_the_log_flag_is_relative_to_where_one_stands(
@@ -427,17 +440,17 @@ def test_the_line_thresholds(tmp_path: Path, text: str, expected: tuple[int, int
 
 @pytest.mark.parametrize("word", ["1", "true", "yes", "on", "TRUE", "Yes", " on ", "\tON\n"])
 def test_the_health_check_is_on_for(tmp_path: Path, word: str) -> None:
-    assert load(tmp_path, ENRICH_HEALTHCHECK_ENABLED=word).health_check
+    assert load(tmp_path, ENRICH_HEALTHCHECK_ENABLED=word).health.enabled
 
 
 @pytest.mark.parametrize("word", ["", " ", "0", "false", "no", "off", "2", "y", "enabled"])
 def test_the_health_check_is_off_for(tmp_path: Path, word: str) -> None:
-    assert not load(tmp_path, ENRICH_HEALTHCHECK_ENABLED=word).health_check
+    assert not load(tmp_path, ENRICH_HEALTHCHECK_ENABLED=word).health.enabled
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2", 2.0), ("0.5", 0.5), ("", 5.0), ("x", 5.0)])
 def test_the_health_timeout(tmp_path: Path, text: str, seconds: float) -> None:
-    assert load(tmp_path, ENRICH_HEALTHCHECK_TIMEOUT_SECONDS=text).health_timeout == seconds
+    assert load(tmp_path, ENRICH_HEALTHCHECK_TIMEOUT_SECONDS=text).health.timeout == seconds
 
 
 # The index
@@ -686,12 +699,6 @@ def test_the_variable_replaces_the_chain_of_the_file(tmp_path: Path) -> None:
     toml(tmp_path, CHAINS)
     found = load(tmp_path, ENRICH_CHAIN_JSON='[{"name": "new"}]')
     assert [entry.name for entry in found.chain] == ["new"]
-
-
-def test_an_unknown_key_of_the_table_is_a_warning(tmp_path: Path) -> None:
-    toml(tmp_path, "[enrichment]\nconcurency = 4\n")
-    (warning,) = load(tmp_path).warnings
-    assert "concurency" in warning
 
 
 @pytest.mark.parametrize(

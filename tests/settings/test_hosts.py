@@ -21,6 +21,22 @@ def chain(**environ: str) -> list[tuple[str, str]]:
     return [(host.label, host.url) for host in parse_hosts(environ)]
 
 
+@pytest.mark.parametrize(
+    ("text", "as_meant", "expected"),
+    [
+        ("attic", True, "http://attic:11434"),
+        ("attic", False, "http://attic"),
+        ("http://attic/v1/", True, "http://attic"),
+        ("http://attic/v1/", False, "http://attic/v1"),
+    ],
+)
+def test_the_batch_driver_takes_urls_to_the_letter(
+    text: str, as_meant: bool, expected: str
+) -> None:
+    [host] = parse_hosts({"ENRICH_OLLAMA_HOSTS": text}, as_meant=as_meant)
+    assert host.url == expected
+
+
 # How a chain is written
 
 
@@ -74,7 +90,7 @@ def test_a_list_without_a_url_gives_way_to_the_single_urls(text: str) -> None:
 
 def test_a_list_with_a_url_hides_the_single_urls() -> None:
     found = chain(ENRICH_OLLAMA_HOSTS="x", ATHENA_OLLAMA_URL="http://a", OLLAMA_URL="http://y")
-    assert found == [("host1", "http://x")]
+    assert found == [("host1", "http://x:11434")]
 
 
 @pytest.mark.parametrize(

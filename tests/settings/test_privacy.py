@@ -8,7 +8,8 @@ import pytest
 
 from llmc.errors import ConfigError
 from llmc.net.places import OwnNetwork
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.settings.privacy import KeptPaths, Privacy
 
 NOBODY = Privacy()

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from llmc.errors import ConfigError
-from llmc.settings.config import Flags, load_settings
 from llmc.settings.documents import (
     CONFIG_FILE,
     MAX_FIELDS,
@@ -24,6 +23,8 @@ from llmc.settings.documents import (
     PRESET_FILE,
 )
 from llmc.settings.files import MAX_BYTES, MAX_NODES, read_all, read_file, run_within
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from tests.running import entry
 
 NAMES = (CONFIG_FILE, PRESET_FILE, POLICY_FILE)
@@ -226,7 +227,7 @@ def test_slots_are_bounded_wherever_they_are_named(tmp_path: Path, slots: int) -
 
 def test_the_most_slots_may_be_named(tmp_path: Path) -> None:
     put(tmp_path, CONFIG_FILE, f"[enrichment]\nconcurrency = {MAX_SLOTS}\n")
-    assert load_settings(tmp_path, environ={}).concurrency == MAX_SLOTS
+    assert load_settings(tmp_path, environ={}).pace.concurrency == MAX_SLOTS
 
 
 def test_the_slots_of_a_chain_are_bounded_in_all(tmp_path: Path) -> None:

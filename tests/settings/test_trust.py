@@ -16,9 +16,11 @@ from llmc.doctor import examination
 from llmc.errors import UntrustedError
 from llmc.run.selection import select
 from llmc.settings import needs, trust
-from llmc.settings.config import Flags, Settings, load_settings
+from llmc.settings.config import Settings
 from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
 from llmc.settings.files import read_all
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI
 from tests.running import entry
@@ -292,7 +294,7 @@ def test_a_trusted_entry_is_asked_where_its_url_says(
         engine.index(repo, selection.settings)
         engine.enrich(repo, selection.settings)
     assert theirs.calls
-    assert selection.settings.passed_over == ()
+    assert selection.settings.sources.passed_over == ()
 
 
 @pytest.mark.parametrize(

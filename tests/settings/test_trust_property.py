@@ -23,12 +23,13 @@ from hypothesis import strategies as st
 
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.doctor import examination
-from llmc.doctor.targets import tiers_of
+from llmc.doctor.targets import list_tiers
 from llmc.errors import LlmcError, UntrustedError
 from llmc.models import Attempt
 from llmc.run.selection import select
-from llmc.settings.config import Flags, load_settings
 from llmc.settings.documents import CONFIG_FILE, POLICY_FILE, PRESET_FILE
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 
 DEAD = "http://127.0.0.1:9"
 URLS = [
@@ -119,7 +120,7 @@ def attempt_everything(repo: Path, environ: dict[str, str], flags: dict[str, Any
     settings = select(known).settings
     builder = CascadeBuilder(settings, CallPolicy(retry_wait=0, timeout=5))
     policy = settings.router.policy
-    for tier in {*tiers_of(settings), policy.default_tier, policy.fallback_tier}:
+    for tier in {*list_tiers(settings), policy.default_tier, policy.fallback_tier}:
         with suppress(LlmcError):
             item = {"lines": (1, 2), "attempt": 1, "path": "a.py"}
             builder(Attempt(1, tier, 0)).cascade.generate_for_span("a prompt", item=item)

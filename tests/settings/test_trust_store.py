@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from llmc.errors import ConfigError
 from llmc.settings import trust
-from llmc.settings.config import Settings, load_settings
+from llmc.settings.config import Settings
 from llmc.settings.documents import CONFIG_FILE, PRESET_FILE, SettingsFile
 from llmc.settings.files import read_all
+from llmc.settings.loading import load_settings
 from tests.running import entry
 
 AWAY = "http://away.example:8000/v1"
@@ -39,7 +40,7 @@ def trusted(repo: Path, own_folder: Path, own_environ: dict[str, str]) -> Truste
     (repo / CONFIG_FILE).write_text(entry("x", url=AWAY))
     trust.grant(own_folder, repo, read_all(repo), ["send your code away"])
     found = Trusted(repo, own_folder, own_environ)
-    assert found.now.trusted
+    assert found.now.sources.trusted
     return found
 
 
@@ -75,13 +76,13 @@ def test_it_holds_for_that_folder_alone(trusted: Trusted, tmp_path: Path) -> Non
 
 def test_it_holds_by_whatever_link_the_folder_is_reached(trusted: Trusted, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(trusted.repo)
-    assert load_settings(tmp_path / "link", environ=trusted.env).trusted
+    assert load_settings(tmp_path / "link", environ=trusted.env).sources.trusted
 
 
 def test_revoked_it_is_gone_with_what_was_kept(trusted: Trusted) -> None:
     assert trust.revoke(trusted.folder, trusted.repo)
     assert not trust.revoke(trusted.folder, trusted.repo)
-    assert not trusted.now.trusted
+    assert not trusted.now.sources.trusted
     assert list((trusted.folder / trust.COPIES).iterdir()) == []
 
 
@@ -126,10 +127,10 @@ def test_a_damaged_store_is_an_error_and_no_trust(trusted: Trusted, damage: str)
     store = trusted.folder / trust.STORE
     store.write_bytes(text if isinstance(text, bytes) else text.encode())
     found = trusted.now
-    assert not found.trusted
+    assert not found.sources.trusted
     for refuse in (
         found.require_trust,
-        lambda: trust.grant(trusted.folder, trusted.repo, found.files, []),
+        lambda: trust.grant(trusted.folder, trusted.repo, found.sources.files, []),
         lambda: trust.revoke(trusted.folder, trusted.repo),
     ):
         with pytest.raises(ConfigError, match="damaged") as caught:
@@ -161,7 +162,7 @@ def test_a_store_inside_the_repository_is_not_believed(
         with pytest.raises(ConfigError, match="lies inside the repository"):
             trusted.now.require_trust()
         with pytest.raises(ConfigError, match="lies inside the repository"):
-            trust.grant(way / "llmc", trusted.repo, trusted.now.files, [])
+            trust.grant(way / "llmc", trusted.repo, trusted.now.sources.files, [])
 
 
 def test_a_path_that_is_not_utf8_cannot_be_trusted(tmp_path: Path, own_folder: Path) -> None:

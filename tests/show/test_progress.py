@@ -32,7 +32,7 @@ from llmc.events import (
 from llmc.models import Attempt, AttemptOutcome, Enrichment, RunReport, Span, SpanMetrics
 from llmc.models import SpanReport as Settled
 from llmc.redaction.text import format_duration, make_one_line, make_plain
-from llmc.show.progress.display import RunDisplay, run_summary
+from llmc.show.progress.display import RunDisplay, sum_up
 from llmc.show.progress.pace import Pace
 from llmc.show.progress.panel import Canvas, Panel
 from llmc.show.progress.rows import shorten
@@ -751,13 +751,13 @@ def test_a_file_that_takes_colour_is_still_a_log():
 
 def test_a_summary_of_a_plain_run_is_one_line():
     done = RunReport(5, {"parse": 2, "runtime": 1}, 4, 60.0)
-    assert run_summary(done).plain == (
+    assert sum_up(done).plain == (
         "5 enriched, 3 failed (2 parse, 1 runtime), 4 left, 60 s, 5.0 spans/min"
     )
 
 
 def test_a_summary_names_unfinished_spans():
-    assert "57 left (3 unfinished), " in run_summary(RunReport(1, {}, 57, 9.0, unfinished=3)).plain
+    assert "57 left (3 unfinished), " in sum_up(RunReport(1, {}, 57, 9.0, unfinished=3)).plain
 
 
 @pytest.mark.parametrize(
@@ -768,17 +768,17 @@ def test_a_summary_names_unfinished_spans():
     ],
 )
 def test_a_summary_names_spans_that_rest(count, expected):
-    assert expected in run_summary(RunReport(1, {}, 57, 9.0, resting=count)).plain.splitlines()
+    assert expected in sum_up(RunReport(1, {}, 57, 9.0, resting=count)).plain.splitlines()
 
 
 def test_a_summary_says_in_yellow_why_a_run_stopped():
-    text = run_summary(RunReport(1, {}, 57, 9.0, stopped="no host\x1b answers"))
+    text = sum_up(RunReport(1, {}, 57, 9.0, stopped="no host\x1b answers"))
     assert text.plain.splitlines()[1:] == ["stopped: no host� answers"]
     assert str(text.spans[-1].style) == "yellow"
 
 
 def test_a_summary_of_an_interrupted_run_says_how_to_go_on():
-    text = run_summary(RunReport(1, {}, 57, 9.0, interrupted=True))
+    text = sum_up(RunReport(1, {}, 57, 9.0, interrupted=True))
     assert text.plain.splitlines()[1:] == ["interrupted: run it again to go on from here"]
 
 

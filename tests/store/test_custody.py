@@ -15,7 +15,7 @@ from llmc.doctor.machine import examine_index
 from llmc.errors import StoreError
 from llmc.events import Warned
 from llmc.models import IndexPlace
-from llmc.settings.config import load_settings
+from llmc.settings.loading import load_settings
 from llmc.store.database import custody
 from llmc.store.store import Store
 from tests import driving
@@ -76,13 +76,13 @@ def contents(folder):
 
 def count(path):
     with Store.open_readonly(path) as reader:
-        return reader.counts()
+        return reader.counts.count_results()
 
 
 def pay(place, summary="paid for"):
     """Store a result for a span that has none."""
     with Store.open(place) as store:
-        [span, *_] = store.pending(0, 1)
+        [span, *_] = store.spans.list_pending(0, 1)
         store._db.execute(
             "INSERT INTO enrichments (span_hash, summary, model) VALUES (?, ?, 'm')",
             (span.span_hash, summary),
@@ -93,7 +93,7 @@ def leave_a_journal(place):
     """Store a result as a run does that is killed: it is in the journal alone."""
     journal = place.path.with_name(f"{place.path.name}-wal")
     with Store.open(place) as store:
-        [span] = store.pending(0, 1)
+        [span] = store.spans.list_pending(0, 1)
         store._db.execute(
             "INSERT INTO enrichments (span_hash, summary) VALUES (?, 'late')", (span.span_hash,)
         )
@@ -343,7 +343,7 @@ def test_an_index_that_another_program_is_at_work_on_is_shared_with_it(repo, cle
         other.execute("UPDATE spans SET symbol = 'theirs'")
         assert told(place) == []
         with Store.open_readonly(place) as reader:
-            assert [span.symbol for span in reader.pending(0, 9)] == ["theirs"]
+            assert [span.symbol for span in reader.spans.list_pending(0, 9)] == ["theirs"]
         other.execute("UPDATE spans SET symbol = 'goes on'")
 
 
@@ -432,7 +432,7 @@ def test_a_damaged_index_that_is_moved_aside_is_not_put_back(place):
     [said] = told(place)
     assert "is kept as" in said
     assert told(place) == []
-    assert custody.kept(place.path).samefile(place.path)
+    assert custody.name_kept(place.path).samefile(place.path)
 
 
 def test_doctor_says_the_same(pulled):

@@ -14,8 +14,9 @@ import pytest
 from llmc.errors import CorruptIndexError, FullDiskError, StoreError
 from llmc.models import Enrichment, ParsedFile, ParsedSpan
 from llmc.store.database.reserve import Reserve
-from llmc.store.reader import Outcome
+from llmc.store.rescue import rescue
 from llmc.store.store import Store
+from llmc.store.tables.outcomes import Outcome
 
 MIB = 2**20
 
@@ -71,35 +72,35 @@ def fill(disk):
 def test_a_full_disk_is_told_of_and_what_was_stored_stays(small_disk):
     path = small_disk / "index.db"
     with Store.open(path, create=True) as store:
-        store.put_file(file(1000))
-        spans = store.pending(0, 1000)
+        store.spans.put_file(file(1000))
+        spans = store.spans.list_pending(0, 1000)
         left = save_until_full(store, spans)
         with pytest.raises(FullDiskError, match="free some disk space"):
             save(store, left[0])
-        assert store.counts() == (1000, 1000 - len(left))
+        assert store.counts.count_results() == (1000, 1000 - len(left))
     with Store.open_readonly(path) as store:
-        assert store.counts() == (1000, 1000 - len(left))
+        assert store.counts.count_results() == (1000, 1000 - len(left))
 
 
 def test_an_open_index_goes_on_when_there_is_room_again(small_disk):
     with Store.open(small_disk / "index.db", create=True) as store:
-        store.put_file(file(100))
+        store.spans.put_file(file(100))
         ballast = fill(small_disk)
-        left = save_until_full(store, store.pending(0, 100))
+        left = save_until_full(store, store.spans.list_pending(0, 100))
         ballast.unlink()
         for span in left:
             save(store, span)
-        assert store.counts() == (100, 100)
+        assert store.counts.count_results() == (100, 100)
 
 
 def test_a_group_that_does_not_fit_is_stored_not_even_in_part(small_disk):
     with Store.open(small_disk / "index.db", create=True) as store:
-        store.put_file(file(300))
+        store.spans.put_file(file(300))
         fill(small_disk)
         with pytest.raises(FullDiskError):
-            save_all(store, store.pending(0, 300))
-        assert store.counts() == (300, 0)
-        assert not store._db.in_transaction
+            save_all(store, store.spans.list_pending(0, 300))
+        assert store.counts.count_results() == (300, 0)
+        assert not store._db.connection.in_transaction
 
 
 def test_an_index_can_not_be_made_on_a_full_disk(small_disk):
@@ -110,24 +111,24 @@ def test_an_index_can_not_be_made_on_a_full_disk(small_disk):
 
 def test_a_claim_on_a_full_disk_is_not_half_made(small_disk):
     with Store.open(small_disk / "index.db", create=True) as store:
-        store.put_file(file(1000))
+        store.spans.put_file(file(1000))
         ballast = fill(small_disk)
         with pytest.raises(FullDiskError):
-            store.claim(0, 1000, lease_sec=60)
+            store.claims.take(0, 1000, lease_sec=60)
         ballast.unlink()
-        assert len(store.claim(0, 1000, lease_sec=60)) == 1000
+        assert len(store.claims.take(0, 1000, lease_sec=60)) == 1000
 
 
 def test_the_reserve_gives_room_to_what_is_paid_for(small_disk):
     path = small_disk / "index.db"
     with Store.open(path, create=True) as store:
-        store.put_file(file(1000))
+        store.spans.put_file(file(1000))
         reserve = Reserve.make(path, MIB)
-        left = save_until_full(store, store.pending(0, 1000))
+        left = save_until_full(store, store.spans.list_pending(0, 1000))
         assert reserve.spend()
         for span in left[:60]:
             save(store, span)
-        assert store.counts()[1] == 1060 - len(left)
+        assert store.counts.count_results()[1] == 1060 - len(left)
         assert not reserve.spend()
 
 
@@ -204,19 +205,20 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_disk import MIB, Reserve, file, save_until_full
 from llmc.errors import FullDiskError
-from llmc.store import Store
+from llmc.store.rescue import rescue
+from llmc.store.store import Store
 
 path = Path(sys.argv[1])
 with Store.open(path, create=True) as store:
-    store.put_file(file(1000))
+    store.spans.put_file(file(1000))
     resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, MIB))
     try:
         Reserve.make(path, 3 * MIB)
     except FullDiskError as error:
         print(error)
-    left = save_until_full(store, store.pending(0, 1000))
+    left = save_until_full(store, store.spans.list_pending(0, 1000))
     try:
-        store.put_file(file(1000, "b.py"))
+        store.spans.put_file(file(1000, "b.py"))
     except FullDiskError as error:
         print(error)
     print(1000 - len(left))
@@ -234,8 +236,8 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(path):
     assert "2.0 MiB of that are missing" in reserve
     assert "no room is left" in failure
     with Store.open(path) as store:
-        assert store.counts() == (1000, int(saved))
-        assert list(store.files()) == ["a.py"]
+        assert store.counts.count_results() == (1000, int(saved))
+        assert list(store.spans.list_files()) == ["a.py"]
 
 
 # A disk that can't be written to
@@ -244,12 +246,12 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(path):
 def test_a_read_only_disk_can_be_read_and_says_what_is_missing(small_disk):
     path = small_disk / "index.db"
     with Store.open(path, create=True) as store:
-        store.put_file(file(3))
+        store.spans.put_file(file(3))
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(StoreError, match=r"read-only; .* mount it for writing"):
         Store.open(path)
     with Store.open_readonly(path) as store:
-        assert store.totals().spans == 3
+        assert store.counts.count_all().spans == 3
     with pytest.raises(StoreError, match=r"read-only; .* mount it for writing"):
         Reserve.make(path, 10)
 
@@ -257,7 +259,7 @@ def test_a_read_only_disk_can_be_read_and_says_what_is_missing(small_disk):
 def test_an_index_that_a_killed_run_left_on_a_disk_now_read_only_says_so(small_disk):
     path = small_disk / "index.db"
     with Store.open(path, create=True) as store:
-        store.put_file(file(3))
+        store.spans.put_file(file(3))
         journal = Path(f"{path}-wal").read_bytes()
     Path(f"{path}-wal").write_bytes(journal)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
@@ -301,18 +303,18 @@ def test_anything_but_a_folder_in_place_of_the_owners_is_refused(path, tmp_path,
 def index(path):
     """An index of 500 spans, half of them enriched, cleanly closed."""
     with Store.open(path, create=True) as store:
-        store.put_file(file(500))
-        save_all(store, store.pending(0, 250))
+        store.spans.put_file(file(500))
+        save_all(store, store.spans.list_pending(0, 250))
     return path
 
 
 def used(path):
     """Open an index and read and write all of it."""
     with Store.open(path) as store:
-        store.totals()
-        store.put_file(file(500))
-        save_all(store, store.claim(0, 1000, lease_sec=60))
-        return store.counts()
+        store.counts.count_all()
+        store.spans.put_file(file(500))
+        save_all(store, store.claims.take(0, 1000, lease_sec=60))
+        return store.counts.count_results()
 
 
 @pytest.mark.parametrize("size", [15, 16, 99, 100, 511, 513, 4095, 4097, 20_001, 100_003])
@@ -349,13 +351,13 @@ def test_text_that_is_no_utf8_is_read_as_well_as_it_goes(index):
         raw.execute("UPDATE files SET lang = CAST(x'61ff62' AS TEXT)")
         raw.commit()
     with Store.open(index) as store:
-        assert store.pending(0, 1)[0].lang == "a\ufffdb"
+        assert store.spans.list_pending(0, 1)[0].lang == "a\ufffdb"
 
 
 def test_a_damaged_index_is_not_moved_away_from_under_a_living_run(index):
     with Store.open(index):
         with pytest.raises(StoreError, match=f"process {os.getpid()}"):
-            Store.rescue(index, CorruptIndexError("as if"))
+            rescue(index, CorruptIndexError("as if"))
         assert index.exists()
 
 
@@ -364,23 +366,23 @@ def test_only_the_file_that_was_found_damaged_is_moved_aside(index):
     index.write_bytes(damaged)
     with pytest.raises(CorruptIndexError) as found:
         Store.open(index)
-    Store.rescue(index, found.value)
+    rescue(index, found.value)
     with pytest.raises(StoreError, match="replaced by another process"):
-        Store.rescue(index, found.value)
+        rescue(index, found.value)
     assert [aside.read_bytes() for aside in index.parent.glob("*.corrupt-*")] == [damaged]
 
 
 def test_a_rescue_saves_archived_results_too(index):
     with Store.open(index) as store:
-        store.remove_file("a.py")
-        store.put_file(file(3, "b.py"))
-        save_all(store, store.pending(0, 3))
+        store.spans.remove_file("a.py")
+        store.spans.put_file(file(3, "b.py"))
+        save_all(store, store.spans.list_pending(0, 3))
     found = CorruptIndexError("as if")
-    aside, saved = Store.rescue(index, found)
+    aside, saved = rescue(index, found)
     assert saved == 253
     with Store.open(index) as store:
-        store.put_file(file(500))
-        assert store.counts() == (500, 250)
+        store.spans.put_file(file(500))
+        assert store.counts.count_results() == (500, 250)
     assert aside.exists()
 
 
@@ -388,7 +390,7 @@ def test_a_rescue_goes_on_behind_text_that_is_no_utf8(index):
     with closing(sqlite3.connect(index)) as raw:
         raw.execute("UPDATE enrichments SET tags = CAST(x'ff20fe' AS TEXT) WHERE rowid = 5")
         raw.commit()
-    assert Store.rescue(index, CorruptIndexError("as if"))[1] == 250
+    assert rescue(index, CorruptIndexError("as if"))[1] == 250
 
 
 def leaves(index, text):
@@ -408,21 +410,24 @@ def overwrite(index, *pages):
 @pytest.mark.parametrize("parts", [(1,), (10,), (1, 10, 11, 19)])
 def test_a_rescue_saves_what_lies_behind_a_damaged_page(index, parts):
     with Store.open(index) as store:
-        save_all(store, store.pending(0, 500))
+        save_all(store, store.spans.list_pending(0, 500))
     pages = leaves(index, b"x" * 500)
     bad = [pages[len(pages) * part // 20] for part in parts]
     overwrite(index, *bad)
-    _, saved = Store.rescue(index, CorruptIndexError("as if"))
+    _, saved = rescue(index, CorruptIndexError("as if"))
     lost = 500 - saved
     assert 0 < lost <= 40 * len(bad)
 
 
 def test_a_rescue_saves_failures_too(index):
     with Store.open(index) as store:
-        span = store.pending(0, 1)[0]
+        span = store.spans.list_pending(0, 1)[0]
         failed = Outcome("fail", "parse", None, "7b", "ollama", "m", 1, 9, 9, 9, time.time())
         store.save_failure(span, failed, signature="m")
-    Store.rescue(index, CorruptIndexError("as if"))
+    rescue(index, CorruptIndexError("as if"))
     with Store.open(index) as store:
-        store.put_file(file(500))
-        assert (store.totals().failed, store.resting("m")) == ({"parse": 1}, 1)
+        store.spans.put_file(file(500))
+        assert (store.counts.count_all().failed, store.counts.count_resting("m")) == (
+            {"parse": 1},
+            1,
+        )

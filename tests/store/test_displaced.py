@@ -15,7 +15,7 @@ from llmc import engine
 from llmc.errors import StoreError
 from llmc.events import SpanEnriched, Warned
 from llmc.models import IndexPlace, ParsedFile, ParsedSpan
-from llmc.settings.config import load_settings
+from llmc.settings.loading import load_settings
 from llmc.store.store import Store
 from llmc.testing import BackendCall
 from tests.driving import Repo, make_index
@@ -84,7 +84,7 @@ def test_what_was_saved_can_be_moved_into_place_and_gone_on_with(repo: Repo) -> 
     assert ran.told(Warned) == []
     assert results(repo.index) == SPANS
     with Store.open_readonly(repo.index) as store:
-        assert store.counts() == (SPANS, SPANS)
+        assert store.counts.count_results() == (SPANS, SPANS)
 
 
 def test_an_index_that_takes_its_place_is_left_as_it_is(repo: Repo) -> None:
@@ -136,18 +136,18 @@ def test_the_end_of_a_displaced_run_takes_nothing_from_the_index_that_came_after
 ) -> None:
     path = tmp_path / "index.db"
     displaced = Store.open(path, create=True)
-    displaced.put_file(spans_of("a", 10))
+    displaced.spans.put_file(spans_of("a", 10))
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink()
     with Store.open(path, create=True) as ours:
-        ours.put_file(spans_of("b", 20))
+        ours.spans.put_file(spans_of("b", 20))
         copy, _ = displaced.save_beside()
         displaced.close()
         assert Path(f"{path}-wal").stat().st_size
         with Store.open_readonly(path) as reader:
-            assert reader.counts() == (20, 0)
+            assert reader.counts.count_results() == (20, 0)
     with Store.open(copy) as saved:
-        assert saved.counts() == (10, 0)
+        assert saved.counts.count_results() == (10, 0)
 
 
 def test_a_copy_that_is_made_again_has_what_came_since(tmp_path: Path) -> None:
@@ -157,11 +157,11 @@ def test_a_copy_that_is_made_again_has_what_came_since(tmp_path: Path) -> None:
         path.unlink()
         assert store.displaced() == "was removed"
         first, _ = store.save_beside()
-        store.put_file(spans_of("a", 3))
+        store.spans.put_file(spans_of("a", 3))
         again, _ = store.save_beside()
     assert again == first
     with Store.open(again) as saved:
-        assert saved.counts() == (3, 0)
+        assert saved.counts.count_results() == (3, 0)
 
 
 def test_an_index_that_is_removed_while_it_is_brought_up_to_date_is_told_of(repo: Repo) -> None:

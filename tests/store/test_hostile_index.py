@@ -12,9 +12,11 @@ from llmc import cli, engine
 from llmc.events import Warned
 from llmc.models import Enrichment
 from llmc.records.rebuild import rebuild
-from llmc.settings.config import Flags, load_settings
-from llmc.store.reader import Outcome, listed
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.store.store import Store
+from llmc.store.tables.outcomes import Outcome
+from llmc.store.tables.values import read_list
 from llmc.testing.ollama import FakeOllama, Reply
 from tests import driving
 
@@ -92,7 +94,7 @@ class Project:
         self.index = settings.index_path
         engine.index(settings.repo, settings)
         with Store.open(self.index) as store:
-            first, second, third, *_ = store.pending(0, 9)
+            first, second, third, *_ = store.spans.list_pending(0, 9)
             for span in (first, second):
                 done = outcome("pass", "success")
                 store.save_enrichment(
@@ -112,12 +114,12 @@ class Project:
 
     def enrich(self, **changes):
         """Enrich without an index pass before."""
-        settings = replace(self.settings, retry_failed=True, **changes)
+        settings = self.settings.change(retry_failed=True, **changes)
         return engine.enrich(self.settings.repo, settings)
 
     def totals(self):
         with Store.open_readonly(self.index) as reader:
-            return reader.totals()
+            return reader.counts.count_all()
 
 
 def outcome(result, reason):
@@ -209,9 +211,9 @@ def test_an_archived_result_with_a_bad_line_comes_back(project):
 def test_a_count_that_is_none_starts_anew(project, count):
     project.damage(f"UPDATE llmc_failures SET count = {count}")
     with Store.open(project.index) as store:
-        [span] = [shown.span for shown in store.spans_of("small.py") if shown.failure]
+        [span] = [shown.span for shown in store.results.find("small.py") if shown.failure]
         store.save_failure(span, outcome("fail", "parse"), signature="m")
-        [failure] = [shown.failure for shown in store.spans_of("small.py") if shown.failure]
+        [failure] = [shown.failure for shown in store.results.find("small.py") if shown.failure]
     assert failure.count == 1
 
 
@@ -219,12 +221,14 @@ def test_a_count_that_is_none_starts_anew(project, count):
 def test_what_can_not_be_a_span_is_not_work(project, statement):
     project.damage(statement)
     with Store.open(project.index) as store:
-        assert len(store.pending(0, 9)) == len(store.claim(0, 9, lease_sec=60)) == 2
+        assert (
+            len(store.spans.list_pending(0, 9)) == len(store.claims.take(0, 9, lease_sec=60)) == 2
+        )
 
 
 def test_lists_nested_too_deep_count_as_empty():
-    assert listed("[" * 5 + "]" * 5) != []
-    assert listed("[" * 900 + "]" * 900) == []
+    assert read_list("[" * 5 + "]" * 5) != []
+    assert read_list("[" * 900 + "]" * 900) == []
 
 
 def test_tokens_past_belief_are_not_counted(project):
@@ -236,7 +240,7 @@ def test_tokens_past_belief_are_not_counted(project):
 
 def test_numbers_beyond_64_bits_do_not_keep_a_result_from_being_stored(project):
     with Store.open(project.index) as store:
-        span = store.pending(0, 9)[-1]
+        span = store.spans.list_pending(0, 9)[-1]
         paid = replace(outcome("pass", "success"), prompt_tokens=10**30)
         assert store.save_enrichment(
             span, Enrichment(summary_120w="s"), schema_version="v", outcome=paid

@@ -170,7 +170,7 @@ def test_a_look_without_end_is_broken_off(tmp_path):
         begun = time.monotonic()
         with (
             pytest.raises(StoreError, match=r"can't be looked at within 0\.1 s"),
-            look.deadline(raw, tmp_path / "x.db", 0.1),
+            look.end_in_time(raw, tmp_path / "x.db", 0.1),
         ):
             raw.execute(f"{ENDLESS} SELECT count(*) FROM n").fetchone()
         assert time.monotonic() - begun < driving.SECONDS
@@ -193,7 +193,7 @@ def test_indexes_of_earlier_releases_open_as_before(repo, name):
     shutil.copy(FIXTURES / name, path)
     before = count(path)
     with Store.open(path) as store:
-        assert store.counts() == before
+        assert store.counts.count_results() == before
     assert before[0] > 0
 
 
@@ -214,4 +214,4 @@ def test_what_other_programs_add_in_good_faith_may_stand_beside(place, beside): 
     with closing(sqlite3.connect(place.path)) as raw:
         raw.execute(beside)
     with Store.open(place) as store:
-        assert store.counts() == (5, 0)
+        assert store.counts.count_results() == (5, 0)

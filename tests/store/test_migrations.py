@@ -12,11 +12,13 @@ import pytest
 from llmc import cli, engine
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.models import Enrichment, IndexPlace
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.store.database import migrations
-from llmc.store.reader import Outcome, Reader
+from llmc.store.reader import Reader
 from llmc.store.seal import Seal
 from llmc.store.store import Store
+from llmc.store.tables.outcomes import Outcome
 from llmc.testing.ollama import FakeOllama, Reply
 from tests import driving
 from tests.store.test_custody import COMMANDS, READING, contents, refuse, run
@@ -38,7 +40,7 @@ def columns_of(raw):
     }
 
 
-with migrations.built(migrations.LATEST) as _newest:
+with migrations.build_in_memory(migrations.LATEST) as _newest:
     OURS = {name: made for name, made in columns_of(_newest).items() if name.startswith("llmc_")}
 COLUMNS = [(table, column) for table, columns in OURS.items() for column in columns]
 
@@ -201,12 +203,12 @@ def test_an_index_that_is_up_to_date_is_left_as_it_is(release):
     opened(release)
     before = query(release, "SELECT * FROM llmc_migrations")
     with Store.open(release) as store:
-        assert store._db.total_changes == 0
+        assert store._db.connection.total_changes == 0
     assert query(release, "SELECT * FROM llmc_migrations") == before
 
 
 def test_a_step_that_finds_its_work_done_changes_nothing():
-    with migrations.built(migrations.LATEST) as raw:
+    with migrations.build_in_memory(migrations.LATEST) as raw:
         before = raw.execute("SELECT * FROM sqlite_master").fetchall()
         migrations.migrate(raw, anew=True)
         assert raw.execute("SELECT * FROM sqlite_master").fetchall() == before
@@ -254,12 +256,15 @@ def outcome(result, reason):
 def write_everywhere(path):
     """Settle a span in each way, and take a file out."""
     with Store.open(path, seal=Seal("ab" * 8, b"k" * 32)) as store:
-        [span] = store.claim(0, 9, lease_sec=60)
+        [span] = store.claims.take(0, 9, lease_sec=60)
         store.save_failure(span, outcome("fail", "parse"))
         result = Enrichment(summary_120w="s")
         done = outcome("pass", "success")
         assert store.save_enrichment(span, result, schema_version="v", outcome=done)
-        assert store.remove_file("small.py")[0] in (4, 5)  # one goes to its twin, if it has it
+        assert store.spans.remove_file("small.py")[0] in (
+            4,
+            5,
+        )  # one goes to its twin, if it has it
         store.adoption.set_aside(1.0)
 
 
@@ -268,10 +273,10 @@ def test_an_index_without_a_column_of_ours_is_read_as_it_is(index, table, column
     remove(index, table, column)
     before, told = index.read_bytes(), []
     with Reader.open_readonly(IndexPlace(index, tell=told.append)) as reader:
-        assert (reader.totals().files, len(reader.latest(9))) == (3, 6)
-        assert len(reader.spans_of("small.py")) == 5
-        assert bool([*reader.recorded()]) == (table != "llmc_outcomes")
-        assert reader.resting("m") == 0
+        assert (reader.counts.count_all().files, len(reader.results.list_latest(9))) == (3, 6)
+        assert len(reader.results.find("small.py")) == 5
+        assert bool([*reader.results.read_recorded()]) == (table != "llmc_outcomes")
+        assert reader.counts.count_resting("m") == 0
     assert index.read_bytes() == before
     assert [table in text for text in told] == [True]
 
@@ -330,7 +335,7 @@ def test_a_table_of_ours_that_is_gone_comes_back(index, full, table):
     execute(index, f"DROP TABLE {table}")
     before = rows(index)
     with Reader.open_readonly(index) as reader:
-        assert reader.totals().files == 3
+        assert reader.counts.count_all().files == 3
     opened(index)
     keeps(index, before)
     assert schema(index, "llmc%") == schema(full, "llmc%")
@@ -391,12 +396,12 @@ def test_an_index_of_a_later_release_is_not_taken_for_a_damaged_one(index):
 DIE_AT_EACH = """
 import os, shutil, signal, sqlite3, sys
 from pathlib import Path
-from llmc.database.shape import known_tables
-from llmc.store import Store
+from llmc.store.database.shape import name_tables
+from llmc.store.store import Store
 
 source, folder = map(Path, sys.argv[1:])
 READS = ("SELECT", "PRAGMA", "--")  # a kill there is one after the write before
-known_tables()
+name_tables()
 
 
 def open_and_die(path, at):
@@ -463,7 +468,7 @@ def state(path):
         [twins] = raw.execute("SELECT sql FROM sqlite_master WHERE name = 'llmc_twins'").fetchone()
         assert ("PRIMARY KEY" in twins) == mended
     number = len(numbers(path)) if "llmc_migrations" in tables else 0
-    with migrations.built(number) as made:
+    with migrations.build_in_memory(number) as made:
         ours = {name for name in columns_of(made) if name.startswith("llmc_")}
     there = {name for name in tables if name.startswith("llmc_")}
     assert there == ours | {"llmc_twins", "llmc_outcomes", "llmc_archive"}
@@ -473,7 +478,7 @@ def state(path):
 OPEN = """
 import sys, time
 from pathlib import Path
-from llmc.store import Store
+from llmc.store.store import Store
 
 print("ready", flush=True)
 while not Path(sys.argv[2]).exists():

@@ -14,14 +14,17 @@ import pytest
 from llmc import cli, engine
 from llmc.errors import ConfigError, CorruptIndexError
 from llmc.events import Warned
-from llmc.files.home import folder_of
+from llmc.files.home import find_folder
 from llmc.models import Enrichment
-from llmc.settings.config import Flags, load_settings
+from llmc.settings.flags import Flags
+from llmc.settings.loading import load_settings
 from llmc.store import installation
-from llmc.store.reader import Outcome, Reader
+from llmc.store.reader import Reader
+from llmc.store.rescue import rescue
 from llmc.store.seal import Seal
 from llmc.store.store import Store
-from llmc.store.tables import RESULT_COLUMNS
+from llmc.store.tables.outcomes import Outcome
+from llmc.store.tables.results import RESULT_COLUMNS
 from llmc.testing.ollama import FakeOllama, Reply
 from tests import driving
 
@@ -79,14 +82,14 @@ class Project:
 
     @contextmanager
     def reading(self):
-        seal = installation.seal(self.environ, pytest.fail)
+        seal = installation.load_seal(self.environ, pytest.fail)
         with Reader.open_readonly(self.index, seal=seal) as reader:
             yield reader
 
     def made(self, path="small.py"):
         """Return where each span's enrichment was made, by symbol."""
         with self.reading() as reader:
-            found = reader.spans_of(path)
+            found = reader.results.find(path)
         return {one.span.symbol: one.origin and one.origin.made for one in found}
 
     def shown(self, capsys, *words):
@@ -131,10 +134,10 @@ def everywhere(project, made):
 
 def test_an_installation_is_made_once_and_only_its_user_may_read_it(tmp_path):
     environ = {"XDG_CONFIG_HOME": str(tmp_path)}
-    assert installation.seal(environ, pytest.fail) is None
-    first = installation.seal(environ, pytest.fail, make=True)
-    assert installation.seal(environ, pytest.fail, make=True) == first
-    assert (folder_of(environ) / "installation").stat().st_mode & 0o777 == 0o600
+    assert installation.load_seal(environ, pytest.fail) is None
+    first = installation.load_seal(environ, pytest.fail, make=True)
+    assert installation.load_seal(environ, pytest.fail, make=True) == first
+    assert (find_folder(environ) / "installation").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_seal_shows_its_key_to_nobody():
@@ -149,26 +152,26 @@ def test_a_seal_shows_its_key_to_nobody():
 )
 def test_a_damaged_installation_says_what_to_do_and_not_what_it_holds(tmp_path, change):
     environ = {"XDG_CONFIG_HOME": str(tmp_path)}
-    seal = installation.seal(environ, pytest.fail, make=True)
-    path = folder_of(environ) / "installation"
+    seal = installation.load_seal(environ, pytest.fail, make=True)
+    path = find_folder(environ) / "installation"
     path.write_text(change(path.read_text()))
     with pytest.raises(ConfigError, match="is damaged; put a copy") as found:
-        installation.seal(environ, pytest.fail)
+        installation.load_seal(environ, pytest.fail)
     assert seal.key.hex()[:20] not in str(found.value).lower()
 
 
 def test_a_key_that_others_may_read_is_not_used(tmp_path):
     environ, said = {"XDG_CONFIG_HOME": str(tmp_path)}, []
-    installation.seal(environ, pytest.fail, make=True)
-    (folder_of(environ) / "installation").chmod(0o644)
-    assert installation.seal(environ, said.append) is None
+    installation.load_seal(environ, pytest.fail, make=True)
+    (find_folder(environ) / "installation").chmod(0o644)
+    assert installation.load_seal(environ, said.append) is None
     assert "chmod 600" in said[0]
 
 
 def test_values_that_look_alike_have_seals_of_their_own():
     seal = Seal("0" * 16, b"k" * 32)
     rows = [("ab", "c"), ("a", "bc"), ("abc",), ("1",), (1,), (1.0,), (b"1",), (None,), ("",), ()]
-    assert len({seal.mac(*row) for row in rows}) == len(rows)
+    assert len({seal.sign(*row) for row in rows}) == len(rows)
 
 
 # -- what was made here stays so -----------------------------------------------------------------
@@ -177,16 +180,16 @@ def test_values_that_look_alike_have_seals_of_their_own():
 def test_what_a_run_stores_was_made_here(enriched):
     assert enriched.made() == everywhere(enriched, "here")
     with enriched.reading() as reader:
-        assert len(list(reader.servable())) == 5
-        assert reader.unmarked() == 0
+        assert len(list(reader.results.read_servable())) == 5
+        assert reader.counts.count_unmarked() == 0
 
 
 def test_what_the_batch_driver_stores_was_made_here(tmp_path, host):
     repo = driving.make_repo(tmp_path / "driven", driving.plain("G_1"))
     assert driving.drive(repo, hosts={"attic": host}).status == 0
-    seal = installation.seal(driving.environment(), pytest.fail)
+    seal = installation.load_seal(driving.environment(), pytest.fail)
     with Reader.open_readonly(repo.index, seal=seal) as reader:
-        assert [result.origin.made for result in reader.latest(9)] == ["here"]
+        assert [result.origin.made for result in reader.results.list_latest(9)] == ["here"]
 
 
 def test_it_stays_so_when_lines_move_whoever_moves_them(enriched, tmp_path):
@@ -198,7 +201,7 @@ def test_it_stays_so_when_lines_move_whoever_moves_them(enriched, tmp_path):
     enriched.move_to(mine)
     assert enriched.made() == everywhere(enriched, "here")
     with enriched.reading() as reader:
-        assert reader.spans_of("small.py", 7)[0].enrichment["evidence"][0]["lines"] == [6, 8]
+        assert reader.results.find("small.py", 7)[0].enrichment["evidence"][0]["lines"] == [6, 8]
 
 
 def test_it_stays_so_when_a_file_is_renamed_or_goes_and_comes_back_elsewhere(enriched):
@@ -228,7 +231,7 @@ def test_a_twin_shows_where_its_original_was_made(enriched):
 def test_it_stays_so_when_it_is_rescued_from_a_damaged_index(enriched):
     enriched.sql("UPDATE enrichments SET summary = 'x' WHERE rowid = 1")
     before = enriched.made()
-    _, saved = Store.rescue(enriched.index, CorruptIndexError("as if"))
+    _, saved = rescue(enriched.index, CorruptIndexError("as if"))
     enriched.reindex()
     assert saved == 5
     assert sorted(before.values()) == ["elsewhere", "here", "here", "here", "here"]
@@ -238,15 +241,15 @@ def test_it_stays_so_when_it_is_rescued_from_a_damaged_index(enriched):
 def test_a_result_of_a_span_that_moved_meanwhile_is_stored_with_its_lines(enriched):
     enriched.sql("DELETE FROM enrichments")
     source = enriched.root / "small.py"
-    seal = installation.seal(enriched.environ, pytest.fail)
+    seal = installation.load_seal(enriched.environ, pytest.fail)
     with Store.open(enriched.index, seal=seal) as store:
-        span = store.pending(0, 1)[0]
+        span = store.spans.list_pending(0, 1)[0]
         source.write_text(f"\n\n\n{source.read_text()}")
         enriched.reindex()
         cited = [{"field": "summary_120w", "lines": [span.start_line, span.end_line]}]
         result = Enrichment.model_validate({"summary_120w": "s", "evidence": cited})
         store.save_enrichment(span, result, schema_version="v", outcome=passed())
-        [shown] = store.spans_of("small.py", span.start_line + 3)
+        [shown] = store.results.find("small.py", span.start_line + 3)
     assert shown.origin.made == "here"
     assert shown.enrichment["evidence"][0]["lines"] == [span.start_line + 3, span.end_line + 3]
 
@@ -343,8 +346,8 @@ def test_a_shipped_index_serves_nothing_to_agents(shipped, capsys):
     assert add["origin"]["made"] == "elsewhere"
     assert "llmc adopt" in add["note"]
     with shipped.reading() as reader:
-        assert list(reader.servable()) == []
-        assert reader.unmarked() == 5
+        assert list(reader.results.read_servable()) == []
+        assert reader.counts.count_unmarked() == 5
 
 
 def test_who_claims_to_have_made_it_is_named_if_it_is_a_name(shipped, capsys):
@@ -410,7 +413,7 @@ def test_how_spans_failed_elsewhere_is_not_served(project, capsys):
     project.reindex()
     failed = Outcome("fail", "parse", INSTRUCTION, "7b", "ollama", "m", 1, 9, 9, 9, time.time())
     with Store.open(project.index) as store:
-        store.save_failure(store.pending(0, 1)[0], failed, excerpt=INSTRUCTION)
+        store.save_failure(store.spans.list_pending(0, 1)[0], failed, excerpt=INSTRUCTION)
     shown = project.shown(capsys, "--json")
     assert json.loads(shown)[0]["failure"]["reason"] == "parse"
     assert "AGENTS" not in shown
@@ -439,7 +442,7 @@ def test_adopting_serves_it(shipped, capsys):
     assert (add["origin"]["made"], add["enrichment"]["summary"]) == ("adopted", INSTRUCTION)
     assert shipped.reindex().elsewhere == 0
     with shipped.reading() as reader:
-        totals = reader.totals()
+        totals = reader.counts.count_all()
     assert (totals.adopted, totals.elsewhere) == (5, {})
 
 
@@ -525,7 +528,7 @@ def test_dropping_leaves_alone_what_was_made_here(enriched):
 
 def test_what_was_set_aside_survives_a_rescue(shipped):
     assert cli.main(["adopt", str(shipped.root), "--drop", "--yes"]) == 0
-    Store.rescue(shipped.index, CorruptIndexError("as if"))
+    rescue(shipped.index, CorruptIndexError("as if"))
     assert shipped.sql("SELECT count(*) FROM llmc_set_aside") == [(5,)]
 
 
@@ -550,7 +553,7 @@ def test_a_lost_key_loses_nothing_and_adopting_gives_it_back(enriched):
 
 
 def test_the_key_is_in_nothing_that_a_run_writes(enriched, capsys):
-    seal = installation.seal(enriched.environ, pytest.fail)
+    seal = installation.load_seal(enriched.environ, pytest.fail)
     for words in (["show", "--repo"], ["status"], ["adopt"], ["enrich", "--verbose"]):
         cli.main([*words, str(enriched.root)])
     written = "".join(capsys.readouterr())

@@ -15,7 +15,8 @@ from llmc.errors import CorruptIndexError, FullDiskError, StoreError
 from llmc.events import Event, Warned
 from llmc.models import IndexPlace
 from llmc.store.database.migrations import build
-from llmc.store.salvage import salvage
+from llmc.store.rescue import rescue
+from llmc.store.salvage import copy_readable
 from llmc.store.store import Store
 from tests.store.test_disk import file, fill, leaves, save_all
 
@@ -30,8 +31,8 @@ def place(tmp_path: Path, own_environ: dict[str, str]) -> IndexPlace:
 
 def damaged(place: IndexPlace) -> IndexPlace:
     with Store.open(place, create=True) as store:
-        store.put_file(file(STORED))
-        save_all(store, store.pending(0, STORED))
+        store.spans.put_file(file(STORED))
+        save_all(store, store.spans.list_pending(0, STORED))
     spoil(place.path)
     return place
 
@@ -45,7 +46,7 @@ def spoil(path: Path) -> None:
 
 
 def rescued(place: IndexPlace) -> int:
-    return Store.rescue(place, CorruptIndexError("as if"))[1]
+    return rescue(place, CorruptIndexError("as if"))[1]
 
 
 def opened(place: IndexPlace) -> list[str]:
@@ -175,8 +176,8 @@ def test_a_full_disk_is_no_damage_where_the_last_run_left_a_journal(small_disk: 
     """Reading it takes room for what SQLite keeps beside it; nothing may be given up for that."""
     path = small_disk / "index.db"
     with Store.open(path, create=True) as store:
-        store.put_file(file(STORED))
-        save_all(store, store.pending(0, STORED))
+        store.spans.put_file(file(STORED))
+        save_all(store, store.spans.list_pending(0, STORED))
         files = {name: Path(name).read_bytes() for name in (path, f"{path}-wal")}
     for name, data in files.items():
         Path(name).write_bytes(data)
@@ -184,10 +185,10 @@ def test_a_full_disk_is_no_damage_where_the_last_run_left_a_journal(small_disk: 
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
         build(new)
         with pytest.raises(StoreError):
-            salvage(path, new)
+            copy_readable(path, new)
         assert new.execute("SELECT count(*) FROM llmc_archive").fetchone() == (0,)
         ballast.unlink()
-        salvage(path, new)
+        copy_readable(path, new)
         assert new.execute("SELECT count(*) FROM llmc_archive").fetchone() == (STORED,)
 
 

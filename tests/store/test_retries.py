@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmc.store.retries import retry_pause
+from llmc.store.retries import compute_pause
 
 R, P, T, V = "runtime", "parse", "truncation", "validation"
 HOUR, DAY = 3600.0, 86400.0
@@ -17,7 +17,7 @@ HOUR, DAY = 3600.0, 86400.0
 def test_a_refused_span_rests_an_hour_doubling_to_a_week(
     kind: str, count: int, pause: float
 ) -> None:
-    assert retry_pause(kind, count) == pause
+    assert compute_pause(kind, count) == pause
 
 
 @pytest.mark.parametrize("kind", [R, "backend_error", ""])
@@ -27,13 +27,13 @@ def test_a_refused_span_rests_an_hour_doubling_to_a_week(
 def test_a_span_without_a_reply_rests_a_minute_doubling_to_a_day(
     kind: str, count: int, pause: float
 ) -> None:
-    assert retry_pause(kind, count) == pause
+    assert compute_pause(kind, count) == pause
 
 
 @pytest.mark.parametrize("count", [-5, 0])
 def test_a_count_that_makes_no_sense_rests_as_the_first(count: int) -> None:
-    assert retry_pause(P, count) == HOUR
+    assert compute_pause(P, count) == HOUR
 
 
 def test_the_pause_has_an_end_whatever_the_count() -> None:
-    assert retry_pause(P, 10**9) == 7 * DAY
+    assert compute_pause(P, 10**9) == 7 * DAY

@@ -15,10 +15,10 @@ import pytest
 
 from llmc.engine import open_store
 from llmc.errors import CorruptIndexError, StoreError
-from llmc.files.owners import folder_of
 from llmc.models import Enrichment, Evidence, ParsedFile, ParsedSpan
-from llmc.store.reader import Outcome
+from llmc.store.owners import name_folder
 from llmc.store.store import Store
+from llmc.store.tables.outcomes import Outcome
 
 LINE = 10
 """Bytes a line of the made-up files has."""
@@ -59,7 +59,7 @@ def outcome(result="pass", reason="success", **changes):
 
 def enrich(store, text, line=None):
     """Store a result for the span made of `text`, citing `line` if one is given."""
-    [found] = [s for s in store.pending(0, 1000) if s.symbol == text]
+    [found] = [s for s in store.spans.list_pending(0, 1000) if s.symbol == text]
     cited = line or found.start_line
     result = Enrichment(
         summary_120w=f"about {text}",
@@ -69,12 +69,12 @@ def enrich(store, text, line=None):
 
 
 def summary_of(store, path, symbol):
-    [found] = [r for r in store.spans_of(path) if r.span.symbol == symbol]
+    [found] = [r for r in store.results.find(path) if r.span.symbol == symbol]
     return found.summary
 
 
 def evidence_of(store, path, symbol):
-    [found] = [r for r in store.spans_of(path) if r.span.symbol == symbol]
+    [found] = [r for r in store.results.find(path) if r.span.symbol == symbol]
     return found.enrichment["evidence"]
 
 
@@ -111,129 +111,129 @@ def test_a_fresh_index_has_the_established_tables_and_columns(store, path):
 
 
 def test_an_unchanged_span_keeps_its_enrichment_when_its_file_changes(store):
-    store.put_file(file("a.py", span("one"), span("two", 10)))
+    store.spans.put_file(file("a.py", span("one"), span("two", 10)))
     enrich(store, "one")
-    store.put_file(file("a.py", span("one"), span("three", 10)))
+    store.spans.put_file(file("a.py", span("one"), span("three", 10)))
     assert summary_of(store, "a.py", "one") == "about one"
-    assert {s.symbol for s in store.pending(0, 10)} == {"three"}
+    assert {s.symbol for s in store.spans.list_pending(0, 10)} == {"three"}
 
 
 def test_evidence_moves_along_when_a_span_moves_down(store):
-    store.put_file(file("a.py", span("one", 1)))
+    store.spans.put_file(file("a.py", span("one", 1)))
     enrich(store, "one", line=3)
-    store.put_file(file("a.py", span("one", 41)))
+    store.spans.put_file(file("a.py", span("one", 41)))
     assert evidence_of(store, "a.py", "one") == [{"field": "summary_120w", "lines": [43, 43]}]
 
 
 @pytest.mark.parametrize("receiver_first", [True, False])
 def test_a_span_that_moves_to_another_file_keeps_its_enrichment(store, receiver_first):
-    store.put_file(file("a.py", span("one", 1), span("stays", 10)))
+    store.spans.put_file(file("a.py", span("one", 1), span("stays", 10)))
     enrich(store, "one", line=2)
     steps = [file("b.py", span("one", 21)), file("a.py", span("stays", 1))]
     for step in steps if receiver_first else reversed(steps):
-        store.put_file(step)
+        store.spans.put_file(step)
     assert evidence_of(store, "b.py", "one")[0]["lines"] == [22, 22]
-    assert [r.span.symbol for r in store.spans_of("a.py")] == ["stays"]
+    assert [r.span.symbol for r in store.results.find("a.py")] == ["stays"]
 
 
 def test_a_renamed_file_keeps_its_enrichments(store):
-    store.put_file(file("old.py", span("one")))
+    store.spans.put_file(file("old.py", span("one")))
     enrich(store, "one")
-    store.put_file(file("new.py", span("one")))
-    store.remove_file("old.py")
+    store.spans.put_file(file("new.py", span("one")))
+    store.spans.remove_file("old.py")
     assert summary_of(store, "new.py", "one") == "about one"
-    assert list(store.files()) == ["new.py"]
+    assert list(store.spans.list_files()) == ["new.py"]
 
 
 def test_text_that_comes_back_gets_its_enrichment_back(store):
     """As when a branch is checked out, and then the first one again."""
-    store.put_file(file("a.py", span("one", 1)))
+    store.spans.put_file(file("a.py", span("one", 1)))
     enrich(store, "one", line=2)
-    store.put_file(file("a.py", span("other")))
-    assert store.counts() == (1, 0)
-    store.put_file(file("a.py", span("one", 11)))
-    assert store.counts() == (1, 1)
+    store.spans.put_file(file("a.py", span("other")))
+    assert store.counts.count_results() == (1, 0)
+    store.spans.put_file(file("a.py", span("one", 11)))
+    assert store.counts.count_results() == (1, 1)
     assert evidence_of(store, "a.py", "one")[0]["lines"] == [12, 12]
 
 
 def test_a_file_that_comes_back_gets_its_enrichments_back(store):
-    store.put_file(file("a.py", span("one")))
+    store.spans.put_file(file("a.py", span("one")))
     enrich(store, "one")
-    store.remove_file("a.py")
-    assert store.counts() == (0, 0)
-    store.put_file(file("a.py", span("one")))
+    store.spans.remove_file("a.py")
+    assert store.counts.count_results() == (0, 0)
+    store.spans.put_file(file("a.py", span("one")))
     assert summary_of(store, "a.py", "one") == "about one"
 
 
 def test_the_same_text_in_two_files_is_one_span_shown_in_both(store):
-    store.put_file(file("a.py", span("one", 1)))
-    store.put_file(file("b.py", span("one", 31)))
+    store.spans.put_file(file("a.py", span("one", 1)))
+    store.spans.put_file(file("b.py", span("one", 31)))
     enrich(store, "one", line=2)
-    [twin] = store.spans_of("b.py")
-    assert store.counts() == (1, 1)
+    [twin] = store.results.find("b.py")
+    assert store.counts.count_results() == (1, 1)
     assert (twin.twin_of, twin.summary) == ("a.py:1", "about one")
     assert twin.enrichment["evidence"][0]["lines"] == [32, 32]
 
 
 def test_the_same_text_twice_in_a_file_is_shown_twice(store):
-    store.put_file(file("a.py", span("one", 1), span("one", 31)))
-    assert [r.span.start_line for r in store.spans_of("a.py")] == [1, 31]
-    assert store.counts() == (1, 0)
+    store.spans.put_file(file("a.py", span("one", 1), span("one", 31)))
+    assert [r.span.start_line for r in store.results.find("a.py")] == [1, 31]
+    assert store.counts.count_results() == (1, 0)
 
 
 def test_a_twin_takes_over_when_the_original_goes(store):
-    store.put_file(file("a.py", span("one", 1)))
-    store.put_file(file("b.py", span("one", 31)))
+    store.spans.put_file(file("a.py", span("one", 1)))
+    store.spans.put_file(file("b.py", span("one", 31)))
     enrich(store, "one", line=2)
-    store.remove_file("a.py")
-    [found] = store.spans_of("b.py")
+    store.spans.remove_file("a.py")
+    [found] = store.results.find("b.py")
     assert (found.twin_of, found.summary) == (None, "about one")
     assert found.enrichment["evidence"][0]["lines"] == [32, 32]
 
 
 def test_a_twin_that_goes_leaves_the_original_alone(store):
-    store.put_file(file("a.py", span("one")))
-    store.put_file(file("b.py", span("one", 31)))
-    store.put_file(file("b.py", span("other")))
-    assert [r.span.symbol for r in store.spans_of("a.py")] == ["one"]
-    assert [r.span.symbol for r in store.spans_of("b.py")] == ["other"]
+    store.spans.put_file(file("a.py", span("one")))
+    store.spans.put_file(file("b.py", span("one", 31)))
+    store.spans.put_file(file("b.py", span("other")))
+    assert [r.span.symbol for r in store.results.find("a.py")] == ["one"]
+    assert [r.span.symbol for r in store.results.find("b.py")] == ["other"]
 
 
 def test_a_result_for_a_span_that_has_left_is_kept_for_its_return(store):
-    store.put_file(file("a.py", span("one")))
-    [found] = store.pending(0, 1)
-    store.remove_file("a.py")
+    store.spans.put_file(file("a.py", span("one")))
+    [found] = store.spans.list_pending(0, 1)
+    store.spans.remove_file("a.py")
     saved = store.save_enrichment(
         found, Enrichment(summary_120w="late"), schema_version="v1", outcome=outcome()
     )
-    store.put_file(file("a.py", span("one")))
+    store.spans.put_file(file("a.py", span("one")))
     assert (saved, summary_of(store, "a.py", "one")) == (False, "late")
 
 
 def test_pending_spans_come_by_id_in_pages(store):
-    store.put_file(file("a.py", *(span(f"s{n}", n * 10) for n in range(1, 8))))
-    first = store.pending(0, 3)
-    second = store.pending(first[-1].id, 3)
+    store.spans.put_file(file("a.py", *(span(f"s{n}", n * 10) for n in range(1, 8))))
+    first = store.spans.list_pending(0, 3)
+    second = store.spans.list_pending(first[-1].id, 3)
     assert [s.symbol for s in first + second] == ["s1", "s2", "s3", "s4", "s5", "s6"]
 
 
 def test_the_file_of_a_span_is_told_while_the_span_is_at_its_place_there(store):
-    store.put_file(file("a.py", span("one")))
-    [found] = store.pending(0, 1)
-    assert store.file_of(found) == store.files()["a.py"]
-    store.put_file(file("a.py", span("zero"), span("one", 11)))
-    assert store.file_of(found) is None
+    store.spans.put_file(file("a.py", span("one")))
+    [found] = store.spans.list_pending(0, 1)
+    assert store.spans.find_file(found) == store.spans.list_files()["a.py"]
+    store.spans.put_file(file("a.py", span("zero"), span("one", 11)))
+    assert store.spans.find_file(found) is None
 
 
 def test_pending_leaves_out_files_changed_lately(store):
-    store.put_file(file("a.py", span("one")))
-    assert store.pending(0, 10, newest_mtime=999.0) == []
-    assert len(store.pending(0, 10, newest_mtime=1000.0)) == 1
+    store.spans.put_file(file("a.py", span("one")))
+    assert store.spans.list_pending(0, 10, newest_mtime=999.0) == []
+    assert len(store.spans.list_pending(0, 10, newest_mtime=1000.0)) == 1
 
 
 def test_a_row_is_stored_as_the_format_says(store, path):
-    store.put_file(file("a.py", span("one")))
-    [found] = store.pending(0, 1)
+    store.spans.put_file(file("a.py", span("one")))
+    [found] = store.spans.list_pending(0, 1)
     result = Enrichment(
         summary_120w="s", inputs=["a: b"], tags=["x", "y"], usage_snippet="f()", evidence=[]
     )
@@ -270,29 +270,29 @@ def test_an_index_in_new_folders_keeps_others_from_writing_to_them(tmp_path):
 
 @pytest.mark.parametrize(("given", "stored"), [({"model": None}, None), ({"model": "x"}, "x")])
 def test_a_model_named_by_the_reply_beats_the_one_that_was_asked(store, given, stored):
-    store.put_file(file("a.py", span("one")))
-    [found] = store.pending(0, 1)
+    store.spans.put_file(file("a.py", span("one")))
+    [found] = store.spans.list_pending(0, 1)
     result = Enrichment(summary_120w="s", **given)
     store.save_enrichment(found, result, schema_version="v", outcome=outcome())
-    [shown] = store.spans_of("a.py")
+    [shown] = store.results.find("a.py")
     assert shown.enrichment["model"] == stored
 
 
 def test_no_tags_are_stored_as_null(store, path):
-    store.put_file(file("a.py", span("one")))
+    store.spans.put_file(file("a.py", span("one")))
     enrich(store, "one")
     with sqlite3.connect(path) as raw:
         assert raw.execute("SELECT tags FROM enrichments").fetchone() == (None,)
 
 
 def test_totals_reconcile(store):
-    store.put_file(file("a.py", *(span(f"s{n}", n * 10) for n in range(1, 6))))
-    store.put_file(file("b.go", span("g"), lang="go"))
+    store.spans.put_file(file("a.py", *(span(f"s{n}", n * 10) for n in range(1, 6))))
+    store.spans.put_file(file("b.go", span("g"), lang="go"))
     enrich(store, "s1")
-    failing = [s for s in store.pending(0, 9) if s.symbol in ("s2", "s3")]
+    failing = [s for s in store.spans.list_pending(0, 9) if s.symbol in ("s2", "s3")]
     store.save_failure(failing[0], outcome("fail", "parse"))
     store.save_failure(failing[1], outcome("fail", "runtime"))
-    totals = store.totals()
+    totals = store.counts.count_all()
     assert totals.spans == totals.enriched + totals.pending + sum(totals.failed.values()) == 6
     assert totals.failed == {"parse": 1, "runtime": 1}
     assert totals.by_language == {"python": (1, 5, 1), "go": (1, 1, 0)}
@@ -301,11 +301,11 @@ def test_totals_reconcile(store):
 
 
 def test_a_span_enriched_after_failing_counts_as_enriched(store):
-    store.put_file(file("a.py", span("one")))
-    [found] = store.pending(0, 1)
+    store.spans.put_file(file("a.py", span("one")))
+    [found] = store.spans.list_pending(0, 1)
     store.save_failure(found, outcome("fail", "parse"))
     enrich(store, "one")
-    totals = store.totals()
+    totals = store.counts.count_all()
     assert (totals.enriched, totals.failed) == (1, {})
     assert totals.prompt_tokens == 200
 
@@ -313,46 +313,46 @@ def test_a_span_enriched_after_failing_counts_as_enriched(store):
 def test_a_write_that_breaks_off_leaves_nothing_behind(store):
     def broken():
         with store.transaction():
-            store.put_file(file("a.py", span("one")))
+            store.spans.put_file(file("a.py", span("one")))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         broken()
-    assert store.counts() == (0, 0)
+    assert store.counts.count_results() == (0, 0)
 
 
 def test_latest_gives_the_newest_first(store):
-    store.put_file(file("a.py", span("one"), span("two", 10)))
+    store.spans.put_file(file("a.py", span("one"), span("two", 10)))
     for symbol, when in (("two", 5.0), ("one", 10.0)):
-        [found] = [s for s in store.pending(0, 9) if s.symbol == symbol]
+        [found] = [s for s in store.spans.list_pending(0, 9) if s.symbol == symbol]
         store.save_enrichment(
             found,
             Enrichment(summary_120w="s"),
             schema_version="v",
             outcome=outcome(updated_at=when),
         )
-    assert [r.span.symbol for r in store.latest(5)] == ["one", "two"]
+    assert [r.span.symbol for r in store.results.list_latest(5)] == ["one", "two"]
 
 
 def test_a_line_finds_the_spans_around_it(store):
     whole = span("class", 1, lines=20)
-    store.put_file(file("a.py", whole, span("method", 5), span("other", 30)))
-    assert [r.span.symbol for r in store.spans_of("a.py", 7)] == ["class", "method"]
+    store.spans.put_file(file("a.py", whole, span("method", 5), span("other", 30)))
+    assert [r.span.symbol for r in store.results.find("a.py", 7)] == ["class", "method"]
 
 
 def test_an_index_of_another_program_is_used_as_it_is(path):
     with Store.open(path, create=True) as made:
-        made.put_file(file("a.py", span("one")))
+        made.spans.put_file(file("a.py", span("one")))
     with sqlite3.connect(path) as raw:
         for table in ("llmc_twins", "llmc_outcomes", "llmc_archive"):
             raw.execute(f"DROP TABLE {table}")
         raw.execute("ALTER TABLE files ADD COLUMN theirs TEXT")
     with Store.open_readonly(path) as readonly:
-        assert readonly.totals().spans == 1
-        assert [r.span.symbol for r in readonly.spans_of("a.py")] == ["one"]
+        assert readonly.counts.count_all().spans == 1
+        assert [r.span.symbol for r in readonly.results.find("a.py")] == ["one"]
     with Store.open(path) as opened:
         enrich(opened, "one")
-        assert opened.counts() == (1, 1)
+        assert opened.counts.count_results() == (1, 1)
 
 
 def test_a_missing_index_says_how_to_make_one(path):
@@ -372,7 +372,7 @@ def test_a_corrupt_index_is_moved_aside_whole_and_said_so(path):
     path.write_bytes(b"not a database" * 1000)
     said = []
     with open_store(path, (said.append,)) as fresh:
-        assert fresh.counts() == (0, 0)
+        assert fresh.counts.count_results() == (0, 0)
     [aside] = path.parent.glob("*.corrupt-*")
     assert aside.read_bytes() == b"not a database" * 1000
     assert str(aside) in said[0].message
@@ -381,7 +381,7 @@ def test_a_corrupt_index_is_moved_aside_whole_and_said_so(path):
 def test_a_damaged_page_is_found_after_an_unclean_end(path):
     with Store.open(path, create=True) as made:
         for n in range(200):
-            made.put_file(file(f"f{n}.py", span(f"s{n}")))
+            made.spans.put_file(file(f"f{n}.py", span(f"s{n}")))
     damaged = bytearray(path.read_bytes())
     damaged[8192:16384] = os.urandom(8192)
     path.write_bytes(damaged)
@@ -396,7 +396,7 @@ def damaged(path):
     """An index that is damaged where only a look at all of it finds it."""
     with Store.open(path, create=True) as made:
         for n in range(200):
-            made.put_file(file(f"f{n}.py", span(f"s{n}")))
+            made.spans.put_file(file(f"f{n}.py", span(f"s{n}")))
     data = bytearray(path.read_bytes())
     data[8192:16384] = random.Random(1).randbytes(8192)
     path.write_bytes(data)
@@ -404,7 +404,7 @@ def damaged(path):
 
 
 def leave_as_killed(path):
-    register = f"from llmc.owners import Owner; Owner.register({str(path)!r}); os._exit(1)"
+    register = f"from llmc.store.owners import Owner; Owner.register({str(path)!r}); os._exit(1)"
     subprocess.run([sys.executable, "-c", f"import os; {register}"], check=False)
 
 
@@ -425,16 +425,16 @@ def test_who_was_killed_is_forgotten_once_all_was_looked_through(path, store):
     store.close()
     leave_as_killed(path)
     Store.open(path).close()
-    assert not folder_of(path).exists()
+    assert not name_folder(path).exists()
 
 
 def test_a_run_that_meets_the_claims_of_a_dead_one_leaves_its_mark(path, store):
-    store.put_file(file("a.py", span("one")))
-    claim = f"Store.open(Path({str(path)!r})).claim(0, 1, lease_sec=600); os._exit(1)"
-    command = f"import os; from pathlib import Path; from llmc.store import Store; {claim}"
+    store.spans.put_file(file("a.py", span("one")))
+    claim = f"Store.open(Path({str(path)!r})).claims.take(0, 1, lease_sec=600); os._exit(1)"
+    command = f"import os; from pathlib import Path; from llmc.store.store import Store; {claim}"
     subprocess.run([sys.executable, "-c", command], check=False)
-    assert len(store.claim(0, 1, lease_sec=60)) == 1
-    assert len(list(folder_of(path).iterdir())) == 2
+    assert len(store.claims.take(0, 1, lease_sec=60)) == 1
+    assert len(list(name_folder(path).iterdir())) == 2
 
 
 def test_an_index_that_was_only_read_is_not_looked_through(damaged):
@@ -467,7 +467,7 @@ def test_a_database_of_something_else_is_refused_unchanged(path):
 
 
 def test_foreign_keys_are_on(store, path):
-    store.put_file(file("a.py", span("one")))
+    store.spans.put_file(file("a.py", span("one")))
     enrich(store, "one")
     with pytest.raises(StoreError, match="FOREIGN KEY"), store.transaction():
         store._db.execute("INSERT INTO enrichments (span_hash) VALUES ('sha256:none')")
@@ -476,12 +476,12 @@ def test_foreign_keys_are_on(store, path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_readonly_folder_can_be_read(path):
     with Store.open(path, create=True) as made:
-        made.put_file(file("a.py", span("one")))
+        made.spans.put_file(file("a.py", span("one")))
     path.chmod(0o400)
     path.parent.chmod(0o500)
     try:
         with Store.open_readonly(path) as opened:
-            assert opened.totals().spans == 1
+            assert opened.counts.count_all().spans == 1
         with pytest.raises(StoreError, match="write permission"):
             Store.open(path)
     finally:
@@ -489,41 +489,41 @@ def test_a_readonly_folder_can_be_read(path):
 
 
 def test_removing_a_file_tells_what_left_with_it(store):
-    store.put_file(file("a.py", span("one"), span("two", 10), span("shared", 20)))
-    store.put_file(file("b.py", span("shared"), span("other", 10)))
+    store.spans.put_file(file("a.py", span("one"), span("two", 10), span("shared", 20)))
+    store.spans.put_file(file("b.py", span("shared"), span("other", 10)))
     for text in ("one", "shared", "other"):
         enrich(store, text)
-    before = store.counts()
-    assert store.remove_file("a.py") == (2, 1)
-    assert store.counts() == (before[0] - 2, before[1] - 1)
-    assert store.remove_file("never.py") == (0, 0)
+    before = store.counts.count_results()
+    assert store.spans.remove_file("a.py") == (2, 1)
+    assert store.counts.count_results() == (before[0] - 2, before[1] - 1)
+    assert store.spans.remove_file("never.py") == (0, 0)
 
 
 def test_changes_by_another_connection_are_noticed_once(store, path):
     assert not store.changed_elsewhere()
-    store.put_file(file("a.py", span("one")))
+    store.spans.put_file(file("a.py", span("one")))
     assert not store.changed_elsewhere()
     with Store.open(path) as other:
-        other.put_file(file("b.py", span("two")))
+        other.spans.put_file(file("b.py", span("two")))
     assert store.changed_elsewhere()
     assert not store.changed_elsewhere()
 
 
 def test_changes_are_noticed_by_a_reader_too(store, path):
     with Store.open_readonly(path) as reader:
-        store.put_file(file("a.py", span("one")))
+        store.spans.put_file(file("a.py", span("one")))
         assert reader.changed_elsewhere()
 
 
 def test_totals_are_of_one_moment_while_another_writes(store, path):
-    store.put_file(file("a.py", *(span(f"s{n}", n * 10) for n in range(1, 400))))
-    spans = store.pending(0, 400)
+    store.spans.put_file(file("a.py", *(span(f"s{n}", n * 10) for n in range(1, 400))))
+    spans = store.spans.list_pending(0, 400)
     seen, done = [], threading.Event()
 
     def watch():
         with Store.open_readonly(path) as reader:
             while not done.is_set():
-                seen.append(reader.totals())
+                seen.append(reader.counts.count_all())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -539,11 +539,11 @@ def test_totals_are_of_one_moment_while_another_writes(store, path):
 
 
 def test_only_a_result_that_is_one_more_counts_as_stored(store):
-    store.put_file(file("a.py", span("one")))
-    [found] = store.pending(0, 1)
+    store.spans.put_file(file("a.py", span("one")))
+    [found] = store.spans.list_pending(0, 1)
     result, words = Enrichment(summary_120w="s"), {"schema_version": "v", "outcome": outcome()}
     stored = [store.save_enrichment(found, result, **words) for _ in range(2)]
-    store.remove_file("a.py")
+    store.spans.remove_file("a.py")
     assert [*stored, store.save_enrichment(found, result, **words)] == [True, False, False]
 
 
@@ -557,41 +557,41 @@ def test_only_a_result_that_is_one_more_counts_as_stored(store):
 )
 def test_counts_are_those_of_the_totals(store, path, statement, counts):
     """Also where another program has left rows that belong to nothing."""
-    store.put_file(file("a.py", span("one")))
-    store.put_file(file("b.py", span("two")))
+    store.spans.put_file(file("a.py", span("one")))
+    store.spans.put_file(file("b.py", span("two")))
     enrich(store, "one")
     with closing(sqlite3.connect(path)) as raw:
         raw.execute(statement)
         raw.commit()
-    totals = store.totals()
-    assert store.counts() == (totals.spans, totals.enriched) == counts
+    totals = store.counts.count_all()
+    assert store.counts.count_results() == (totals.spans, totals.enriched) == counts
 
 
 def test_enrichments_without_a_span_do_not_spoil_the_sum(store, path):
     """As another program leaves them that has foreign keys off."""
-    store.put_file(file("a.py", span("one")))
+    store.spans.put_file(file("a.py", span("one")))
     with closing(sqlite3.connect(path)) as raw:
         raw.executemany("INSERT INTO enrichments (span_hash) VALUES (?)", ["a", "b"])
         raw.commit()
-    totals = store.totals()
+    totals = store.counts.count_all()
     assert (totals.spans, totals.enriched, totals.pending) == (1, 0, 1)
 
 
 def test_a_write_that_can_not_be_committed_leaves_no_transaction_open(store, path):
-    store.put_file(file("a.py", span("one")))
+    store.spans.put_file(file("a.py", span("one")))
     with pytest.raises(StoreError), store.transaction():
         store._db.execute("ROLLBACK")
-    store.put_file(file("b.py", span("two")))
+    store.spans.put_file(file("b.py", span("two")))
     with Store.open_readonly(path) as reader:
-        assert reader.counts() == (2, 0)
+        assert reader.counts.count_results() == (2, 0)
 
 
 def test_a_paid_result_is_on_the_disk_when_it_is_stored(store):
     """FULL: the journal is synced at every commit, so a power failure takes nothing back."""
-    store.put_file(file("a.py", span("one")))
-    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert store.claim(0, 1, lease_sec=60)
-    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    store.spans.put_file(file("a.py", span("one")))
+    assert store._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert store.claims.take(0, 1, lease_sec=60)
+    assert store._db.execute("PRAGMA synchronous").fetchone()[0] == 2
 
 
 def test_an_index_that_another_writes_can_be_opened_for_the_first_time(path):
@@ -606,5 +606,5 @@ def test_an_index_that_another_writes_can_be_opened_for_the_first_time(path):
     writing.execute("BEGIN IMMEDIATE")
     threading.Timer(0.3, lambda: writing.execute("ROLLBACK")).start()
     with Store.open(path) as opened:
-        assert opened.counts() == (0, 0)
+        assert opened.counts.count_results() == (0, 0)
     writing.close()

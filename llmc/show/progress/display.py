@@ -27,13 +27,13 @@ from llmc.events import (
     Warned,
 )
 from llmc.redaction.text import join_lines
-from llmc.show.progress.lines import pace_line, rest_line, return_line, run_summary, span_line
+from llmc.show.progress.lines import sum_up, tell_pace, tell_rest, tell_return, tell_span
 from llmc.show.progress.panel import Canvas, Panel
-from llmc.show.progress.rows import ending
+from llmc.show.progress.rows import tell_ending
 from llmc.show.progress.screen import Screen
 from llmc.show.progress.tally import Tally
 
-__all__ = ["RunDisplay", "run_summary", "span_line"]
+__all__ = ["RunDisplay", "sum_up", "tell_span"]
 
 PACE_EVERY = 10
 """So many settled spans lie between two lines about the pace: a log has no bar."""
@@ -98,9 +98,9 @@ class RunDisplay:
             case Warned(message=message):
                 yield Text(f"warning: {join_lines(message)}", style="yellow")
             case SpanEnriched(report=report) if self._verbose or not self._live:
-                yield span_line(report, self._tally.done, self._tally.target)
+                yield tell_span(report, self._tally.done, self._tally.target)
             case SpanFailed(report=report):
-                yield span_line(report, self._tally.done, self._tally.target)
+                yield tell_span(report, self._tally.done, self._tally.target)
         if not self._live:
             yield from self._log_lines(event, news=news)
 
@@ -111,10 +111,10 @@ class RunDisplay:
                 if (self._tally.done + self._tally.failed) % PACE_EVERY == 0:
                     view = self._tally.view(self._clock())
                     if view.left:
-                        yield pace_line(view)
+                        yield tell_pace(view)
             case HostRests(host=host, seconds=seconds, reason=reason) if news:
-                yield rest_line(host, seconds, reason)
+                yield tell_rest(host, seconds, reason)
             case HostReturned(host=host) if news:
-                yield return_line(host)
+                yield tell_return(host)
             case Stopping(in_flight=in_flight) if news:
-                yield Text(ending(in_flight), style="yellow")
+                yield Text(tell_ending(in_flight), style="yellow")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from rich.text import Text
 
 from llmc.models import RunReport, SpanReport
 from llmc.redaction.text import describe_place, format_duration, make_one_line
 from llmc.run.departures import lines
-from llmc.show.progress.rows import counts
+from llmc.show.progress.rows import tell_counts
 from llmc.show.progress.tally import RunView
+from llmc.show.remains import Reason, tell_remains, tell_retry
 
 
-def span_line(report: SpanReport, number: int, total: int) -> Text:
+def tell_span(report: SpanReport, number: int, total: int) -> Text:
     """Return one line about a settled span; a failed one says why."""
     last = report.last
     if report.success:
@@ -35,16 +38,16 @@ def span_line(report: SpanReport, number: int, total: int) -> Text:
     return text
 
 
-def pace_line(view: RunView) -> Text:
+def tell_pace(view: RunView) -> Text:
     """Return how far a run is and how fast it goes."""
     rate = "--" if view.rate is None else f"{60 * view.rate:.1f}"
-    text = f"{counts(view)}, {rate} spans/min"
+    text = f"{tell_counts(view)}, {rate} spans/min"
     if view.seconds_left is not None:
         text += f", {format_duration(view.seconds_left)} left"
     return Text(text)
 
 
-def rest_line(host: str, seconds: float, reason: str) -> Text:
+def tell_rest(host: str, seconds: float, reason: str) -> Text:
     """Return that a host rests, and why."""
     text = (
         f"{make_one_line(host)} rests for {format_duration(seconds)}: {make_one_line(reason)[:400]}"
@@ -52,13 +55,18 @@ def rest_line(host: str, seconds: float, reason: str) -> Text:
     return Text(text, style="yellow")
 
 
-def return_line(host: str) -> Text:
+def tell_return(host: str) -> Text:
     """Return that a host is back."""
     return Text(f"{make_one_line(host)} answers again")
 
 
-def run_summary(report: RunReport) -> Text:
-    """Return the end of a run: a line of counts, and one for each thing that is left to do."""
+def sum_up(
+    report: RunReport, reasons: Sequence[Reason] = (), next_retry: float | None = None
+) -> Text:
+    """Return the end of a run: a line of counts, and one for each thing that is left to do.
+
+    `reasons` say why spans are left; the first that rests is tried again at `next_retry`.
+    """
     failed = sum(report.failed.values())
     text = Text()
     text.append(f"{report.enriched} enriched", style="bold")
@@ -70,10 +78,8 @@ def run_summary(report: RunReport) -> Text:
     text.append(f", {format_duration(report.wall_sec)}")
     if report.enriched and report.wall_sec > 0:
         text.append(f", {report.enriched / report.wall_sec * 60:.1f} spans/min")
-    if report.resting:
-        rest = "runs and rest" if report.resting > 1 else "runs and rests"
-        now = "them" if report.resting > 1 else "it"
-        text.append(f"\n{report.resting} failed in earlier {rest}; --retry-failed tries {now} now")
+    for line in (*tell_remains(reasons), *_tell_resting(report, next_retry)):
+        text.append(f"\n{line}")
     for line in lines(report):
         text.append(f"\n{line}")
     if report.stopped:
@@ -81,3 +87,20 @@ def run_summary(report: RunReport) -> Text:
     if report.interrupted:
         text.append("\ninterrupted: run it again to go on from here", style="yellow")
     return text
+
+
+def _tell_resting(report: RunReport, next_retry: float | None) -> Iterator[str]:
+    """Say that what failed rests, until when, and how not to wait for that."""
+    when = tell_retry(next_retry)
+    until = (
+        f", {'the first ' if report.resting + sum(report.failed.values()) > 1 else ''}until {when}"
+    )
+    if report.resting:
+        rest = "runs and rest" if report.resting > 1 else "runs and rests"
+        now = "them" if report.resting > 1 else "it"
+        yield (
+            f"{report.resting} failed in earlier {rest}{until if when else ''}; "
+            f"--retry-failed tries {now} now"
+        )
+    elif report.failed and when:
+        yield f"what failed rests{until}; --retry-failed tries it now"

@@ -11,12 +11,12 @@ from rich.text import Text
 from llmc.redaction.text import make_one_line
 from llmc.show.progress.rows import (
     ASCII,
-    bar_row,
-    columns_for,
-    count_row,
-    ending,
-    host_row,
-    more_row,
+    draw_bar,
+    draw_counts,
+    draw_host,
+    draw_more,
+    lay_out,
+    tell_ending,
 )
 from llmc.show.progress.tally import HostView, RunView
 
@@ -47,15 +47,19 @@ class Panel:
         width, height = max(1, canvas.width - MARGIN), max(1, canvas.height - 1)
         hosts = [_shown(host, canvas) for host in view.hosts]
         self._longest_model = max(self._longest_model, *(cell_len(h.model) for h in hosts), 0)
-        columns = columns_for(hosts, width, self._longest_model)
+        columns = lay_out(hosts, width, self._longest_model)
         # The last line has room for the "^C" that a terminal echoes: a line more, and what is
         # drawn next would leave one behind.
-        last = "" if view.ending is None else ending(view.ending, width)
-        foot = [bar_row(view, columns.total), count_row(view, columns), Text(last, style="yellow")]
+        last = "" if view.ending is None else tell_ending(view.ending, width)
+        foot = [
+            draw_bar(view, columns.total),
+            draw_counts(view, columns),
+            Text(last, style="yellow"),
+        ]
         chosen = self._choose(view, height - len(foot))
-        rows = [host_row(hosts[number], columns, width) for number in sorted(chosen)]
+        rows = [draw_host(hosts[number], columns, width) for number in sorted(chosen)]
         if hidden := [host for number, host in enumerate(hosts) if number not in chosen]:
-            rows.append(more_row(hidden, shown=len(chosen)))
+            rows.append(draw_more(hidden, shown=len(chosen)))
         drawn = [*rows, *foot][-height:]
         for line in drawn:
             line.no_wrap = True

@@ -38,7 +38,7 @@ class Columns:
     long: bool
 
 
-def columns_for(hosts: Sequence[HostView], width: int, longest_model: int) -> Columns:
+def lay_out(hosts: Sequence[HostView], width: int, longest_model: int) -> Columns:
     """Lay out the hosts' lines: the model gives way first, then the tokens."""
     long = width >= 70
     tokens, pace = (14, 15) if long else (11, 9)
@@ -53,7 +53,7 @@ def columns_for(hosts: Sequence[HostView], width: int, longest_model: int) -> Co
     return Columns(name, slots, model, tokens, pace, min(width, fixed + model), long)
 
 
-def host_row(host: HostView, columns: Columns, width: int) -> Text:
+def draw_host(host: HostView, columns: Columns, width: int) -> Text:
     """Return a host's line: what it does and how fast, or why it rests."""
     slots = f"{host.busy}/{host.slots}"
     row = Text(f"{_cell(host.name, columns.name)}  {slots:>{columns.slots}}  ")
@@ -75,7 +75,7 @@ def _resting(seconds: float, reason: str) -> str:
     return f"{pause}: {reason}" if reason else pause
 
 
-def more_row(hidden: Sequence[HostView], *, shown: int) -> Text:
+def draw_more(hidden: Sequence[HostView], *, shown: int) -> Text:
     """Return the line that stands for the hosts without a line."""
     text = f"{len(hidden)}{' more' if shown else ''} host{'s' if len(hidden) > 1 else ''}"
     resting = sum(host.rest is not None for host in hidden)
@@ -83,7 +83,7 @@ def more_row(hidden: Sequence[HostView], *, shown: int) -> Text:
     return Text(f"... and {text}" if shown else text, style="dim")
 
 
-def bar_row(view: RunView, width: int) -> Text:
+def draw_bar(view: RunView, width: int) -> Text:
     """Return a bar of the spans that are settled, and their share."""
     settled = view.done + view.failed
     share = settled / (settled + view.left) if settled else 0.0
@@ -95,10 +95,10 @@ def bar_row(view: RunView, width: int) -> Text:
     return bar.append(f" {int(100 * share):>3}%", style="default")
 
 
-def count_row(view: RunView, columns: Columns) -> Text:
+def draw_counts(view: RunView, columns: Columns) -> Text:
     """Return how far the run is, how long it will take, and below the hosts' paces its own."""
     pace = _per_minute(view.rate, long=columns.long)
-    text = counts(view)
+    text = tell_counts(view)
     if view.seconds_left is not None:
         text += f", {format_duration(view.seconds_left, short=not columns.long)} to go"
     room = columns.total - len(text) - _GAP
@@ -108,12 +108,12 @@ def count_row(view: RunView, columns: Columns) -> Text:
     return row
 
 
-def counts(view: RunView) -> str:
+def tell_counts(view: RunView) -> str:
     """Return how far a run is."""
     return f"{view.done} done, {view.failed} failed, {view.left} left"
 
 
-def ending(requests: int, width: int | None = None) -> str:
+def tell_ending(requests: int, width: int | None = None) -> str:
     """Return what is said once a stop was asked for; in fewer words where there is no room."""
     if not requests:
         return "stopping"

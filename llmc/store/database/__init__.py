@@ -7,8 +7,8 @@ In reading order: `opening` makes or opens an index and finds out whether it is 
 mends what another program has left of it; `replacing` puts what can be read of a damaged one in its
 place, `displaced` saves one that others removed. `writing` has the transactions that every change
 is made in, `trouble` turns errors into words and advice, `reserve` keeps room on the disk for what
-is paid for.
+is paid for. `handle` is an open index as the rest of the store has it.
 
 Modules, each built on those before it: custody, known, presence, trouble, writing, migrations,
-shape, look, repair, arrival, reserve, displaced, replacing, opening.
+shape, look, repair, arrival, reserve, displaced, replacing, opening, handle.
 """

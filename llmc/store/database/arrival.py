@@ -19,10 +19,10 @@ from pathlib import Path
 
 from llmc.errors import CorruptIndexError, LockedIndexError, StoreError
 from llmc.models import IndexPlace
-from llmc.store.database.custody import kept, standing
+from llmc.store.database.custody import name_kept, stat_at
 from llmc.store.database.known import Known
-from llmc.store.database.look import look_untouched, opened
-from llmc.store.database.presence import in_use
+from llmc.store.database.look import look_untouched, open_hardened
+from llmc.store.database.presence import is_in_use
 
 JOURNALS = ("-wal", "-journal")
 _POLL_SEC = 0.01
@@ -38,7 +38,7 @@ class _At:
 
     def is_ours(self, file: Path) -> bool:
         """Tell whether what stands there was opened for writing before, and by this user."""
-        state = standing(file)
+        state = stat_at(file)
         return state is not None and self.known.has(self.path, state)
 
 
@@ -49,12 +49,12 @@ def receive(path: Path, place: IndexPlace, *, shared: bool, patience: float) -> 
     that the index may be half-written. Raises StoreError if what is there is no index, OSError.
     """
     at = _At(path, Known(place.environ), place.tell)
-    shared = shared and in_use(path)
+    shared = shared and is_in_use(path)
     _put_back(at, shared=shared)
-    state, torn = standing(path), False
+    state, torn = stat_at(path), False
     if state is None:
         for journal in _journals(path):
-            aside = unused_name(journal, "set-aside")
+            aside = find_unused_name(journal, "set-aside")
             journal.rename(aside)
             at.tell(f"{journal} was left without its index; it is kept as {aside}")
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
@@ -70,15 +70,15 @@ def receive(path: Path, place: IndexPlace, *, shared: bool, patience: float) -> 
 def inspect(path: Path, place: IndexPlace, *, shared: bool) -> None:
     """Make sure that an index can be read as it is. Raises StoreError, OSError."""
     at = _At(path, Known(place.environ), place.tell)
-    state = standing(path)
+    state = stat_at(path)
     ours = at.is_ours(path)
-    if state is None or (ours and shared and in_use(path)):
+    if state is None or (ours and shared and is_in_use(path)):
         return
-    if not ours and at.is_ours(kept(path)):
+    if not ours and at.is_ours(name_kept(path)):
         raise StoreError(f"{path} has taken the place of your own index; llmc index puts it back")
     _is_index(path, state, ours=ours)
     foreign = _foreign(path, ours=ours)
-    if foreign and not in_use(path) and (at.known.usable() or _is_rollback(foreign[-1])):
+    if foreign and not is_in_use(path) and (at.known.usable() or _is_rollback(foreign[-1])):
         raise StoreError(
             f"{foreign[0]} came with the index, or is another program's; llmc index sets it aside"
         )
@@ -86,20 +86,20 @@ def inspect(path: Path, place: IndexPlace, *, shared: bool) -> None:
 
 def follow(path: Path, aside: Path) -> None:
     """Give up the second name of an index that was moved aside."""
-    second, there = standing(kept(path)), standing(aside)
+    second, there = stat_at(name_kept(path)), stat_at(aside)
     if second and there and os.path.samestat(second, there):
-        kept(path).unlink()
+        name_kept(path).unlink()
 
 
 def _put_back(at: _At, *, shared: bool) -> None:
     """Give the user's own index its place again, if another has taken it."""
-    second, there = standing(kept(at.path)), standing(at.path)
+    second, there = stat_at(name_kept(at.path)), stat_at(at.path)
     if second is None or (there and os.path.samestat(second, there)):
         return
-    ours = at.is_ours(kept(at.path))
+    ours = at.is_ours(name_kept(at.path))
     if there is None or not ours or at.is_ours(at.path):
-        aside = unused_name(kept(at.path), "")
-        kept(at.path).rename(aside)
+        aside = find_unused_name(name_kept(at.path), "")
+        name_kept(at.path).rename(aside)
         if there is None:
             for suffix in ("-wal", "-shm"):
                 move_along(at.path, aside, suffix)
@@ -108,20 +108,20 @@ def _put_back(at: _At, *, shared: bool) -> None:
         return
     if shared:
         raise StoreError(f"{at.path} was replaced while others are at work on it; stop them first")
-    theirs = unused_name(at.path, "theirs")
-    counts = _results(at.path), _results(kept(at.path))
+    theirs = find_unused_name(at.path, "theirs")
+    counts = _results(at.path), _results(name_kept(at.path))
     for suffix in JOURNALS:
-        journal = standing(Path(f"{at.path}{suffix}"))
+        journal = stat_at(Path(f"{at.path}{suffix}"))
         # Ours was last changed before theirs came; what came with it is as new.
         if journal and (suffix != "-wal" or journal.st_ctime_ns >= there.st_ctime_ns):
             move_along(at.path, theirs, suffix)
     move_along(at.path, theirs, "-shm")
     at.path.rename(theirs)
-    os.link(kept(at.path), at.path, follow_symlinks=False)
+    os.link(name_kept(at.path), at.path, follow_symlinks=False)
     at.tell(
         f"another index had taken the place of {at.path}: it is moved to {theirs} ({counts[0]} "
         f"results), and yours is back ({counts[1]} results); to use the other one, remove "
-        f"{kept(at.path)} and move it here"
+        f"{name_kept(at.path)} and move it here"
     )
 
 
@@ -129,7 +129,7 @@ def _results(path: Path) -> str:
     """Count the enrichments of an index without opening its journal."""
     try:
         look_untouched(path)
-        with closing(opened(path, "mode=ro&immutable=1")) as connection:
+        with closing(open_hardened(path, "mode=ro&immutable=1")) as connection:
             return str(connection.execute("SELECT count(*) FROM enrichments").fetchone()[0])
     except (StoreError, sqlite3.Error):
         return "an unknown number of"
@@ -142,7 +142,7 @@ def _is_index(path: Path, state: os.stat_result, *, ours: bool) -> bool:
     """
     if ours and _journals(path):
         return True
-    second = standing(kept(path))
+    second = stat_at(name_kept(path))
     names = 2 if second and os.path.samestat(second, state) else 1
     if not ours and state.st_nlink > names:
         raise StoreError(
@@ -161,7 +161,7 @@ def _is_index(path: Path, state: os.stat_result, *, ours: bool) -> bool:
 def _journals(path: Path) -> list[Path]:
     """Return the journals that hold something; a mere reader leaves an empty one."""
     files = [Path(f"{path}{suffix}") for suffix in JOURNALS]
-    return [file for file in files if (state := standing(file)) and state.st_size]
+    return [file for file in files if (state := stat_at(file)) and state.st_size]
 
 
 def _foreign(path: Path, *, ours: bool) -> list[Path]:
@@ -179,7 +179,7 @@ def _is_rollback(journal: Path) -> bool:
 def _settle_journals(at: _At, *, ours: bool, patience: float) -> bool:
     """Set aside what an index brought along; what a living program is at work on is its own."""
     deadline = time.monotonic() + patience
-    while (foreign := _foreign(at.path, ours=ours)) and in_use(at.path):
+    while (foreign := _foreign(at.path, ours=ours)) and is_in_use(at.path):
         if not _is_rollback(foreign[-1]):
             return False
         if time.monotonic() > deadline:
@@ -199,13 +199,13 @@ def _remembers(at: _At) -> bool:
     Moved back by its user, it is known. Where no index ever is, a journal must be believed: it may
     hold what was paid for.
     """
-    state = standing(at.path)
+    state = stat_at(at.path)
     return state is not None and at.known.add(at.path, state)
 
 
 def _set_aside(at: _At, foreign: list[Path]) -> None:
     """Rename an index with its journals, which belong together, and go on with a copy of it."""
-    aside, copy = unused_name(at.path, "set-aside"), unused_name(at.path, "copy")
+    aside, copy = find_unused_name(at.path, "set-aside"), find_unused_name(at.path, "copy")
     descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     with os.fdopen(descriptor, "wb") as target, at.path.open("rb") as source:
         shutil.copyfileobj(source, target, 2**20)
@@ -229,17 +229,17 @@ def move_along(path: Path, aside: Path, suffix: str) -> None:
         Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
 
 
-def unused_name(path: Path, why: str) -> Path:
+def find_unused_name(path: Path, why: str) -> Path:
     """Return a name beside a file that nothing has."""
     stem = f"{path}.{why}-" if why else f"{path}-"
     stamp = time.strftime("%Y%m%dT%H%M%S")
     names = [f"{stem}{stamp}", *(f"{stem}{stamp}-{number}" for number in range(2, 1000))]
-    return next(Path(name) for name in names if standing(Path(name)) is None)
+    return next(Path(name) for name in names if stat_at(Path(name)) is None)
 
 
 def _remember(at: _At) -> None:
     """Note an index as the user's, and give it its second name, before the first write to it."""
-    state = standing(at.path)
+    state = stat_at(at.path)
     if state and (at.known.has(at.path, state) or at.known.add(at.path, state)):
         with suppress(OSError):  # it has one, or the file system knows no second names
-            os.link(at.path, kept(at.path), follow_symlinks=False)
+            os.link(at.path, name_kept(at.path), follow_symlinks=False)

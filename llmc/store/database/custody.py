@@ -28,20 +28,20 @@ GIT_SECONDS = 15.0
 _ELSEWHERE = "or name a place outside of the repository in LLMC_RAG_INDEX_PATH"
 
 
-def located(index: IndexPlace | Path) -> Path:
+def locate(index: IndexPlace | Path) -> Path:
     """Return where an index really is: who opens it through a link must meet the same owners.
 
     No link below its repository is followed.
     """
-    return _settled(placed(index))[0]
+    return _settled(make_place(index))[0]
 
 
-def placed(index: IndexPlace | Path) -> IndexPlace:
+def make_place(index: IndexPlace | Path) -> IndexPlace:
     """Return a path alone as a place that is the user's word."""
     return index if isinstance(index, IndexPlace) else IndexPlace(index)
 
 
-def kept(path: Path) -> Path:
+def name_kept(path: Path) -> Path:
     """Return the second name of an index, by which it is found again if another takes its place."""
     return Path(f"{path}.kept")
 
@@ -61,14 +61,14 @@ def examine(place: IndexPlace) -> Path:
     return path
 
 
-def own_folder(place: IndexPlace) -> Path:
+def find_own_folder(place: IndexPlace) -> Path:
     """Return the folder of an index; it need not be there. Raises StoreError for another's."""
     path, root = _settled(place)
     with _folder(path.parent, root):
         return path.parent
 
 
-def standing(path: Path) -> os.stat_result | None:
+def stat_at(path: Path) -> os.stat_result | None:
     """Return what stands at a path, a link not followed; None for nothing. Raises OSError."""
     try:
         return path.lstat()
@@ -137,7 +137,7 @@ def _refuse(file: Path, state: os.stat_result, path: Path, *, owned: bool) -> No
         raise StoreError(f"{file} is a folder, and an index is a file; move the folder away")
     elif not stat.S_ISREG(state.st_mode):
         raise StoreError(f"{file} is no regular file; move it away")
-    elif state.st_nlink > 1 and file not in (path, kept(path)):
+    elif state.st_nlink > 1 and file not in (path, name_kept(path)):
         raise StoreError(f"{file} is a hard link to a file that has other names; remove it")
     if owned and state.st_uid != os.geteuid():
         raise StoreError(_foreign(file, state))
@@ -170,7 +170,8 @@ def _refuse_tracked(path: Path, root: Path, files: list[Path], place: IndexPlace
     for folder in nested:
         names += [f"{folder}/{name}" for name in _tracked(Git(folder, place.environ), files)]
     if names:
-        ours = f"; your own is kept as {kept(path)}, and is put back then" if _is_kept(path) else ""
+        own = f"; your own is kept as {name_kept(path)}, and is put back then"
+        ours = own if _is_kept(path) else ""
         raise StoreError(
             f"{path}: {', '.join(names)} is tracked by git, so others may have written it; take it "
             f"out of git with: {_removal(names)}, {_ELSEWHERE}{ours}"
@@ -206,5 +207,5 @@ def _tracked(git: Git, files: list[Path]) -> list[str]:
 
 def _is_kept(path: Path) -> bool:
     """Tell whether another file than the one that stands at its place is kept of an index."""
-    ours, there = standing(kept(path)), standing(path)
+    ours, there = stat_at(name_kept(path)), stat_at(path)
     return ours is not None and (there is None or not os.path.samestat(ours, there))

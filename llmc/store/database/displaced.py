@@ -15,17 +15,17 @@ from pathlib import Path
 from llmc.errors import StoreError
 from llmc.files.folders import hide_from_git, make_folder
 from llmc.models import IndexPlace
-from llmc.store.database.arrival import unused_name
-from llmc.store.database.custody import own_folder, standing
+from llmc.store.database.arrival import find_unused_name
+from llmc.store.database.custody import find_own_folder, stat_at
 from llmc.store.database.known import Known
-from llmc.store.database.look import opened
-from llmc.store.database.trouble import files_of, mapped
+from llmc.store.database.look import open_hardened
+from llmc.store.database.trouble import explain, explain_files
 
 
-def fate(path: Path, file: os.stat_result) -> str | None:
+def tell_fate(path: Path, file: os.stat_result) -> str | None:
     """Say what became of an open index's place; None while its file, or what can't be told, is."""
     try:
-        there = standing(path)
+        there = stat_at(path)
     except NotADirectoryError:
         there = None
     except OSError:
@@ -41,11 +41,11 @@ def save_beside(connection: sqlite3.Connection, place: IndexPlace, file: Path | 
     `file` is the one of an earlier copy, which is brought up to date. The copy is known as the
     user's, so that it can be moved into place. Raises StoreError.
     """
-    if file is None or not standing(file):
-        with files_of(place.path, f"cannot save what {place.path} held"):
+    if file is None or not stat_at(file):
+        with explain_files(place.path, f"cannot save what {place.path} held"):
             file = _new_file(_folder(place) / place.path.name)
             Known(place.environ).add(place.path, file.lstat())
-    with mapped(file), closing(opened(file, "mode=rw")) as copy:
+    with explain(file), closing(open_hardened(file, "mode=rw")) as copy:
         connection.backup(copy)
     return file
 
@@ -53,7 +53,7 @@ def save_beside(connection: sqlite3.Connection, place: IndexPlace, file: Path | 
 def _new_file(beside: Path) -> Path:
     """Make an empty file whose name nothing has, not even another run that does the same."""
     while True:
-        file = unused_name(beside, "saved")
+        file = find_unused_name(beside, "saved")
         with suppress(FileExistsError):
             os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
             return file
@@ -62,7 +62,7 @@ def _new_file(beside: Path) -> Path:
 def _folder(place: IndexPlace) -> Path:
     """Return the folder of an index, made anew if need be; another one if it can't be used."""
     try:
-        folder = own_folder(place)
+        folder = find_own_folder(place)
         if not folder.is_dir():
             make_folder(folder)
             if place.repo is not None:

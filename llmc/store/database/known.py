@@ -29,7 +29,7 @@ class Known:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         try:
-            self._file: Path | None = home.folder_of(environ) / _FILE
+            self._file: Path | None = home.find_folder(environ) / _FILE
         except ConfigError:
             self._file = None
 
@@ -59,7 +59,7 @@ class Known:
         if self._file is None:
             return False
         try:
-            with home.alone(self._file.parent):
+            with home.exclude_others(self._file.parent):
                 others = [known for known in _read(self._file) if known[1:] != entry[1:]]
                 text = json.dumps([*others, entry][-_MOST:], indent=0)
                 home.write(self._file, text.encode("ascii"))

@@ -20,11 +20,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 from llmc.errors import StoreError
-from llmc.store.database.migrations import LATEST, number_of
-from llmc.store.database.shape import Shape, ours, shape_of, shapes, surprise
-from llmc.store.database.trouble import code_of, mapped
-from llmc.store.rows import as_text
-from llmc.store.tables import COLUMNS
+from llmc.store.database.migrations import LATEST, find_number
+from llmc.store.database.shape import (
+    Shape,
+    build_own_shapes,
+    build_shapes,
+    describe_shape,
+    find_surprise,
+)
+from llmc.store.database.trouble import explain, find_code
+from llmc.store.tables.established import COLUMNS
+from llmc.store.tables.values import as_text
 
 LOOK_SEC = 5.0
 """How long a look may take; that of an index takes a millisecond."""
@@ -44,9 +50,10 @@ _LIMITS = {
 _KINDS = {"table": ("CREATE TABLE ",), "index": ("CREATE INDEX ", "CREATE UNIQUE INDEX ")}
 
 
-def hardened(connection: sqlite3.Connection) -> sqlite3.Connection:
+def harden(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Set what keeps a hostile file from doing more than hold rows; return the connection."""
     connection.text_factory = as_text
+    connection.row_factory = sqlite3.Row
     for limit, most in _LIMITS.items():
         connection.setlimit(limit, most)
     if sys.version_info >= (3, 12):
@@ -56,12 +63,12 @@ def hardened(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
-def opened(path: Path, options: str, timeout: float = 5.0) -> sqlite3.Connection:
+def open_hardened(path: Path, options: str, timeout: float = 5.0) -> sqlite3.Connection:
     """Open a file, hardened; `options` are those of a file: address."""
     address = f"file:{quote(bytes(path))}?{options}"
     connection = sqlite3.connect(address, uri=True, timeout=timeout, isolation_level=None)
     try:
-        return hardened(connection)
+        return harden(connection)
     except BaseException:
         connection.close()
         raise
@@ -72,8 +79,8 @@ def look_untouched(path: Path) -> None:
 
     Raises StoreError if it is no index; CorruptIndexError if it can't be read.
     """
-    with mapped(path), closing(opened(path, "mode=ro&immutable=1")) as connection:
-        look(connection, path)
+    with explain(path), closing(open_hardened(path, "mode=ro&immutable=1")) as connection:
+        look_over(connection, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +97,16 @@ class Found:
     @property
     def gone(self) -> frozenset[str]:
         """Tables of ours that it doesn't have, though it records their making."""
-        return frozenset(ours(self.number) if self.number else ()) - self.tables
+        return frozenset(build_own_shapes(self.number) if self.number else ()) - self.tables
 
 
-def look(connection: sqlite3.Connection, path: Path) -> Found:
+def look_over(connection: sqlite3.Connection, path: Path) -> Found:
     """Tell an index from what is none.
 
     Raises StoreError if something is in it that no index has, or if a newer llmc has made it;
     sqlite3.Error.
     """
-    with deadline(connection, path, LOOK_SEC):
+    with end_in_time(connection, path, LOOK_SEC):
         entries = connection.execute(
             f"SELECT type, name, sql FROM sqlite_master LIMIT {MAX_TABLES + 1}"
         ).fetchall()
@@ -117,9 +124,9 @@ def look(connection: sqlite3.Connection, path: Path) -> Found:
         number = _number(connection, path) if "llmc_migrations" in tables else 0
         found: dict[str, Shape] = {}
         if not (problem := _strange(entries)):
-            for name in shapes(number).keys() & tables.keys():
-                found[name] = shape_of(connection, name, str(tables[name]))
-            problem = _unlike(connection, found, shapes(number))
+            for name in build_shapes(number).keys() & tables.keys():
+                found[name] = describe_shape(connection, name, str(tables[name]))
+            problem = _unlike(connection, found, build_shapes(number))
         if problem:
             raise StoreError(
                 f"{path}: {problem}; this is not an index of llmc's format, and llmc neither uses "
@@ -127,7 +134,7 @@ def look(connection: sqlite3.Connection, path: Path) -> Found:
             )
     lacking = (
         name
-        for name, wanted in ours(number).items()
+        for name, wanted in build_own_shapes(number).items()
         if name in found and not found[name].holds(wanted)
     )
     return Found(frozenset(tables), number, frozenset(lacking))
@@ -135,7 +142,7 @@ def look(connection: sqlite3.Connection, path: Path) -> Found:
 
 def _number(connection: sqlite3.Connection, path: Path) -> int:
     """Return the step that an index is at; what a newer llmc has made is not judged by this one."""
-    number = number_of(connection) if is_plain(connection, "llmc_migrations") else 0
+    number = find_number(connection) if is_plain(connection, "llmc_migrations") else 0
     if number > LATEST:
         raise StoreError(
             f"{path} was made by a newer llmc (its tables are at step {number}, and this one knows "
@@ -149,18 +156,18 @@ def is_plain(connection: sqlite3.Connection, table: str) -> bool:
     entry = connection.execute(
         "SELECT type, name, sql FROM sqlite_master WHERE lower(name) = ?", (table,)
     ).fetchall()
-    return bool(entry) and not _strange(entry) and not surprise(connection, table)
+    return bool(entry) and not _strange(entry) and not find_surprise(connection, table)
 
 
 @contextmanager
-def deadline(connection: sqlite3.Connection, path: Path, seconds: float) -> Iterator[None]:
+def end_in_time(connection: sqlite3.Connection, path: Path, seconds: float) -> Iterator[None]:
     """Run a block whose statements end in time. Raises StoreError if they don't."""
     end = time.monotonic() + seconds
     connection.set_progress_handler(lambda: time.monotonic() > end, 1_000)
     try:
         yield
     except sqlite3.OperationalError as error:
-        if code_of(error) == "SQLITE_INTERRUPT":
+        if find_code(error) == "SQLITE_INTERRUPT":
             raise StoreError(
                 f"{path} can't be looked at within {seconds:g} s, as no index is; move it away and "
                 "run: llmc index"
@@ -193,7 +200,7 @@ def _unlike(
 ) -> str | None:
     """Say in what a table that llmc writes to is more than it is to be, or an established less."""
     for name, shape in found.items():
-        problem = surprise(connection, name) or _differs(shape, wanted[name])
+        problem = find_surprise(connection, name) or _differs(shape, wanted[name])
         if name in COLUMNS and not problem:
             problem = _falls_short(shape, wanted[name], COLUMNS[name])
         if problem:

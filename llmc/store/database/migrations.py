@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
-from llmc.store.database.writing import transaction
-from llmc.store.tables import ESTABLISHED
+from llmc.store.database.writing import transact
+from llmc.store.tables.established import ESTABLISHED
 
 _RECORD = """
 CREATE TABLE IF NOT EXISTS llmc_migrations (
@@ -143,7 +143,7 @@ def build(connection: sqlite3.Connection, number: int = LATEST) -> None:
 
 
 @contextmanager
-def built(number: int) -> Iterator[sqlite3.Connection]:
+def build_in_memory(number: int) -> Iterator[sqlite3.Connection]:
     """Give an empty index in memory as it is after a step."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         build(connection, number)
@@ -155,14 +155,14 @@ def migrate(connection: sqlite3.Connection, *, anew: bool = False) -> None:
 
     `anew` makes all of them again, which brings back tables that are gone. Raises sqlite3.Error.
     """
-    first = 1 if anew else number_of(connection) + 1
+    first = 1 if anew else find_number(connection) + 1
     for number in range(first, LATEST + 1):
-        with transaction(connection):
-            if anew or number > number_of(connection):
+        with transact(connection):
+            if anew or number > find_number(connection):
                 _apply(connection, number)
 
 
-def number_of(connection: sqlite3.Connection) -> int:
+def find_number(connection: sqlite3.Connection) -> int:
     """Return the last step that an index records, 0 for none or where that can't be told."""
     columns = connection.execute("PRAGMA table_info(llmc_migrations)").fetchall()
     if "number" not in {row[1].lower() for row in columns}:

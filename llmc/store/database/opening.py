@@ -10,17 +10,17 @@ from pathlib import Path
 
 from llmc.errors import CorruptIndexError, StoreError
 from llmc.files.folders import hide_from_git, make_folder
-from llmc.files.owners import Owner, alone, survey, sweep
 from llmc.models import IndexPlace
 from llmc.store.database.arrival import inspect, receive
-from llmc.store.database.custody import examine, located, placed, standing
-from llmc.store.database.look import look, opened
+from llmc.store.database.custody import examine, make_place, stat_at
+from llmc.store.database.look import look_over, open_hardened
 from llmc.store.database.migrations import LATEST, build, migrate
 from llmc.store.database.repair import mend
-from llmc.store.database.replacing import Fill, exchange, go_on, is_pending, make_ready
-from llmc.store.database.shape import known_tables
-from llmc.store.database.trouble import corrupt, files_of, inode_of, mapped, without_files
-from llmc.store.database.writing import BUSY_TIMEOUT_SEC, patiently, transaction
+from llmc.store.database.replacing import go_on, is_pending
+from llmc.store.database.shape import name_tables
+from llmc.store.database.trouble import explain, explain_files, find_inode, translate
+from llmc.store.database.writing import BUSY_TIMEOUT_SEC, retry_while_busy, transact
+from llmc.store.owners import Owner, exclude_others, survey, sweep
 
 _Tell = Callable[[str], object]
 
@@ -35,13 +35,13 @@ def connect(index: IndexPlace | Path, *, create: bool = False) -> tuple[sqlite3.
     file. Raises StoreError, also for a file that isn't the user's own or no index, which is left as
     it is; CorruptIndexError if it isn't a usable database.
     """
-    place = placed(index)
-    with files_of(place.path):
+    place = make_place(index)
+    with explain_files(place.path):
         path = examine(place)
         if not create and not path.exists():
             raise StoreError(f"there is no index at {path}; make one with: llmc index")
         _make_folder(path.parent, hidden=place.repo is not None)
-        with alone(path, OPENING_PATIENCE_SEC):
+        with exclude_others(path, OPENING_PATIENCE_SEC):
             go_on(path, place)
             owner, unclean = Owner.register(path), False
             try:
@@ -65,7 +65,7 @@ def _make_folder(folder: Path, *, hidden: bool) -> None:
         if hidden:
             hide_from_git(folder)
     except OSError as error:
-        raise without_files(folder, error, f"cannot create {folder}") from error
+        raise translate(folder, error, f"cannot create {folder}") from error
 
 
 def _has_journal(path: Path) -> bool:
@@ -75,10 +75,10 @@ def _has_journal(path: Path) -> bool:
 
 
 def _connected(path: Path, tell: _Tell, *, unclean: bool, shared: bool) -> sqlite3.Connection:
-    with mapped(path):
+    with explain(path):
         connection = _opened(path, "mode=rw")
         try:
-            patiently(
+            retry_while_busy(
                 lambda: _prepare(connection, path, tell, unclean=unclean, shared=shared),
                 BUSY_TIMEOUT_SEC,
             )
@@ -90,9 +90,9 @@ def _connected(path: Path, tell: _Tell, *, unclean: bool, shared: bool) -> sqlit
 
 def _opened(path: Path, options: str) -> sqlite3.Connection:
     """Open the very file that was examined."""
-    before = standing(path)
-    connection = opened(path, options, BUSY_TIMEOUT_SEC)
-    after = standing(path)
+    before = stat_at(path)
+    connection = open_hardened(path, options, BUSY_TIMEOUT_SEC)
+    after = stat_at(path)
     if before and after and os.path.samestat(before, after):
         return connection
     connection.close()
@@ -104,12 +104,12 @@ def connect_readonly(index: IndexPlace | Path) -> sqlite3.Connection:
 
     Raises StoreError.
     """
-    path = _inspected(placed(index))
-    with files_of(path):
+    path = _inspected(make_place(index))
+    with explain_files(path):
         # A directory that can't be written to has no room for the -shm file a reader needs.
         # Without one the file alone is read, which is right only if no journal belongs to it.
         alone_there = not _has_journal(path)
-    with mapped(path):
+    with explain(path):
         try:
             return _opened_readonly(path, "mode=ro")
         except sqlite3.OperationalError:
@@ -123,16 +123,16 @@ def connect_untouched(index: IndexPlace | Path) -> sqlite3.Connection:
 
     Only for a short look: what another program writes meanwhile may not be seen. Raises StoreError.
     """
-    path = _inspected(placed(index))
+    path = _inspected(make_place(index))
     if Path(f"{path}-wal").exists():
         return connect_readonly(index)
-    with mapped(path):
+    with explain(path):
         return _opened_readonly(path, "mode=ro&immutable=1")
 
 
 def _inspected(place: IndexPlace) -> Path:
     """Return where an index really is, once it is found fit to be read."""
-    with files_of(place.path):
+    with explain_files(place.path):
         path = examine(place)
         if is_pending(path, place):
             raise StoreError(
@@ -147,7 +147,7 @@ def _inspected(place: IndexPlace) -> Path:
 def _opened_readonly(path: Path, options: str) -> sqlite3.Connection:
     connection = _opened(path, options)
     try:
-        if not look(connection, path).tables:
+        if not look_over(connection, path).tables:
             raise StoreError(f"{path} is empty; llmc index fills it")
     except BaseException:
         connection.close()
@@ -155,7 +155,7 @@ def _opened_readonly(path: Path, options: str) -> sqlite3.Connection:
     return connection
 
 
-def damage(connection: sqlite3.Connection, path: Path, seconds: float) -> str | None:
+def find_damage(connection: sqlite3.Connection, path: Path, seconds: float) -> str | None:
     """Return the first damage that SQLite finds in an index; None if there is none.
 
     Raises StoreError, TimeoutError if `seconds` are not enough to look at all of it.
@@ -163,7 +163,7 @@ def damage(connection: sqlite3.Connection, path: Path, seconds: float) -> str | 
     deadline = time.monotonic() + seconds
     connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
     try:
-        with mapped(path):
+        with explain(path):
             problem = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except StoreError as error:
         if time.monotonic() > deadline:
@@ -174,43 +174,10 @@ def damage(connection: sqlite3.Connection, path: Path, seconds: float) -> str | 
     return None if problem == "ok" else problem
 
 
-def replaced(
-    index: IndexPlace | Path, found: CorruptIndexError | None, fill: Fill
-) -> tuple[Path, int]:
-    """Put a new index, filled with what is readable of it, in place of an unusable one.
-
-    Returns where that one is now, with its journals, and how many enrichments were saved. Given the
-    error that told of the damage, only the file that it was about is replaced. Raises StoreError,
-    also while other processes are at work on the index, and for a link: whose file it leads to
-    isn't known here. Then the index is as it was.
-    """
-    place = placed(index)
-    if place.path.is_symlink():
-        raise StoreError(
-            f"{place.path} is a link to {located(place.path)}, which is no usable index; remove "
-            "the link, or move that file away yourself"
-        )
-    path = located(place)
-    with files_of(path, f"cannot rescue {path}"), alone(path, OPENING_PATIENCE_SEC):
-        if found is not None and found.inode not in (None, inode_of(path)):
-            raise StoreError(f"{path} has just been replaced by another process; start again")
-        others, dead = survey(path)
-        if others:
-            raise StoreError(
-                f"{path} is damaged, and others are at work on it (process "
-                f"{', '.join(sorted(name.split('-')[0] for name in others))}); "
-                "stop them, then run: llmc index"
-            )
-        make_ready(path, place, fill)
-        done = exchange(path, place, str(found or f"{path} is damaged"))
-        sweep(path, dead)
-    return done
-
-
 def _prepare(
     connection: sqlite3.Connection, path: Path, tell: _Tell, *, unclean: bool, shared: bool
 ) -> None:
-    found = look(connection, path)
+    found = look_over(connection, path)
     if unclean:
         _refuse_damage(connection, path, found.tables)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -224,7 +191,7 @@ def _prepare(
     connection.execute("PRAGMA foreign_keys = ON")
     # Begun even if nothing is to be written: a file that can't be is found out now, not when a
     # paid reply is at hand.
-    with transaction(connection):
+    with transact(connection):
         if not found.tables:
             build(connection)
         if not shared:
@@ -233,8 +200,8 @@ def _prepare(
 
 def _refuse_damage(connection: sqlite3.Connection, path: Path, tables: frozenset[str]) -> None:
     """Look through all tables of an index, not those of others: they may compute without end."""
-    known = known_tables()
+    known = name_tables()
     for only in ["(1)"] if tables <= known else [f"({name})" for name in sorted(tables & known)]:
         problem = connection.execute(f"PRAGMA quick_check{only}").fetchone()[0]
         if problem != "ok":
-            raise corrupt(path, f"{path} is damaged: {problem}")
+            raise CorruptIndexError(f"{path} is damaged: {problem}", inode=find_inode(path))

@@ -18,7 +18,7 @@ _open: dict[tuple[int, int], int] = {}
 process has on it, those of a connection of another part of the program too."""
 
 
-def in_use(path: Path) -> bool:
+def is_in_use(path: Path) -> bool:
     """Tell whether a connection, also one of this process, is open; what can't be told is one."""
     try:
         state = path.lstat()

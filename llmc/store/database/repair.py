@@ -11,9 +11,9 @@ import itertools
 import sqlite3
 from dataclasses import dataclass
 
-from llmc.store.database.migrations import UNCOUNTED, built
-from llmc.store.database.shape import Shape, lacking, shape_of
-from llmc.store.database.writing import transaction
+from llmc.store.database.migrations import UNCOUNTED, build_in_memory
+from llmc.store.database.shape import Shape, describe_shape, find_lacking
+from llmc.store.database.writing import transact
 
 _EMPTY = {"TEXT": "''", "INTEGER": "0", "REAL": "0", "BLOB": "x''"}
 """What stands in a column that may not be null: a failure that may be tried again at once, a claim
@@ -43,13 +43,13 @@ def mend(connection: sqlite3.Connection, number: int) -> list[str]:
 
     References are not to be enforced meanwhile. Raises sqlite3.Error.
     """
-    with transaction(connection), built(max(number, UNCOUNTED)) as model:
-        tables = sorted(lacking(connection, number))
+    with transact(connection), build_in_memory(max(number, UNCOUNTED)) as model:
+        tables = sorted(find_lacking(connection, number))
         return [_mend(connection, model, table) for table in tables]
 
 
 def _mend(connection: sqlite3.Connection, model: sqlite3.Connection, table: str) -> str:
-    wanted, found = shape_of(model, table), shape_of(connection, table)
+    wanted, found = describe_shape(model, table), describe_shape(connection, table)
     columns = [
         _Column(name, kind, bool(required))
         for _, name, kind, required, *_ in model.execute(f"PRAGMA table_info({table})")
@@ -66,7 +66,7 @@ def _mend(connection: sqlite3.Connection, model: sqlite3.Connection, table: str)
 def _make_anew(
     connection: sqlite3.Connection, model: sqlite3.Connection, table: str, columns: list[_Column]
 ) -> str:
-    found, aside = shape_of(connection, table), _unused(connection, table)
+    found, aside = describe_shape(connection, table), _unused(connection, table)
     query = "SELECT type, name, sql FROM sqlite_master WHERE tbl_name = ? AND sql NOT NULL"
     entries = model.execute(f"{query} ORDER BY type DESC", (table,)).fetchall()
     for kind, name, _ in entries:
@@ -91,7 +91,7 @@ def _copy(
     connection: sqlite3.Connection, source: str, table: str, found: Shape, columns: list[_Column]
 ) -> int:
     """Copy the rows that fit; return how many did. None do without all that names them."""
-    keys = {name for key in shape_of(connection, table).keys for name in key}
+    keys = {name for key in describe_shape(connection, table).keys for name in key}
     if not found.columns.keys() >= keys:
         return 0
     names = ", ".join(column.name for column in columns)

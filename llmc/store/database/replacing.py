@@ -18,14 +18,14 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from llmc.errors import StoreError
-from llmc.files.owners import survey
 from llmc.models import IndexPlace
-from llmc.store.database.arrival import JOURNALS, follow, move_along, unused_name
-from llmc.store.database.custody import standing
+from llmc.store.database.arrival import JOURNALS, find_unused_name, follow, move_along
+from llmc.store.database.custody import stat_at
 from llmc.store.database.known import Known
-from llmc.store.database.look import opened
+from llmc.store.database.look import open_hardened
 from llmc.store.database.migrations import build
-from llmc.store.database.trouble import mapped
+from llmc.store.database.trouble import explain
+from llmc.store.owners import survey
 
 Fill = Callable[[sqlite3.Connection], object]
 """Writes what can be read of a damaged index to a new one. Raises StoreError, sqlite3.Error."""
@@ -39,7 +39,7 @@ def make_ready(path: Path, place: IndexPlace, fill: Fill) -> None:
     partial = _partial(path)
     try:
         _make(partial, like=path)
-        with mapped(partial), closing(opened(partial, "mode=rw")) as new:
+        with explain(partial), closing(open_hardened(partial, "mode=rw")) as new:
             # What a crash leaves of it is thrown away: nothing need be on the disk before the end.
             new.execute("PRAGMA journal_mode = MEMORY")
             new.execute("PRAGMA synchronous = OFF")
@@ -61,7 +61,7 @@ def is_pending(path: Path, place: IndexPlace) -> bool:
 
     Where no index is ever known, one must be believed: it may be all that was paid for.
     """
-    state, known = standing(_whole(path)), Known(place.environ)
+    state, known = stat_at(_whole(path)), Known(place.environ)
     return state is not None and (known.has(path, state) or not known.usable())
 
 
@@ -71,13 +71,13 @@ def go_on(path: Path, place: IndexPlace) -> None:
     One that wasn't yet whole is begun anew by whoever finds the damage; what bears the name of a
     rescued index and isn't known as the user's is put out of the way.
     """
-    if standing(_partial(path)):
+    if stat_at(_partial(path)):
         _partial(path).unlink()
     if is_pending(path, place):
         if not survey(path)[0]:
             exchange(path, place, f"{path} was damaged")
-    elif standing(_whole(path)):
-        aside = unused_name(_whole(path), "set-aside")
+    elif stat_at(_whole(path)):
+        aside = find_unused_name(_whole(path), "set-aside")
         _whole(path).rename(aside)
         place.tell(f"{_whole(path)} is no index that llmc made here; it is kept as {aside}")
 
@@ -88,7 +88,7 @@ def exchange(path: Path, place: IndexPlace, why: str) -> tuple[Path, int]:
     Returns where the damaged one is now and how many enrichments were saved. It may have been begun
     before. Raises StoreError, OSError.
     """
-    saved, damaged = _results(_whole(path)), standing(path)
+    saved, damaged = _results(_whole(path)), stat_at(path)
     aside = _aside(path, damaged)
     if damaged:
         with suppress(OSError):  # it has that name, or the file system knows no second names
@@ -98,7 +98,7 @@ def exchange(path: Path, place: IndexPlace, why: str) -> tuple[Path, int]:
     follow(path, aside)
     for suffix in (*JOURNALS, "-shm"):
         move_along(path, aside, suffix)
-    if damaged and not standing(aside):
+    if damaged and not stat_at(aside):
         path.rename(aside)
     _whole(path).rename(path)
     _on_disk(path.parent)
@@ -123,14 +123,14 @@ def _make(file: Path, *, like: Path) -> None:
 def _aside(path: Path, damaged: os.stat_result | None) -> Path:
     """Return the name that a damaged index has beside its own, else one that it may have."""
     for file in path.parent.glob(f"{glob.escape(path.name)}.corrupt-*"):
-        state = standing(file)
+        state = stat_at(file)
         if damaged and state and os.path.samestat(state, damaged):
             return file
-    return unused_name(path, "corrupt")
+    return find_unused_name(path, "corrupt")
 
 
 def _results(rescued: Path) -> int:
-    with mapped(rescued), closing(opened(rescued, "mode=ro&immutable=1")) as database:
+    with explain(rescued), closing(open_hardened(rescued, "mode=ro&immutable=1")) as database:
         return int(database.execute("SELECT count(*) FROM llmc_archive").fetchone()[0])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import re
@@ -12,9 +11,10 @@ from io import FileIO
 from pathlib import Path
 
 from llmc.errors import FullDiskError
-from llmc.files.owners import is_at, locked
-from llmc.store.database.look import opened
-from llmc.store.database.trouble import NO_ROOM, files_of
+from llmc.files.advice import NO_ROOM
+from llmc.files.locks import is_at, lock
+from llmc.store.database.look import open_hardened
+from llmc.store.database.trouble import explain_files
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -37,7 +37,7 @@ class Reserve:
 
         Raises FullDiskError, which says how much room is missing, and StoreError.
         """
-        with files_of(index_path, f"cannot set room aside beside {index_path}"):
+        with explain_files(index_path, f"cannot set room aside beside {index_path}"):
             name = re.compile(re.escape(index_path.name) + r"\.reserve(-[0-9]+)?")
             for left in index_path.parent.iterdir():
                 if name.fullmatch(left.name) and (old := _taken(left)):
@@ -63,8 +63,8 @@ class Reserve:
         if self._file.closed:
             return False
         self.remove()
-        with suppress(sqlite3.Error), closing(opened(self._index_path, "mode=rw")) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(sqlite3.Error), closing(open_hardened(self._index_path, "mode=rw")) as index:
+            index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return True
 
     def remove(self) -> None:
@@ -80,7 +80,7 @@ def _taken(path: Path, *, make: bool = False) -> FileIO | None:
         file = FileIO(os.open(path, flags, 0o644), "r+")
     except FileNotFoundError:
         return None
-    if locked(file.fileno(), fcntl.LOCK_EX) is False or not is_at(file.fileno(), path):
+    if lock(file.fileno()) is False or not is_at(file.fileno(), path):
         file.close()
         return None
     return file

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from llmc.store.database.migrations import LATEST, UNCOUNTED, built
+from llmc.store.database.migrations import LATEST, UNCOUNTED, build_in_memory
 
 _QUOTED = re.compile(
     r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)",
@@ -59,25 +59,25 @@ class Shape:
         return [name for name in sorted(nullable | own) if not self.columns.get(name, True)]
 
 
-def known_tables() -> frozenset[str]:
+def name_tables() -> frozenset[str]:
     """Return the names of the tables that llmc writes to, or other programs in its place."""
-    return frozenset(shapes(LATEST))
+    return frozenset(build_shapes(LATEST))
 
 
 @cache
-def shapes(number: int) -> Mapping[str, Shape]:
+def build_shapes(number: int) -> Mapping[str, Shape]:
     """Return how the tables are in an index that records a step; 0 is any of before the record."""
-    with built(max(number, UNCOUNTED)) as connection:
+    with build_in_memory(max(number, UNCOUNTED)) as connection:
         tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
-        return {name: shape_of(connection, name, sql) for name, sql in tables.fetchall()}
+        return {name: describe_shape(connection, name, sql) for name, sql in tables.fetchall()}
 
 
-def ours(number: int) -> Mapping[str, Shape]:
+def build_own_shapes(number: int) -> Mapping[str, Shape]:
     """Return the shapes of llmc's own tables alone."""
-    return {name: shape for name, shape in shapes(number).items() if name.startswith("llmc_")}
+    return {name: shape for name, shape in build_shapes(number).items() if name.startswith("llmc_")}
 
 
-def shape_of(connection: sqlite3.Connection, table: str, sql: str = "") -> Shape:
+def describe_shape(connection: sqlite3.Connection, table: str, sql: str = "") -> Shape:
     """Describe a table; its clauses only by its definition. Raises sqlite3.Error."""
     columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
     keys = {
@@ -98,26 +98,26 @@ def shape_of(connection: sqlite3.Connection, table: str, sql: str = "") -> Shape
     )
 
 
-def lacking(connection: sqlite3.Connection, number: int) -> frozenset[str]:
+def find_lacking(connection: sqlite3.Connection, number: int) -> frozenset[str]:
     """Return which tables of ours lack something that they have at a step. Raises sqlite3.Error."""
     return frozenset(
         name
-        for name, wanted in ours(number).items()
-        if (found := shape_of(connection, name)).columns and not found.holds(wanted)
+        for name, wanted in build_own_shapes(number).items()
+        if (found := describe_shape(connection, name)).columns and not found.holds(wanted)
     )
 
 
-def incomplete(connection: sqlite3.Connection) -> frozenset[str]:
+def find_incomplete(connection: sqlite3.Connection) -> frozenset[str]:
     """Return which tables of ours lack a column that llmc reads. Raises sqlite3.Error."""
     return frozenset(
         name
-        for name, wanted in ours(LATEST).items()
+        for name, wanted in build_own_shapes(LATEST).items()
         if (found := connection.execute(f"PRAGMA table_info({name})").fetchall())
         and not {row[1].lower() for row in found} >= wanted.columns.keys()
     )
 
 
-def surprise(connection: sqlite3.Connection, table: str) -> str | None:
+def find_surprise(connection: sqlite3.Connection, table: str) -> str | None:
     """Say what in a table would be run by reading or writing a row."""
     for _, column, _, _, default, _, hidden in connection.execute(f"PRAGMA table_xinfo({table})"):
         if hidden:

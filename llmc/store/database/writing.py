@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from llmc.store.database.trouble import BUSY, code_of, mapped
+from llmc.store.database.trouble import BUSY, explain, find_code
 
 BUSY_TIMEOUT_SEC = 30.0
 
@@ -22,7 +22,7 @@ _LONGEST_NAP_SEC = 0.004
 
 
 @contextmanager
-def writing(
+def change(
     connection: sqlite3.Connection,
     path: Path,
     *,
@@ -34,23 +34,23 @@ def writing(
     Not `lasting`: a power failure may undo it. Raises StoreError; LockedIndexError if others hold
     the index for longer than `patience_sec`.
     """
-    with mapped(path):
+    with explain(path):
         if connection.in_transaction:
             yield
         elif lasting:
-            with transaction(connection, patience_sec):
+            with transact(connection, patience_sec):
                 yield
         else:
             connection.execute("PRAGMA synchronous = NORMAL")
             try:
-                with transaction(connection, patience_sec):
+                with transact(connection, patience_sec):
                     yield
             finally:
                 connection.execute("PRAGMA synchronous = FULL")
 
 
 @contextmanager
-def transaction(
+def transact(
     connection: sqlite3.Connection, patience_sec: float = BUSY_TIMEOUT_SEC
 ) -> Iterator[None]:
     """Run a block in one write transaction; roll back if it raises or can't be committed."""
@@ -73,12 +73,12 @@ def _begin(connection: sqlite3.Connection, patience_sec: float) -> None:
     """
     connection.execute("PRAGMA busy_timeout = 0")
     try:
-        patiently(lambda: connection.execute("BEGIN IMMEDIATE"), patience_sec)
+        retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"), patience_sec)
     finally:
         connection.execute(_BUSY_TIMEOUT)
 
 
-def patiently(action: Callable[[], object], patience_sec: float) -> None:
+def retry_while_busy(action: Callable[[], object], patience_sec: float) -> None:
     """Try again while others hold the file: SQLite doesn't wait where waiting could deadlock."""
     deadline = time.monotonic() + patience_sec
     while True:
@@ -86,6 +86,6 @@ def patiently(action: Callable[[], object], patience_sec: float) -> None:
             action()
             return
         except sqlite3.OperationalError as error:
-            if not code_of(error).startswith(BUSY) or time.monotonic() > deadline:
+            if not find_code(error).startswith(BUSY) or time.monotonic() > deadline:
                 raise
         time.sleep(random.uniform(0, _LONGEST_NAP_SEC))

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from llmc.errors import BackendError, HostUnreachableError
-from llmc.models import Attempt, AttemptOutcome
+from llmc.errors import (
+    BackendError,
+    HostUnreachableError,
+    RateLimitedError,
+    TurnedAwayError,
+)
+from llmc.models import Attempt, AttemptOutcome, CallTimes
+from llmc.programs.launching import SearchPath
+from llmc.run.attempts import Builder, make_attempt
+from llmc.run.health import Verdict
 from llmc.run.job import Job
 from llmc.run.lanes import Choice, Step
-from llmc.settings.hosts import Verdict
 
 GRACE_SEC = 60.0
 """What an attempt may overrun all its deadlines by before it counts as hung."""
+
+_CHARGED = (Verdict.ANSWERED, Verdict.FAILED)
 
 
 @dataclass(eq=False, slots=True)
@@ -26,6 +35,8 @@ class Flight:
     """One attempt on its way.
 
     `held` is the step whose host has a slot busy for it, if any; `asked` the lane asked last.
+    `times` are those of a reply that was whole. `charged`: a host has had a look at the prompt.
+    `busy`: one asked to come back later.
     """
 
     job: Job
@@ -35,7 +46,19 @@ class Flight:
     held: Step | None = None
     verdict: Verdict = Verdict.UNKNOWN
     reason: str = ""
+    times: CallTimes | None = None
     asked: int | None = None
+    charged: bool = False
+    busy: bool = False
+
+    def spares_span(self, *, ending: bool) -> bool:
+        """Tell whether its failure is none of the span's, as nobody has had a look at the prompt.
+
+        Who waited for a busy server when the run was asked to end was not looked at either.
+        """
+        if self.busy and ending:
+            return True
+        return not self.charged and self.verdict in (Verdict.UNREACHABLE, Verdict.TURNED_AWAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +144,10 @@ class CallGate:
             self._post(ticket)
             ticket.wait()
 
-    def leave(self, error: BackendError | None) -> None:
+    def leave(self, error: BackendError | None, times: CallTimes | None = None) -> None:
         """Take note of what a call showed about its host."""
         flight = self._flight
+        flight.times = times
         flight.reason = str(error) if error else ""
         self._refused = error if error and error.failure else None
         if error is None or error.failure is not None:
@@ -131,8 +155,15 @@ class CallGate:
         elif isinstance(error, HostUnreachableError):
             flight.verdict = Verdict.UNREACHABLE
             flight.reason = error.why or flight.reason
+        elif isinstance(error, TurnedAwayError):
+            flight.verdict = Verdict.TURNED_AWAY
+            said = str(error)  # an Ollama server's has the remedy in it: the driver tells no more
+            flight.reason = said if error.remedy in said else f"{said}; {error.remedy}"
         else:
             flight.verdict = Verdict.FAILED
+        silent = isinstance(error, HostUnreachableError) and error.silent
+        flight.charged = flight.charged or silent or flight.verdict in _CHARGED
+        flight.busy = isinstance(error, RateLimitedError)
 
     def last(self, error: BackendError) -> BackendError:
         """Return the error of the last call that was made: a host that was passed over made none.
@@ -143,3 +174,43 @@ class CallGate:
         if refused is None or error.failure is not None:
             return error
         return refused.after(error.attempts)
+
+
+def aim(attempt: Attempt, choice: Choice) -> Attempt:
+    """Return an attempt as it is made by a choice: from the host and the entry that it begins with.
+
+    Where neither is named, the span's own host counts.
+    """
+    if choice.host_index is None and not choice.first_entry:
+        return attempt
+    index = attempt.host_index if choice.host_index is None else choice.host_index
+    return replace(attempt, host_index=index, first_entry=choice.first_entry)
+
+
+def fly(
+    builder: Builder,
+    search: SearchPath,
+    post: Callable[[Message], None],
+    flight: Flight,
+    prompt: str,
+) -> None:
+    """Make one attempt, on a worker thread, and post what came of it; `search` finds programs."""
+    gate = CallGate(flight, post)
+    try:
+        outcome = make_attempt(builder, flight.job.span, prompt, flight.attempt, gate, search)
+    except BaseException as error:  # noqa: BLE001 - carried to the main thread, raised there
+        post(Crashed(flight, error))
+    else:
+        post(Landed(flight, outcome))
+
+
+def give_up(flight: Flight) -> AttemptOutcome:
+    """Return the outcome of an attempt that overran all its deadlines."""
+    seconds = flight.choice.timeout + GRACE_SEC
+    return AttemptOutcome(
+        attempt=flight.attempt,
+        backend="unknown",
+        duration_sec=seconds,
+        failure_type="runtime",
+        detail=f"the call did not come back within {seconds:g} s",
+    )

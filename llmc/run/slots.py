@@ -1,5 +1,6 @@
 """The hosts of a run: whose slots are busy, who rests, who is asked whether it is back.
 
+A slot is a call that a host may get at once: the limit on concurrency.
 On the main thread, but for `_ask`, which a worker runs.
 """
 
@@ -10,17 +11,30 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from llmc.events import CallFinished, CallStarted, Event, HostRests, HostReturned, HostSlots
+from llmc.events import (
+    CallFinished,
+    CallStarted,
+    Event,
+    HostRests,
+    HostReturned,
+    HostSlots,
+    Warned,
+)
+from llmc.models import CallTimes
 from llmc.net.client import Client
-from llmc.run.calls import Flight, Message, Probed, Ticket
+from llmc.net.probe import find_trouble
+from llmc.net.routes import STRAIGHT, Network
+from llmc.run.concurrency import Observer
+from llmc.run.flights import Flight, Message, Probed, Ticket
+from llmc.run.health import Verdict
 from llmc.run.job import Job
 from llmc.run.lanes import Step
 from llmc.run.scheduler import Scheduler
+from llmc.run.stock import find_missing
 from llmc.run.workers import Workers
-from llmc.settings.hosts import Verdict, find_trouble
 
 
-class Traffic:
+class Slots:
     """Keeps the slots of every host while calls come and go.
 
     `rests` off: nobody ever rests, which is the batch driver's way. `timeout` (seconds) bounds the
@@ -33,6 +47,7 @@ class Traffic:
         *,
         rests: bool,
         timeout: float,
+        network: Network = STRAIGHT,
         post: Callable[[Message], None],
         tell: Callable[[Event], None],
     ) -> None:
@@ -42,8 +57,15 @@ class Traffic:
         self._timeout = timeout
         self._post = post
         self._tell = tell
-        self._client = Client(connect_timeout=timeout)
+        self._client = Client(connect_timeout=timeout, network=network)
         self._tickets: deque[Ticket] = deque()
+        self._turned_away: dict[tuple[int, str], str] = {}
+        self._observers = {
+            index: Observer(state.lane.slots)
+            for index, state in enumerate(self._states)
+            if rests and state.lane.kind == "host" and state.lane.slots > 1
+        }
+        self.answers = 0
 
     @property
     def hosts(self) -> tuple[HostSlots, ...]:
@@ -51,9 +73,10 @@ class Traffic:
         lanes = [state.lane for state in self._states]
         return tuple(HostSlots(lane.name, lane.slots) for lane in lanes if lane.name)
 
-    def name(self, lane: int) -> str:
-        """Return what a lane's host is called."""
-        return self._states[lane].lane.name
+    def name(self, flight: Flight) -> str:
+        """Return what the host is called that a flight has asked last."""
+        asked = flight.choice.lane if flight.asked is None else flight.asked
+        return self._states[asked].lane.name
 
     def enter(self, flight: Flight, step: Step) -> None:
         """Give a slot to a call that is about to be made."""
@@ -68,11 +91,43 @@ class Traffic:
         if step is None:
             return
         verdict = flight.verdict if self._rests else Verdict.UNKNOWN
-        name = self.name(step.lane)
+        name = self._states[step.lane].lane.name
+        self.answers += verdict is Verdict.ANSWERED
         seconds = self._scheduler.leave(step.lane, verdict, flight.reason, time.monotonic())
         self._tell(CallFinished(name))
         if seconds is not None:
             self._tell(HostRests(name, seconds, flight.reason))
+        elif verdict is Verdict.TURNED_AWAY:
+            self.close(step, flight.reason)
+        if flight.times:
+            self._observe(step.lane, flight.times)
+
+    def _observe(self, index: int, times: CallTimes) -> None:
+        """Ask a host for no more at once than calls show it to do; say so."""
+        observer = self._observers.get(index)
+        limit = observer.note(times) if observer else None
+        if limit is None:
+            return
+        del self._observers[index]
+        state = self._states[index]
+        state.limit = limit
+        setting = " (OLLAMA_NUM_PARALLEL)" if state.lane.one_model else ""
+        does = f"{state.lane.name} does {limit} request{'s' * (limit > 1)} at once{setting}"
+        self._tell(Warned(f"{does}; {state.lane.slots} slots were asked for"))
+
+    def close(self, step: Step, reason: str) -> None:
+        """Ask a host for a model no more, and say so: it would answer all requests alike."""
+        if self._scheduler.close(step):
+            self._turned_away[step.lane, step.model] = reason
+            self._tell(Warned(f"{self._states[step.lane].lane.name} is asked no more: {reason}"))
+
+    def who_turned_away(self) -> str:
+        """Return why the ways that are closed are, each reason once; empty if none is closed."""
+        return "; ".join(dict.fromkeys(self._turned_away.values()))
+
+    def spares_span(self, flight: Flight, *, ending: bool) -> bool:
+        """Tell whether the failure of a flight is none of its span's; where nobody rests, it is."""
+        return self._rests and flight.spares_span(ending=ending)
 
     def move_on(self, ticket: Ticket) -> None:
         """Take back the slot of a cascade that asks for one of its next host."""
@@ -89,7 +144,9 @@ class Traffic:
         for _ in range(len(self._tickets)):
             ticket = self._tickets.popleft()
             state = self._states[ticket.step.lane]
-            if state.health.rests_now:
+            if reason := self._turned_away.get((ticket.step.lane, ticket.step.model)):
+                ticket.refuse(f"{state.lane.name} is asked no more: {reason}")
+            elif state.health.rests_now:
                 ticket.refuse(f"{state.lane.name} rests: {state.health.reason}")
             elif not state.has_room(ticket.step.slots):
                 self._tickets.append(ticket)
@@ -125,12 +182,21 @@ class Traffic:
             seconds = state.health.rest(time.monotonic(), answer.trouble)
             self._tell(HostRests(state.lane.name, seconds, answer.trouble))
 
-    def say_who_rests(self) -> None:
-        """Tell which hosts rest from the start."""
+    def begin(self, *, take_stock: bool) -> None:
+        """Tell which hosts rest from the start, and ask the others for no model that they lack."""
+        if take_stock and self._rests:
+            lanes = self._scheduler.lanes
+            for step, reason in find_missing(self._client, lanes, self._timeout):
+                self.close(step, reason)
         for state in self._states:
             if state.health.rests_now:
                 seconds = state.health.until - time.monotonic()
                 self._tell(HostRests(state.lane.name, max(0.0, seconds), state.health.reason))
+
+    @property
+    def is_trusted(self) -> bool:
+        """Tell whether a host that is not on trial has a call under way."""
+        return any(state.busy and not state.health.on_trial for state in self._states)
 
     def who_rests(self) -> str:
         """Return the hosts that rest with their reasons, empty if none does."""

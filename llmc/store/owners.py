@@ -11,7 +11,6 @@ and only the expiry of its claims ends them.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -20,6 +19,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
+
+from llmc.files.folders import make_folder
+from llmc.files.locks import is_at, lock, lock_in_time
 
 _NAME = re.compile(r"[0-9]+-[0-9a-f]{16}")
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -43,14 +45,14 @@ class Owner:
             # with its last owner.
             with suppress(FileNotFoundError), _folder(index_path) as folder:
                 name = f"{os.getpid()}-{secrets.token_hex(8)}"
-                path = folder_of(index_path) / name
+                path = name_folder(index_path) / name
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN
                 file = FileIO(os.open(name, flags, 0o644, dir_fd=folder), "r+")
-                if locked(file.fileno(), fcntl.LOCK_EX) is not False and is_at(file.fileno(), path):
+                if lock(file.fileno()) is not False and is_at(file.fileno(), path):
                     return cls(name, path, file)
                 file.close()
                 path.unlink(missing_ok=True)
-        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(folder_of(index_path)))
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(name_folder(index_path)))
 
     def release(self, *, cleanly: bool = True) -> None:
         """Stop being an owner, unless `cleanly` as if killed; a second time does nothing."""
@@ -60,11 +62,11 @@ class Owner:
                     self._path.unlink()
             self._file.close()
             with suppress(OSError), _opened(self._path.parent) as folder:
-                if locked(folder, fcntl.LOCK_EX) is not False:
+                if lock(folder) is not False:
                     _remove_empty(folder, self._path.parent)
 
 
-def folder_of(index_path: Path) -> Path:
+def name_folder(index_path: Path) -> Path:
     """Return where the owners of an index have their files."""
     return Path(f"{index_path}.runs")
 
@@ -76,7 +78,7 @@ def survey(index_path: Path, except_: str | None = None) -> tuple[frozenset[str]
     """
     alive: set[str] = set()
     dead: set[str] = set()
-    with suppress(FileNotFoundError), _opened(folder_of(index_path)) as folder:
+    with suppress(FileNotFoundError), _opened(name_folder(index_path)) as folder:
         for name in os.listdir(folder):  # noqa: PTH208 - of an open folder, not of a path
             if name != except_ and _NAME.fullmatch(name):
                 living = _lives(folder, name)
@@ -87,7 +89,7 @@ def survey(index_path: Path, except_: str | None = None) -> tuple[frozenset[str]
 
 def sweep(index_path: Path, dead: Iterable[str]) -> None:
     """Remove the files of owners that a survey found dead."""
-    with suppress(OSError), _opened(folder_of(index_path)) as folder:
+    with suppress(OSError), _opened(name_folder(index_path)) as folder:
         for name in dead:
             _lives(folder, name, remove=True)
 
@@ -102,7 +104,7 @@ def _lives(folder: int, name: str, *, remove: bool = False) -> bool | None:
         return True
     with closing(file):
         # Shared, so that two who look at the same time don't take each other for the owner.
-        if not locked(file.fileno(), fcntl.LOCK_SH):
+        if not lock(file.fileno(), shared=True):
             return True
         if remove:
             with suppress(OSError):
@@ -111,18 +113,16 @@ def _lives(folder: int, name: str, *, remove: bool = False) -> bool | None:
 
 
 @contextmanager
-def alone(index_path: Path, patience_sec: float) -> Iterator[None]:
+def exclude_others(index_path: Path, patience_sec: float) -> Iterator[None]:
     """Run a block while nobody else is in such a block for the same index.
 
     Raises TimeoutError when others are in it for longer than `patience_sec`, OSError.
     """
-    place, deadline = folder_of(index_path), time.monotonic() + patience_sec
+    place, deadline = name_folder(index_path), time.monotonic() + patience_sec
     while True:
         with _folder(index_path) as folder:
-            while locked(folder, fcntl.LOCK_EX) is False:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(errno.ETIMEDOUT, "others are opening it", str(index_path))
-                time.sleep(_POLL_SEC)
+            if lock_in_time(folder, deadline, _POLL_SEC) is False:
+                raise TimeoutError(errno.ETIMEDOUT, "others are opening it", str(index_path))
             if is_at(folder, place):  # else it went with its last owner while we waited
                 try:
                     yield
@@ -134,10 +134,10 @@ def alone(index_path: Path, patience_sec: float) -> Iterator[None]:
 @contextmanager
 def _folder(index_path: Path) -> Iterator[int]:
     """Open the owners' folder, made if it isn't there; it may go with its last owner any time."""
-    place = folder_of(index_path)
+    place = name_folder(index_path)
     for _ in range(_TRIES - 1):
-        with suppress(FileExistsError):
-            place.mkdir(mode=0o755)
+        with suppress(FileExistsError):  # it was, and is gone again
+            make_folder(place, above=False)
         with suppress(FileNotFoundError):
             descriptor = _open_folder(place)
             break
@@ -168,23 +168,3 @@ def _remove_empty(folder: int, place: Path) -> None:
     if is_at(folder, place):
         with suppress(OSError):
             place.rmdir()
-
-
-def locked(descriptor: int, kind: int) -> bool | None:
-    """Lock an open file without waiting; False if another has it, None if it can't be locked."""
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
-
-
-def is_at(descriptor: int, path: Path) -> bool:
-    """Tell whether an open file is the one that stands at `path`."""
-    try:
-        there = path.lstat()
-    except OSError:
-        return False
-    return os.path.samestat(os.fstat(descriptor), there)

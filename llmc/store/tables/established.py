@@ -1,7 +1,6 @@
-"""The tables of an index.
+"""The tables of the established format, which other programs write too: they are never changed.
 
-The first five are an established format that other programs write too, so they are never changed.
-What llmc adds are tables named llmc_*, which `llmc.database.migrations` makes and changes.
+What llmc adds are tables named llmc_*, which `database.migrations` makes and changes.
 """
 
 from __future__ import annotations
@@ -37,30 +36,3 @@ COLUMNS = {
     | {"schema_ver", "inputs", "outputs", "side_effects", "pitfalls", "usage_snippet"},
 }
 """The established columns that llmc uses."""
-
-RESTS = (
-    "x.signature = :signature AND x.retry_at > :now "
-    "AND x.failed_at <= :now + 86400 AND x.retry_at <= :now + 691200"
-)
-"""Whether the failure `x` keeps its span at rest: a clock that was ahead must not, for years.
-
-No pause is longer than seven days; a day more is left for clocks.
-"""
-
-SPAN_COLUMNS = (
-    "s.id, f.path, f.lang, s.symbol, s.kind, s.start_line, s.end_line, "
-    "s.byte_start, s.byte_end, s.span_hash, s.doc_hint"
-)
-RESULT_COLUMNS = (
-    "summary, tags, evidence, model, created_at, schema_ver, "
-    "inputs, outputs, side_effects, pitfalls, usage_snippet"
-)
-FAILURE_COLUMNS = "count, kind, detail, excerpt, failed_at, retry_at, signature"
-ORIGIN_COLUMNS = "installation, what, line, adopted_at, mac"
-SET_ASIDE_COLUMNS = f"set_aside_at, start_line, {RESULT_COLUMNS}"
-
-
-def insertion(table: str, columns: str) -> str:
-    """Return the statement that stores a row of a span, (span_hash, columns), or replaces it."""
-    marks = ", ".join("?" * (columns.count(",") + 2))
-    return f"INSERT OR REPLACE INTO {table} (span_hash, {columns}) VALUES ({marks})"

@@ -1,8 +1,8 @@
 """What a run writes, in this order: the index, the logs, its hooks. On the main thread only.
 
-Settled spans that are there at once share one transaction and one append to each log. A locked
-index is waited for. When the disk is full, a reserve that was laid in before the first call makes
-room for the replies that are paid for, and the run winds down.
+Settled spans that are there at once share one transaction and one append to each log (a group
+commit). A locked index is waited for. When the disk is full, a reserve that was laid in before the
+first call makes room for the replies that are paid for, and the run winds down.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from llmc.events import (
 )
 from llmc.models import SpanReport
 from llmc.records.ledger import Ledger, Recorded
+from llmc.run.stopping import Stop
 from llmc.store.database.reserve import Reserve
-from llmc.store.reader import Outcome
 from llmc.store.store import Store
+from llmc.store.tables.outcomes import Outcome
 
 LOCK_PATIENCE_SEC = 900.0
 HURRY_SEC = 0.2
@@ -38,11 +39,11 @@ RESERVE_BYTES = 1024 * 1024
 _T = TypeVar("_T")
 
 
-class Journal:
+class Writer:
     """Writes what comes of a run; `error` is what keeps it from going on, None while it can.
 
-    `spans` and `enrichments` are the totals of the index, kept rather than counted. `is_urgent`
-    tells that the run is to end now: then a locked index is waited for no longer.
+    `spans` and `enrichments` are the totals of the index, kept rather than counted. Once
+    the `stop` is urgent, a locked index is waited for no longer.
     """
 
     def __init__(
@@ -51,12 +52,12 @@ class Journal:
         ledger: Ledger,
         hooks: Sequence[EventHook],
         *,
-        is_urgent: Callable[[], bool],
+        stop: Stop,
     ) -> None:
-        self._is_urgent = is_urgent
+        self._stop = stop
         self.error: StoreError | None = None
         self._displaced = False
-        self.spans, self.enrichments = store.counts()
+        self.spans, self.enrichments = store.counts.count_results()
         self._store = store
         self._ledger = ledger
         self._hooks = (self._count_gone, *hooks)
@@ -79,7 +80,7 @@ class Journal:
 
     def hurry(self) -> None:
         """Wait for a locked index no longer than a moment: somebody wants the run to end now."""
-        self._store.patience_sec = HURRY_SEC
+        self._store.set_patience(HURRY_SEC)
 
     @property
     def unsaved(self) -> int:
@@ -172,7 +173,7 @@ class Journal:
             try:
                 return write()
             except LockedIndexError as error:
-                if time.monotonic() > patience or self._is_urgent():
+                if time.monotonic() > patience or self._stop.is_urgent:
                     raise
                 self.tell(Warned(f"{error}; waiting on"))
             except FullDiskError as error:
@@ -183,7 +184,7 @@ class Journal:
     def recount(self, *, always: bool = False) -> None:
         """Bring the totals up to date, unless no other process has changed the index."""
         if self._store.changed_elsewhere() or always:
-            self.spans, self.enrichments = self._store.counts()
+            self.spans, self.enrichments = self._store.counts.count_results()
 
     def tell(self, event: Event) -> None:
         for hook in self._hooks:

@@ -8,12 +8,13 @@ import threading
 
 import pytest
 
-from llmc.files.owners import Owner, alone, folder_of, locked, survey, sweep
+from llmc.files.locks import lock
+from llmc.store.owners import Owner, exclude_others, name_folder, survey, sweep
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from llmc.owners import Owner
+from llmc.store.owners import Owner
 print(Owner.register(Path(sys.argv[1])).name, flush=True)
 time.sleep(600)
 """
@@ -35,7 +36,7 @@ def killed(index):
 
 
 def names(index):
-    return {path.name for path in folder_of(index).iterdir()}
+    return {path.name for path in name_folder(index).iterdir()}
 
 
 def test_an_owner_is_alive_until_it_is_released(index):
@@ -79,7 +80,7 @@ def test_a_living_owner_is_not_swept_away(index):
 
 
 def test_two_who_look_at_a_dead_owner_at_once_both_see_it_dead(index, killed):
-    with (folder_of(index) / killed).open() as other:
+    with (name_folder(index) / killed).open() as other:
         fcntl.flock(other, fcntl.LOCK_SH)
         assert survey(index) == (set(), {killed})
 
@@ -87,9 +88,9 @@ def test_two_who_look_at_a_dead_owner_at_once_both_see_it_dead(index, killed):
 def test_the_folder_goes_with_its_last_owner(index):
     first, second = Owner.register(index), Owner.register(index)
     first.release()
-    assert folder_of(index).exists()
+    assert name_folder(index).exists()
     second.release()
-    assert not folder_of(index).exists()
+    assert not name_folder(index).exists()
 
 
 def test_nobody_owns_an_index_that_was_never_opened(index):
@@ -99,7 +100,7 @@ def test_nobody_owns_an_index_that_was_never_opened(index):
 def test_other_files_in_the_folder_are_left_alone(index):
     owner = Owner.register(index)
     for name in ("notes.txt", "1-xyz", "12-0123456789abcdef.bak"):
-        (folder_of(index) / name).write_text("mine")
+        (name_folder(index) / name).write_text("mine")
     assert survey(index, owner.name) == (set(), set())
     owner.release()
     assert names(index) == {"notes.txt", "1-xyz", "12-0123456789abcdef.bak"}
@@ -109,7 +110,7 @@ def test_a_link_that_looks_like_an_owner_is_not_followed(index, tmp_path):
     owner = Owner.register(index)
     treasure = tmp_path / "treasure"
     treasure.write_text("gold")
-    link = folder_of(index) / "1-0123456789abcdef"
+    link = name_folder(index) / "1-0123456789abcdef"
     link.symlink_to(treasure)
     assert link.name in survey(index)[0], "what can't be told counts as alive"
     assert treasure.read_text() == "gold"
@@ -119,13 +120,13 @@ def test_a_link_that_looks_like_an_owner_is_not_followed(index, tmp_path):
 
 def test_a_pipe_that_looks_like_an_owner_does_not_block(index):
     owner = Owner.register(index)
-    os.mkfifo(folder_of(index) / "1-0123456789abcdef")
+    os.mkfifo(name_folder(index) / "1-0123456789abcdef")
     assert owner.name in survey(index)[0]
 
 
 def test_a_link_in_place_of_the_folder_is_refused(index, tmp_path):
     (tmp_path / "elsewhere").mkdir()
-    folder_of(index).symlink_to(tmp_path / "elsewhere")
+    name_folder(index).symlink_to(tmp_path / "elsewhere")
     for use in (Owner.register, survey):
         with pytest.raises(OSError, match=r"index\.db\.runs"):
             use(index)
@@ -139,7 +140,7 @@ def test_nobody_else_may_write_whatever_the_umask(index, mask):
         owner = Owner.register(index)
     finally:
         os.umask(before)
-    folder = folder_of(index)
+    folder = name_folder(index)
     assert folder.stat().st_mode & 0o777 == 0o755 & ~mask
     assert (folder / owner.name).stat().st_mode & 0o777 == 0o644 & ~mask
 
@@ -176,22 +177,22 @@ def test_a_file_that_can_not_be_locked_is_neither_free_nor_taken(tmp_path):
     """As on a network file system without such locks."""
     with (tmp_path / "file").open("w") as file:
         descriptor = file.fileno()
-        assert locked(descriptor, fcntl.LOCK_EX) is True
+        assert lock(descriptor) is True
         with (tmp_path / "file").open() as other:
-            assert locked(other.fileno(), fcntl.LOCK_EX) is False
-    assert locked(descriptor, fcntl.LOCK_EX) is None
+            assert lock(other.fileno()) is False
+    assert lock(descriptor) is None
 
 
 def test_only_one_at_a_time_is_alone(index):
-    with alone(index, 5):
+    with exclude_others(index, 5):
         owner = Owner.register(index)
-        with pytest.raises(TimeoutError), alone(index, 0):
+        with pytest.raises(TimeoutError), exclude_others(index, 0):
             pass
-    with alone(index, 0):
+    with exclude_others(index, 0):
         assert survey(index)[0] == {owner.name}
 
 
 def test_to_have_been_alone_leaves_nothing_behind(index):
-    with alone(index, 0):
+    with exclude_others(index, 0):
         pass
-    assert not folder_of(index).exists()
+    assert not name_folder(index).exists()

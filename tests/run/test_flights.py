@@ -9,11 +9,11 @@ import pytest
 from llmc.errors import BackendError, HostUnreachableError, RateLimitedError, Usage
 from llmc.events import CallFinished, CallStarted, HostRests
 from llmc.models import Attempt
-from llmc.run import scheduler
-from llmc.run.calls import CallGate, Flight, Ticket
+from llmc.run.flights import CallGate, Flight, Ticket
+from llmc.run.health import Verdict
 from llmc.run.lanes import Choice, Lane, Lanes, Step
-from llmc.run.traffic import Traffic
-from llmc.settings.hosts import Verdict
+from llmc.run.slots import Slots
+from llmc.run.spread import make_scheduler
 from llmc.testing import refused, unusable
 from tests.running import PATIENCE_SEC
 
@@ -159,9 +159,9 @@ class Hosts:
     def __init__(self):
         lanes = tuple(Lane(name, 1, one_model=True, probe="http://x/") for name in ("a", "b"))
         choices = tuple(Choice((Step(n, "m", 1), Step(1 - n, "m", 1)), n) for n in (0, 1))
-        self.plan = scheduler.make(Lanes(lanes, {"7b": choices}), "spread", 0.0)
+        self.plan = make_scheduler(Lanes(lanes, {"7b": choices}), "spread", 0.0)
         self.told = []
-        self.traffic = Traffic(
+        self.slots = Slots(
             self.plan, rests=True, timeout=1.0, post=self.told.append, tell=self.told.append
         )
 
@@ -178,14 +178,14 @@ def hosts():
 def test_a_cascade_that_moves_on_gives_its_slot_back_before_it_waits(hosts):
     first, other = flight(0, 1), flight(1, 0)
     for some in (first, other):
-        hosts.traffic.enter(some, some.choice.steps[0])
+        hosts.slots.enter(some, some.choice.steps[0])
     assert hosts.busy == [1, 1]
     some = Ticket(first, first.choice.steps[1])
-    hosts.traffic.move_on(some)
-    hosts.traffic.admit()
+    hosts.slots.move_on(some)
+    hosts.slots.admit()
     assert hosts.busy == [0, 1]
-    hosts.traffic.leave(other)
-    hosts.traffic.admit()
+    hosts.slots.leave(other)
+    hosts.slots.admit()
     some.wait()
     assert hosts.busy == [0, 1]
     assert hosts.told == [
@@ -199,12 +199,12 @@ def test_a_cascade_that_moves_on_gives_its_slot_back_before_it_waits(hosts):
 
 def test_tickets_are_served_in_the_order_in_which_they_came(hosts):
     occupant = flight(1, 0)
-    hosts.traffic.enter(occupant, occupant.choice.steps[0])
+    hosts.slots.enter(occupant, occupant.choice.steps[0])
     tickets = [Ticket(flight(0, 1), Step(1, "m", 1, 0.05)) for _ in range(2)]
     for some in tickets:
-        hosts.traffic.move_on(some)
-    hosts.traffic.leave(occupant)
-    hosts.traffic.admit()
+        hosts.slots.move_on(some)
+    hosts.slots.leave(occupant)
+    hosts.slots.admit()
     tickets[0].wait()
     with pytest.raises(BackendError, match="no slot was free"):
         tickets[1].wait()
@@ -213,8 +213,8 @@ def test_tickets_are_served_in_the_order_in_which_they_came(hosts):
 def test_a_ticket_for_a_host_that_rests_is_refused_with_the_reason(hosts):
     hosts.plan.states[1].health.rest(0.0, "connection refused")
     some = Ticket(flight(0, 1), Step(1, "m", 1))
-    hosts.traffic.move_on(some)
-    hosts.traffic.admit()
+    hosts.slots.move_on(some)
+    hosts.slots.admit()
     with pytest.raises(BackendError, match=r"^b rests: connection refused$"):
         some.wait()
     assert hosts.busy == [0, 0]
@@ -222,41 +222,41 @@ def test_a_ticket_for_a_host_that_rests_is_refused_with_the_reason(hosts):
 
 def test_who_has_left_takes_no_slot(hosts):
     occupant = flight(1, 0)
-    hosts.traffic.enter(occupant, occupant.choice.steps[0])
+    hosts.slots.enter(occupant, occupant.choice.steps[0])
     some = Ticket(flight(0, 1), Step(1, "m", 1, 0.01))
-    hosts.traffic.move_on(some)
+    hosts.slots.move_on(some)
     with pytest.raises(BackendError):
         some.wait()
-    hosts.traffic.leave(occupant)
-    hosts.traffic.admit()
+    hosts.slots.leave(occupant)
+    hosts.slots.admit()
     assert hosts.busy == [0, 0]
 
 
 def test_the_end_of_a_run_sends_everybody_away_who_waits(hosts):
     occupant = flight(1, 0)
-    hosts.traffic.enter(occupant, occupant.choice.steps[0])
+    hosts.slots.enter(occupant, occupant.choice.steps[0])
     some = Ticket(flight(0, 1), Step(1, "m", 1))
-    hosts.traffic.move_on(some)
+    hosts.slots.move_on(some)
     thread, found = waiting(some)
-    hosts.traffic.cut_off()
+    hosts.slots.cut_off()
     thread.join(PATIENCE_SEC)
     assert found == ["the run was stopped"]
 
 
 def test_a_host_that_nobody_answers_at_rests_with_the_reason(hosts):
     some = flight(0, 1)
-    hosts.traffic.enter(some, some.choice.steps[0])
+    hosts.slots.enter(some, some.choice.steps[0])
     some.verdict, some.reason = Verdict.UNREACHABLE, "connection refused"
-    hosts.traffic.leave(some)
+    hosts.slots.leave(some)
     assert hosts.told[-1] == HostRests("a", 1.0, "connection refused")
-    assert hosts.traffic.who_rests() == "a: connection refused"
+    assert hosts.slots.who_rests() == "a: connection refused"
 
 
 def test_a_slot_is_freed_once_however_often_a_flight_leaves(hosts):
     some = flight(0, 1)
-    hosts.traffic.enter(some, some.choice.steps[0])
-    hosts.traffic.leave(some)
-    hosts.traffic.leave(some)
+    hosts.slots.enter(some, some.choice.steps[0])
+    hosts.slots.leave(some)
+    hosts.slots.leave(some)
     assert hosts.busy == [0, 0]
 
 

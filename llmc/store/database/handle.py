@@ -1,0 +1,79 @@
+"""One open index: what is asked of it, and changed in it, with SQLite's errors as StoreError."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from llmc.store.database.shape import find_incomplete
+from llmc.store.database.trouble import explain
+from llmc.store.database.writing import BUSY_TIMEOUT_SEC, change
+
+_Values = Sequence[Any] | Mapping[str, Any]
+
+
+class Database:
+    """An open index, for one thread. `patience_sec` is how long a write waits for other programs.
+
+    `incomplete` names llmc's own tables that lack a column, which are not to be read.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.patience_sec = BUSY_TIMEOUT_SEC
+        self.connection = connection
+        self.execute = connection.execute
+        self.execute_many = connection.executemany
+        with explain(path):
+            self.incomplete = find_incomplete(connection)
+
+    def read(self, query: str, values: _Values = ()) -> list[sqlite3.Row]:
+        """Return the rows of a query. Raises StoreError."""
+        with explain(self.path):
+            return self.execute(query, values).fetchall()
+
+    def read_first(self, query: str, values: _Values = ()) -> sqlite3.Row | None:
+        """Return the first row of a query, None if it has none. Raises StoreError."""
+        with explain(self.path):
+            row: sqlite3.Row | None = self.execute(query, values).fetchone()
+            return row
+
+    def count(self, query: str, values: _Values = ()) -> int:
+        """Return the number that is all of a query's answer. Raises StoreError."""
+        row = self.read_first(query, values)
+        return int(row[0]) if row else 0
+
+    def write(
+        self, *, lasting: bool = True, patience_sec: float | None = None
+    ) -> AbstractContextManager[None]:
+        """Run a block as one write: all of it is stored, or none; see `writing`. Raises StoreError.
+
+        Inside of it, `execute` is the way to ask.
+        """
+        patience = self.patience_sec if patience_sec is None else patience_sec
+        return change(self.connection, self.path, lasting=lasting, patience_sec=patience)
+
+    @contextmanager
+    def freeze(self) -> Iterator[None]:
+        """Run several questions that see the index as it is at one moment. Raises StoreError."""
+        with explain(self.path):
+            if self.connection.in_transaction:
+                yield
+                return
+            self.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self.execute("ROLLBACK")
+
+    def list_own_tables(self) -> set[str]:
+        """Return which of llmc's own tables can be read: another program's index has none."""
+        rows = self.read("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return {row["name"].lower() for row in rows} - self.incomplete
+
+    def close(self) -> None:
+        """Close the index; what was committed is on disk."""
+        self.connection.close()

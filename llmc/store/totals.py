@@ -1,0 +1,255 @@
+"""Counts: of everything, for `llmc status`, and of a few things, for a run."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from llmc.store.database.handle import Database
+from llmc.store.origins import Origins, Result
+from llmc.store.owners import survey
+from llmc.store.retries import REFUSED_PAUSES_SEC
+from llmc.store.tables.failures import RESTS
+from llmc.store.tables.outcomes import SUM_TOKENS
+from llmc.store.tables.values import read_text
+
+_COUNT_SPANS = "SELECT count(*) FROM files f CROSS JOIN spans s ON s.file_id = f.id"
+_COUNT_ROWS = "SELECT count(*) FROM spans"
+# Both sides come from indexes in the order of the hashes and are merged.
+_COUNT_RESULTS = (
+    "SELECT (SELECT count(*) FROM enrichments) - (SELECT count(*) FROM (SELECT span_hash "
+    "FROM enrichments EXCEPT SELECT span_hash FROM spans ORDER BY 1 LIMIT -1))"
+)
+_COUNT_RESULTS_SLOWLY = (
+    "SELECT count(*) FROM enrichments e JOIN spans s ON s.span_hash = e.span_hash "
+    "JOIN files f ON f.id = s.file_id"
+)
+_COUNT_UNMARKED = (
+    "SELECT count(*) FROM (SELECT span_hash FROM enrichments EXCEPT SELECT span_hash "
+    "FROM llmc_origins WHERE installation = ? AND what = 'result' ORDER BY 1 LIMIT -1)"
+)
+_ANY_MARK = "SELECT 1 FROM llmc_origins WHERE installation = ? AND what = 'result' LIMIT 1"
+_COUNT_RESTING = (
+    f"SELECT count(*) FROM llmc_failures x WHERE {RESTS} AND NOT EXISTS "
+    "(SELECT 1 FROM enrichments e WHERE e.span_hash = x.span_hash)"
+)
+# Each table is read once, in its own order: spans by their file, enrichments by their hash.
+_BY_LANGUAGE = (
+    "SELECT f.lang, count(*) AS files, coalesce(sum(n.spans), 0) AS spans FROM files f LEFT JOIN "
+    "(SELECT file_id, count(*) AS spans FROM spans GROUP BY file_id) n ON n.file_id = f.id "
+    "GROUP BY f.lang ORDER BY 3 DESC"
+)
+_ENRICHED_BY_LANGUAGE = (
+    "SELECT f.lang, count(*) AS enriched FROM "
+    "(SELECT span_hash FROM enrichments ORDER BY 1 LIMIT -1) e "
+    "CROSS JOIN spans s ON s.span_hash = e.span_hash CROSS JOIN files f ON f.id = s.file_id "
+    "GROUP BY f.lang"
+)
+_BY_MODEL = (
+    "SELECT coalesce(e.model, '-') AS model, {tier} AS tier, count(*) AS count "
+    "FROM enrichments e {join} GROUP BY 1, 2 ORDER BY 3 DESC"
+)
+_FAILED = (
+    "SELECT x.kind, count(*) AS count FROM ({failures}) x "
+    "JOIN spans s ON s.span_hash = x.span_hash JOIN files f ON f.id = s.file_id "
+    "WHERE NOT EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = x.span_hash) "
+    "GROUP BY x.kind ORDER BY x.kind"
+)
+_CLAIMED = (
+    "SELECT c.owner, count(*) AS count FROM llmc_claims c "
+    "JOIN spans s ON s.span_hash = c.span_hash WHERE c.expires > 0 AND NOT EXISTS "
+    "(SELECT 1 FROM enrichments e WHERE e.span_hash = c.span_hash) GROUP BY c.owner"
+)
+_NEXT_RETRY = (
+    "SELECT min(x.retry_at) AS first FROM llmc_failures x "
+    "JOIN spans s ON s.span_hash = x.span_hash WHERE x.retry_at > ? AND x.retry_at < ? "
+    "AND NOT EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = x.span_hash)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts of the whole index, each of its own: enriched, pending and `failed` make up `spans`.
+
+    `claimed` spans are in work now; they are among the pending and the failed ones. `elsewhere` and
+    `adopted` enrichments are among those of `by_model`.
+    """
+
+    files: int
+    spans: int
+    enriched: int
+    pending: int
+    twins: int
+    by_language: dict[str, tuple[int, int, int]]
+    failed: dict[str, int]
+    by_model: dict[tuple[str, str], int]
+    prompt_tokens: int
+    completion_tokens: int
+    claimed: int = 0
+    elsewhere: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    adopted: int = 0
+
+
+class Counts:
+    """The counts of one open index. Every method raises StoreError."""
+
+    def __init__(self, db: Database, origins: Origins) -> None:
+        self._db = db
+        self._origins = origins
+
+    def count_results(self) -> tuple[int, int]:
+        """Return (spans, enrichments) of the whole index, as `count_all` counts them."""
+        with self._db.freeze():
+            spans = self.count_spans()
+            # Spans without a file are rare, and only then each enrichment is looked at.
+            usual = spans == self._db.count(_COUNT_ROWS)
+            return spans, self._db.count(_COUNT_RESULTS if usual else _COUNT_RESULTS_SLOWLY)
+
+    def count_spans(self) -> int:
+        """Return how many spans the index has."""
+        return self._db.count(_COUNT_SPANS)
+
+    def count_resting(self, signature: str, now: float | None = None) -> int:
+        """Count the spans that failed under this signature and are left alone for now.
+
+        A signature says what they failed with (model, prompt, schema): with another one they are
+        tried again. `now` is in epoch seconds.
+        """
+        if "llmc_failures" not in self._db.list_own_tables():
+            return 0
+        values = {"signature": signature, "now": time.time() if now is None else now}
+        return self._db.count(_COUNT_RESTING, values)
+
+    def find_next_retry(self, now: float | None = None) -> float | None:
+        """Return when the first of the spans that rest is tried again, in epoch seconds."""
+        if "llmc_failures" not in self._db.list_own_tables():
+            return None
+        now = time.time() if now is None else now
+        # A clock that was ahead left times beyond the longest pause: those don't count.
+        row = self._db.read_first(_NEXT_RETRY, (now, now + REFUSED_PAUSES_SEC[1] + 86400))
+        return float(row["first"]) if row and row["first"] is not None else None
+
+    def count_unmarked(self) -> int:
+        """Count enrichments that bear no mark of this installation, without checking the marks.
+
+        Takes half a second per million; `count_all` looks at each.
+        """
+        if not (self._origins.mine and "llmc_origins" in self._db.list_own_tables()):
+            return self._db.count("SELECT count(*) FROM enrichments")
+        return self._db.count(_COUNT_UNMARKED, (self._origins.mine,))
+
+    def count_unrecorded(self) -> int:
+        """Count enrichments without an outcome: of another program, or back from the archive."""
+        query = "SELECT count(*) FROM enrichments e"
+        if "llmc_outcomes" in self._db.list_own_tables():
+            query += " WHERE NOT EXISTS (SELECT 1 FROM llmc_outcomes o WHERE "
+            query += "o.span_hash = e.span_hash)"
+        return self._db.count(query)
+
+    def count_all(self) -> Totals:
+        """Count everything, for `llmc status`; all counts are of one moment."""
+        with self._db.freeze():
+            return self._count_all(self._db.list_own_tables())
+
+    def _count_all(self, ours: set[str]) -> Totals:
+        languages = self._db.read(_BY_LANGUAGE)
+        spans = sum(row["spans"] for row in languages)
+        enriched = {row["lang"]: row["enriched"] for row in self._db.read(_ENRICHED_BY_LANGUAGE)}
+        outcomes = "llmc_outcomes" in ours
+        tokens = self._db.read_first(SUM_TOKENS) if outcomes else None
+        by_model = self._by_model(outcomes=outcomes)
+        elsewhere, adopted = self._not_made_here(ours)
+        failed = self._failed(ours)
+        return Totals(
+            files=sum(row["files"] for row in languages),
+            spans=spans,
+            enriched=sum(enriched.values()),
+            pending=spans - sum(enriched.values()) - sum(failed.values()),
+            twins=self._db.count("SELECT count(*) FROM llmc_twins") if "llmc_twins" in ours else 0,
+            by_language=_by_language(languages, enriched),
+            failed=failed,
+            by_model=by_model,
+            prompt_tokens=tokens["prompt_tokens"] if tokens else 0,
+            completion_tokens=tokens["completion_tokens"] if tokens else 0,
+            claimed=self.count_claimed(),
+            elsewhere=by_model if elsewhere is None else elsewhere,
+            adopted=adopted,
+        )
+
+    def _by_model(self, *, outcomes: bool) -> dict[tuple[str, str], int]:
+        tier = "coalesce(o.tier, '-')" if outcomes else "'-'"
+        join = "LEFT JOIN llmc_outcomes o ON o.span_hash = e.span_hash" if outcomes else ""
+        by_model: Counter[tuple[str, str]] = Counter()
+        for row in self._db.read(_BY_MODEL.format(tier=tier, join=join)):
+            by_model[_named(row["model"]), _named(row["tier"])] += row["count"]
+        return dict(by_model)
+
+    def _not_made_here(self, ours: set[str]) -> tuple[dict[tuple[str, str], int] | None, int]:
+        """Count enrichments made elsewhere by model and tier, and adopted ones; None: all are."""
+        mine = (self._origins.mine,)
+        if not ("llmc_origins" in ours and all(mine) and self._db.read_first(_ANY_MARK, mine)):
+            return None, 0
+        elsewhere: Counter[tuple[str, str]] = Counter()
+        adopted = 0
+        for result in self._origins.read_results("enrichments"):
+            adopted += result.made == "adopted"
+            if result.made == "elsewhere":
+                elsewhere[self._find_maker(result, ours)] += 1
+        return dict(elsewhere), adopted
+
+    def _find_maker(self, result: Result, ours: set[str]) -> tuple[str, str]:
+        """Return the model and tier of a result, as `by_model` has them."""
+        query = "SELECT tier FROM llmc_outcomes WHERE span_hash = ?"
+        known = "llmc_outcomes" in ours
+        row = self._db.read_first(query, (result.span_hash,)) if known else None
+        return _named(result.row.model), _named(row["tier"]) if row else "-"
+
+    def _failed(self, ours: set[str]) -> dict[str, int]:
+        kinds: Counter[str] = Counter()
+        for row in self._db.read(_FAILED.format(failures=_list_failures(ours))):
+            kinds[read_text(row["kind"]) or "unknown"] += row["count"]
+        return dict(kinds)
+
+    def count_claimed(self) -> int:
+        """Count claims that count: not ended, of owners that live."""
+        if "llmc_claims" not in self._db.list_own_tables():
+            return 0
+        claims = {row["owner"]: row["count"] for row in self._db.read(_CLAIMED)}
+        if not claims:
+            return 0
+        try:
+            alive, _ = survey(self._db.path)
+        except OSError:
+            alive = frozenset()
+        return sum(claims.get(owner, 0) for owner in alive)
+
+
+def _by_language(
+    rows: Iterable[sqlite3.Row], enriched_of: Mapping[object, int]
+) -> dict[str, tuple[int, int, int]]:
+    """Return (files, spans, enriched) of each language; two may be shown by one name."""
+    by_language: dict[str, tuple[int, int, int]] = {}
+    for row in rows:
+        files, spans, enriched = by_language.get(name := _named(row["lang"]), (0, 0, 0))
+        by_language[name] = (
+            files + row["files"],
+            spans + row["spans"],
+            enriched + enriched_of.get(row["lang"], 0),
+        )
+    return by_language
+
+
+def _named(value: object) -> str:
+    return read_text(value) or "-"
+
+
+def _list_failures(ours: set[str]) -> str:
+    """Return a query for (span_hash, kind) of what failed, as far as an index knows it."""
+    if "llmc_failures" in ours:
+        return "SELECT span_hash, kind FROM llmc_failures"
+    if "llmc_outcomes" in ours:
+        return "SELECT span_hash, reason AS kind FROM llmc_outcomes WHERE result = 'fail'"
+    return "SELECT NULL AS span_hash, NULL AS kind WHERE 0"
