@@ -33,12 +33,13 @@ def is_outward(frame: Frame, dialect: Dialect, touches: Touches) -> bool:
     """Tell whether facts of a definition depend on which names are its own, or on its ways."""
     if frame.raised or frame.stands or frame.shared:
         return True
-    if any(called[1] in touches.called for called in frame.called):
+    if not touches.called.keys().isdisjoint([called[1] for called in frame.called]):
         return True
-    return any(
-        (base := _BASE.search(written)) is None or base[0] not in dialect.receivers
-        for written in frame.names.get("write", ())
-    )
+    for written in frame.names.get("write", ()):
+        base = _BASE.search(written)
+        if base is None or base[0] not in dialect.receivers:
+            return True
+    return False
 
 
 def finish_facts(place: Place, frame: Frame | None, dialect: Dialect, touches: Touches) -> Facts:
