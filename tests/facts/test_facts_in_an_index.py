@@ -76,6 +76,13 @@ def test_an_index_without_facts_gets_them_and_no_file_counts_as_changed(repo, ve
     assert facts_of(repo)[0].parameters
 
 
+def test_facts_whose_table_was_removed_come_back(repo):
+    index(repo)
+    query(repo, "DROP TABLE llmc_facts")
+    index(repo)
+    assert facts_of(repo)[0].parameters
+
+
 def test_facts_that_are_none_are_left_out(repo, capsys):
     index(repo)
     query(repo, "UPDATE llmc_facts SET facts = '[1,{\"kind\":[]}]'")

@@ -116,7 +116,11 @@ def _make_origins(connection: sqlite3.Connection) -> None:
 
 
 def _make_facts(connection: sqlite3.Connection) -> None:
+    query = "SELECT 1 FROM sqlite_master WHERE name = 'llmc_facts'"
+    there = connection.execute(query).fetchone()
     _run(connection, _FACTS)
+    if not there:  # what was read for them is to be read again
+        connection.execute("DELETE FROM llmc_facts_read")
 
 
 _STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
