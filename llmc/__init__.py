@@ -24,6 +24,7 @@ stands over them. To read the code, go down the list.
     languages   a language is a row and its queries
     settings    what a run goes by, and whom it may ask
     store       the index
+    facts       what the parser can prove of a span
     indexer     a repository becomes spans
     enrichment  what is asked of a model, and what is accepted
     records     the account of a run

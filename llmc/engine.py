@@ -17,6 +17,7 @@ from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.enrichment import prompts
 from llmc.errors import IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
+from llmc.facts.codec import VERSION
 from llmc.files import folders
 from llmc.files.advice import describe
 from llmc.indexer.files import Nested, survey
@@ -123,13 +124,20 @@ def _index_into(
             message = f"{settings.index_path}: {mended} rows could not be used and were removed"
             _tell(hooks, Warned(f"{message}; their files are read anew"))
         known = store.spans.list_stamps()
+        unproven = store.spans.list_unproven(VERSION)
         skipped: list[tuple[str, str]] = []
         changed = 0
-        paths = [path for path, stamp in found.items() if force or known.get(path) != stamp]
+        paths = [
+            path
+            for path, stamp in found.items()
+            if force or path in unproven or known.get(path) != stamp
+        ]
         for files in _batches(_parse(settings.repo, paths, skipped)):
             with store.transaction():
                 for file in files:
                     changed += _write(file, store, force=force)
+                    if file.path in unproven and not force:
+                        store.spans.put_facts(file)
         gone = []
         for path in sorted(known.keys() - found.keys()):
             if reason := _hidden(settings.repo / path):

@@ -12,6 +12,7 @@ from llmc.models import ParsedFile, ParsedSpan, Span
 from llmc.store.archive import bring_back, put_away
 from llmc.store.database.handle import Database
 from llmc.store.evidence import move_evidence
+from llmc.store.tables.facts import FILES_WITHOUT_FACTS, PUT_FACTS, PUT_FACTS_READ
 from llmc.store.tables.files import (
     ALL_FILES,
     ALL_STAMPS,
@@ -39,7 +40,7 @@ from llmc.store.tables.spans import (
     read_spans,
     write_span,
 )
-from llmc.store.tables.values import is_name, is_path
+from llmc.store.tables.values import is_name, is_path, make_storable
 
 _LOST = "id < 1 OR NOT EXISTS (SELECT 1 FROM files f WHERE f.id = spans.file_id)"
 
@@ -112,6 +113,18 @@ class Spans:
                 else:
                     self._add(span, file_id)
                 placed.add(span.span_hash)
+            self.put_facts(file)
+
+    def put_facts(self, file: ParsedFile) -> None:
+        """Store what was proven of a file's spans, as far as the index has them."""
+        rows = [(make_storable(span.facts), span.span_hash) for span in file.spans if span.facts]
+        with self._db.write():
+            self._db.execute_many(PUT_FACTS, rows)
+            self._db.execute(PUT_FACTS_READ, (file.facts_version, file.path))
+
+    def list_unproven(self, version: int) -> set[str]:
+        """Return the paths of files that were not read for facts of this version."""
+        return {row["path"] for row in self._db.read(FILES_WITHOUT_FACTS, (version,))}
 
     def touch_file(self, file: ParsedFile) -> bool:
         """Note a new time stamp of a file; False if the index has other bytes of it, or none."""
