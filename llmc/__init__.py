@@ -33,8 +33,7 @@ stands over them. To read the code, go down the list.
     engine      the way in; never prints
     doctor      would a run work here?
     show        what a person sees of an index and of a run
-    driver      what the batch driver is made of
-    cli         the command line, the only room that prints
+    cli         the command lines, the only room that prints; driver: the batch driver's
 """
 
 from importlib import import_module
