@@ -152,7 +152,7 @@ def make_lie(claim: Claim, ground: Ground, names: list[str], chance: random.Rand
             claim.kind, claim.field, claim.text.replace(claim.name, chance.choice(others), 1)
         )
     if claim.kind == "return":
-        if facts.returns == "value" and not is_left_to_others(ground):
+        if facts.returns.what == "value" and not is_left_to_others(ground):
             return Claim(claim.kind, "outputs", "Returns nothing.")
         return None
     name = claim.name
@@ -181,7 +181,7 @@ def measure(folder: Path) -> None:
                 lies[lie.kind, verdict.ruling] += 1
                 if verdict.ruling != "refuted":
                     _show("LIE", ground, lie, f"{verdict.ruling}: {verdict.reason}")
-        if ground.facts.returns == "nothing" and not is_left_to_others(ground):
+        if ground.facts.returns.what == "nothing" and not is_left_to_others(ground):
             verdict = judge_claim("outputs", "the number of items written", ground)
             kind = "made up, decorated" if ground.facts.decorators else "return made up"
             lies[kind, verdict.ruling] += 1

@@ -23,7 +23,7 @@ from llmc.files.advice import describe
 from llmc.indexer.files import Nested, survey
 from llmc.indexer.parsing import parse_file
 from llmc.indexer.tree import Stamp
-from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
+from llmc.models import IndexPlace, IndexReport, RunReport, Span
 from llmc.records.ledger import Ledger
 from llmc.run import destinations
 from llmc.run.attempts import Builder
@@ -35,6 +35,7 @@ from llmc.settings.config import Settings
 from llmc.settings.loading import load_settings
 from llmc.store import installation
 from llmc.store.database.custody import make_place
+from llmc.store.parsed import ParsedFile
 from llmc.store.rescue import rescue_if_damaged
 from llmc.store.seal import Seal
 from llmc.store.store import Store

@@ -73,11 +73,11 @@ _RESOURCES = {
 def check_returning(text: str, ground: Ground, *, is_output: bool = False) -> Iterator[Finding]:
     """Judge what a text says of what comes back; an `is_output` says it in every case."""
     facts = ground.facts
-    if not ground.is_function or not facts.sound or facts.returns == "unknown":
+    if not ground.is_function or not facts.sound or facts.returns.what == "unknown":
         return
     if is_left_to_others(ground):
         return
-    told = facts.returns
+    told = facts.returns.what
     says = (_VALUE.search(text) and not _GIVES_BACK.search(text)) or (
         is_output and not _EFFECT.search(text)
     )
@@ -137,16 +137,16 @@ def is_left_to_others(ground: Ground) -> bool:
     """Tell whether a definition leaves its work to others: it does nothing, or just raises."""
     facts = ground.facts
     if any(entry.guard is None and entry.how == "raises" for entry in facts.raises):
-        return not facts.valued
-    return facts.returns == "nothing" and not (
-        facts.calls or facts.writes or facts.raises or facts.touches or facts.yields
+        return not facts.returns.valued
+    return facts.returns.what == "nothing" and not (
+        facts.calls or facts.writes or facts.raises or facts.touches or facts.returns.yields
     )
 
 
 def _may_be_nothing(ground: Ground) -> bool:
     """Tell whether what is returned is that of a call, without a word of returning."""
     return (
-        ground.facts.returns == "value"
+        ground.facts.returns.what == "value"
         and ground.facts.result is None
         and not re.search(r"\breturn\b", ground.code)
     )

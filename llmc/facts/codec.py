@@ -7,7 +7,17 @@ from dataclasses import Field, fields
 from operator import attrgetter
 from typing import Any, get_args
 
-from llmc.facts.values import Call, Facts, How, Parameter, ParameterKind, Raise, Returns, Touch
+from llmc.facts.values import (
+    Call,
+    Facts,
+    How,
+    Parameter,
+    ParameterKind,
+    Raise,
+    Returned,
+    Returns,
+    Touch,
+)
 
 VERSION = 1
 """Of the facts' meaning and form: facts of another version are none, and their files are read
@@ -25,14 +35,15 @@ _ENTRIES: dict[str, type[Any]] = {
     "touches": Touch,
 }
 _WORDS: dict[tuple[type[Any], str], frozenset[str]] = {
-    (Facts, "returns"): frozenset(get_args(Returns)),
+    (Returned, "what"): frozenset(get_args(Returns)),
     (Parameter, "kind"): frozenset(get_args(ParameterKind)),
     (Raise, "how"): frozenset(get_args(How)),
 }
 _FIELDS: dict[type[Any], tuple[Field[Any], ...]] = {
-    kind: fields(kind) for kind in (Facts, Parameter, Raise, Call, Touch)
+    kind: fields(kind) for kind in (Facts, Parameter, Returned, Raise, Call, Touch)
 }
 _DEFAULTS = tuple((field.name, field.default) for field in _FIELDS[Facts])
+_RETURNED = attrgetter(*(field.name for field in _FIELDS[Returned]))
 _VALUES = {
     name: attrgetter(*(field.name for field in _FIELDS[kind])) for name, kind in _ENTRIES.items()
 }
@@ -49,6 +60,8 @@ def encode_facts(facts: Facts) -> str:
         found = getattr(facts, name)
         if found != default:
             values = _VALUES.get(name)
+            if name == "returns":
+                found = _RETURNED(found)
             spelled[name] = found if values is None or found is None else list(map(values, found))
     return _ENCODER.encode((VERSION, spelled))
 
@@ -83,6 +96,8 @@ def _value(kind: type[Any], field: Field[Any], found: Any) -> Any:
         return None
     if kind is Facts and field.name in _ENTRIES:
         return tuple(_read(_ENTRIES[field.name], entry) for entry in _list(found))
+    if wanted == "Returned":
+        return _read(Returned, found)
     if wanted.startswith("tuple"):
         inner = int if "int" in wanted else str
         return tuple(_checked(inner, entry) for entry in _list(found))

@@ -18,6 +18,7 @@ from llmc.facts.values import (
     Parameter,
     ParameterKind,
     Raise,
+    Returned,
     Returns,
     Touch,
 )
@@ -31,11 +32,11 @@ Entry = TypeVar("Entry")
 
 def is_outward(frame: Frame, dialect: Dialect, touches: Touches) -> bool:
     """Tell whether facts of a definition depend on which names are its own, or on its ways."""
-    if frame.raised or frame.stands or frame.shared:
+    if frame.raised or frame.stands or frame.names.shared:
         return True
     if not touches.called.keys().isdisjoint([called[1] for called in frame.called]):
         return True
-    for written in frame.names.get("write", ()):
+    for written in frame.said.get("write", ()):
         base = _BASE.search(written)
         if base is None or base[0] not in dialect.receivers:
             return True
@@ -68,26 +69,25 @@ class _Finish:
 
     @cached_property
     def _own(self) -> set[str]:
-        return (self._given | self._frame.bound) - self._frame.shared
+        return (self._given | self._frame.names.bound) - self._frame.names.shared
 
     def facts(self, place: Place, doc: str | None) -> Facts:
         """Return the facts; most lists of most spans are empty, and are not even looked at."""
-        frame, dialect, cut, named = self._frame, self._dialect, self._cut, self._frame.names
+        frame, dialect, cut, named = self._frame, self._dialect, self._cut, self._frame.said
         raises = cut("raises", self._raises()) if frame.raised else ()
         see = dialect.see
         return Facts(
             place.kind,
             parameters=cut("parameters", self._parameters) if self._has_parameters() else None,
             result=_result(frame),
-            returns="unknown" if place.kind == "macro" else _returns(frame, raises, dialect),
-            valued=self._rows("valued", frame.valued) if frame.valued else (),
-            bare=self._rows("bare", frame.bare) if frame.bare else (),
-            yields=self._rows("yields", frame.yields) if frame.yields else (),
+            returns=self._returned(
+                "unknown" if place.kind == "macro" else _returns(frame, raises, dialect)
+            ),
             raises=raises,
             declared=self._names("declared", "throws"),
             calls=cut("calls", self._calls()) if frame.called else (),
             writes=cut("writes", dict.fromkeys(self._writes()))
-            if frame.shared or "write" in named
+            if frame.names.shared or "write" in named
             else (),
             touches=cut("touches", self._touched()) if frame.called or frame.stands else (),
             decorators=self._names("decorators", "decorator"),
@@ -108,12 +108,21 @@ class _Finish:
         self.more.append(name)
         return kept[:MAX_ITEMS]
 
+    def _returned(self, what: Returns) -> Returned:
+        left, rows = self._frame.left, self._rows
+        return Returned(
+            what,
+            rows("valued", left.valued) if left.valued else (),
+            rows("bare", left.bare) if left.bare else (),
+            rows("yields", left.yields) if left.yields else (),
+        )
+
     def _rows(self, name: str, rows: list[int]) -> tuple[int, ...]:
         first = self._frame.row
         return self._cut(name, sorted({row - first for row in rows}))
 
     def _names(self, name: str, capture: str) -> tuple[str, ...]:
-        found = self._frame.names.get(capture)
+        found = self._frame.said.get(capture)
         return self._cut(name, dict.fromkeys(found)) if found else ()
 
     def _members(self) -> dict[str, None]:
@@ -161,12 +170,12 @@ class _Finish:
     def _writes(self) -> Iterator[str]:
         """Yield what is written that others may see: nothing that is of the span's own making."""
         given = self._given
-        for written in self._frame.names.get("write", ()):
+        for written in self._frame.said.get("write", ()):
             base = _BASE.search(written)
             if base and base[0] in self._own and (base[0] not in given or base[0] == written):
                 continue
             yield written
-        yield from sorted(self._frame.bound & self._frame.shared)
+        yield from sorted(self._frame.names.bound & self._frame.names.shared)
 
     def _touched(self) -> Iterator[Touch]:
         table, seen = self._touches, set[str]()
@@ -219,7 +228,7 @@ def _returns(frame: Frame, raises: tuple[Raise, ...], dialect: Dialect) -> Retur
     """Tell what comes back, by the signature where the language has it, else by the returns."""
     if frame.what != "function" or not dialect.told_by:
         return "unknown"
-    if frame.yields:
+    if frame.left.yields:
         return "yields"
     result = _result(frame)
     if dialect.told_by == "signature" or (dialect.told_by == "both" and result):
@@ -228,6 +237,6 @@ def _returns(frame: Frame, raises: tuple[Raise, ...], dialect: Dialect) -> Retur
         entry.error == "NotImplementedError" and entry.guard is None for entry in raises
     ):
         return "unknown"
-    if frame.valued:
-        return "both" if frame.bare else "value"
+    if frame.left.valued:
+        return "both" if frame.left.bare else "value"
     return "nothing"

@@ -83,13 +83,32 @@ class Raised:
 
 
 @dataclass(slots=True)
+class Rows:
+    """Where a definition is left: by returns with a value, by those without, by yields."""
+
+    valued: list[int] = field(default_factory=list)
+    bare: list[int] = field(default_factory=list)
+    yields: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Names:
+    """The names that are a definition's own, and those that it says are not.
+
+    The former are looked for only where something depends on them.
+    """
+
+    bound: set[str] = field(default_factory=set)
+    shared: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Frame:
     """The definition of a span: `what` is function, class or module. Rows are those of the file.
 
-    `names` are further ones, by the capture that found them; `stands` are names that may be
-    resources, with their row; `members` have their byte. `is_listed` tells that a list of
-    parameters was found. `bound` and `shared` are the names that are its own, and those that it
-    says are not; the former are looked for only where something depends on them.
+    `said` are parts that are kept as text, by the capture that found them; `stands` are names that
+    may be resources, with their row; `members` have their byte. `is_listed` tells that a list of
+    parameters was found.
     """
 
     what: str
@@ -103,16 +122,13 @@ class Frame:
     is_stub: bool = False
     is_listed: bool = False
     declared: list[Declared] = field(default_factory=list)
-    valued: list[int] = field(default_factory=list)
-    bare: list[int] = field(default_factory=list)
-    yields: list[int] = field(default_factory=list)
+    left: Rows = field(default_factory=Rows)
     raised: list[Raised] = field(default_factory=list)
     called: list[Called] = field(default_factory=list)
     members: list[tuple[int, str]] = field(default_factory=list)
     stands: list[tuple[str, int]] = field(default_factory=list)
-    names: dict[str, list[str]] = field(default_factory=dict)
-    bound: set[str] = field(default_factory=set)
-    shared: set[str] = field(default_factory=set)
+    said: dict[str, list[str]] = field(default_factory=dict)
+    names: Names = field(default_factory=Names)
 
     def add(self, capture: str, text: str) -> None:
-        self.names.setdefault(capture, []).append(text)
+        self.said.setdefault(capture, []).append(text)

@@ -66,7 +66,7 @@ class Notes:
         for node, frame in self._owned(captures, "visibility"):
             frame.visibility = frame.visibility or self._text(node)
         for node, frame in self._owned(captures, "shared"):
-            frame.shared.add(self._text(node))
+            frame.names.shared.add(self._text(node))
         for _, frame in self._owned(captures, "async"):
             frame.is_async = True
         for _, frame in self._owned(captures, "stub"):
@@ -136,11 +136,11 @@ class Notes:
             start, end = node.start_byte, node.end_byte
             value = self._source[start : min(end, start + _RETURN_BYTES)].removeprefix(b"return")
             bare = end - start < _RETURN_BYTES and value.strip(b" \t\r\n;") in nothing
-            (frame.bare if bare else frame.valued).append(self._row(start))
+            (frame.left.bare if bare else frame.left.valued).append(self._row(start))
         for node, frame in self._owned(captures, "value"):
-            frame.valued.append(self._row(node.start_byte))
+            frame.left.valued.append(self._row(node.start_byte))
         for node, frame in self._owned(captures, "yield"):
-            frame.yields.append(self._row(node.start_byte))
+            frame.left.yields.append(self._row(node.start_byte))
 
     def _take_raises(self, captures: Captures) -> None:
         for name, how in _HOW.items():

@@ -42,6 +42,16 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """What comes back, and the lines of returns with a value, of those without, and of yields."""
+
+    what: Returns = "unknown"
+    valued: tuple[int, ...] = ()
+    bare: tuple[int, ...] = ()
+    yields: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Raise:
     """An error that leaves the span from a line, if that is reached.
 
@@ -82,8 +92,7 @@ class Facts:
     """What is proven of a span.
 
     `parameters` is None of what takes none by its nature, as a class. `result` is the declared type
-    of what is returned; `valued`, `bare` and `yields` are the lines of returns with a value, of
-    those without, and of yields. `declared` are the errors that a signature declares. `writes` are
+    of what is returned. `declared` are the errors that a signature declares. `writes` are
     attributes and globals, as written. `more` names the lists that were cut; a span that is not
     `sound` has damaged syntax, so that there may be more in it of everything.
     """
@@ -91,10 +100,7 @@ class Facts:
     kind: str
     parameters: tuple[Parameter, ...] | None = None
     result: str | None = None
-    returns: Returns = "unknown"
-    valued: tuple[int, ...] = ()
-    bare: tuple[int, ...] = ()
-    yields: tuple[int, ...] = ()
+    returns: Returned = Returned()
     raises: tuple[Raise, ...] = ()
     declared: tuple[str, ...] = ()
     calls: tuple[Call, ...] = ()

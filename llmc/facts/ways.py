@@ -126,7 +126,7 @@ class _Walk:
         elif name == "return":
             self._silence()
         elif name == "bind":
-            self._frame.bound.add(read_text(self._source, start, end))
+            self._frame.names.bound.add(read_text(self._source, start, end))
         elif self._stack:
             self._note(name, start, end)
 

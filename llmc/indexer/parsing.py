@@ -36,7 +36,8 @@ from llmc.indexer.definitions import Piece
 from llmc.indexer.encodings import Source
 from llmc.indexer.tree import MAX_FILE_BYTES
 from llmc.languages import Language
-from llmc.models import ParsedFile, ParsedSpan, hash_span
+from llmc.models import hash_span
+from llmc.store.parsed import ParsedFile, ParsedSpan
 
 MAX_PARSE_SECONDS = 15.0
 """A file of the largest size parses in two; only damage makes tree-sitter search for long."""

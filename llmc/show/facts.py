@@ -51,8 +51,9 @@ def make_facts_record(result: StoredResult) -> dict[str, Any] | None:
     first = result.span.start_line
     record = asdict(facts)
     record["signature"] = describe_signature(facts, result.span.symbol)
-    for name in ("valued", "bare", "yields"):
-        record[name] = [line + first for line in record[name]]
+    returns = record["returns"]
+    record["returns"] = returns.pop("what")
+    record |= {name: [line + first for line in lines] for name, lines in returns.items()}
     for name in ("raises", "calls", "touches"):
         for entry in record[name]:
             entry["line"] += first
@@ -97,9 +98,10 @@ def _lines(facts: Facts, symbol: str, first: int) -> Iterator[str]:
         yield f"decorated with {_listed(facts, 'decorators')}"
     if facts.members:
         yield f"has {_listed(facts, 'members')}"
-    if facts.returns != "unknown":
-        rows = facts.yields or facts.valued or facts.bare
-        yield f"{_RETURNS[facts.returns]}{_at([row + first for row in rows[:3]])}"
+    back = facts.returns
+    if back.what != "unknown":
+        rows = back.yields or back.valued or back.bare
+        yield f"{_RETURNS[back.what]}{_at([row + first for row in rows[:3]])}"
     if facts.declared:
         yield f"declares {_listed(facts, 'declared')}"
     yield from (_raised(entry, first) for entry in facts.raises)

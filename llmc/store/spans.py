@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llmc.models import ParsedFile, ParsedSpan, Span
+from llmc.models import Span
 from llmc.store.archive import bring_back, put_away
 from llmc.store.database.handle import Database
 from llmc.store.evidence import move_evidence
+from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.tables.facts import FILES_WITHOUT_FACTS, PUT_FACTS, PUT_FACTS_READ
 from llmc.store.tables.files import (
     ALL_FILES,

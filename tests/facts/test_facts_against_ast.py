@@ -106,9 +106,9 @@ def test_facts_are_those_that_pythons_own_parser_finds(module):
             wanted[0] = (wanted[0][0], "receiver")
         assert found == wanted, span.symbol
         assert facts.is_async == isinstance(node, ast.AsyncFunctionDef), span.symbol
-        assert {first + line for line in facts.valued} == ways.valued, span.symbol
-        assert {first + line for line in facts.bare} == ways.bare, span.symbol
-        assert {first + line for line in facts.yields} == ways.yields, span.symbol
+        assert {first + line for line in facts.returns.valued} == ways.valued, span.symbol
+        assert {first + line for line in facts.returns.bare} == ways.bare, span.symbol
+        assert {first + line for line in facts.returns.yields} == ways.yields, span.symbol
         raised = {first + entry.line for entry in facts.raises if entry.how == "raises"}
         assert raised == ways.leaving, span.symbol
     assert seen > 5

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmc.facts.codec import MAX_CHARS, VERSION, decode_facts, encode_facts
-from llmc.facts.values import Call, Facts, Parameter, Raise, Touch
+from llmc.facts.values import Call, Facts, Parameter, Raise, Returned, Touch
 from tests.facts.proving import prove_all
 
 NESTED = 1_500
@@ -57,8 +57,11 @@ FACTS = st.builds(
     | st.lists(
         st.builds(Parameter, name=TEXT, kind=st.just("rest"), default=st.none() | TEXT, names=NAMES)
     ).map(tuple),
-    returns=st.sampled_from(["value", "unknown"]),
-    valued=st.lists(st.integers(0, 9)).map(tuple),
+    returns=st.builds(
+        Returned,
+        what=st.sampled_from(["value", "unknown"]),
+        valued=st.lists(st.integers(0, 9)).map(tuple),
+    ),
     raises=st.lists(
         st.builds(Raise, line=st.integers(0, 9), error=st.none() | TEXT, how=st.just("panics"))
     ).map(tuple),
@@ -87,9 +90,9 @@ NONE = {
     "an unknown field": spelled(harm=1),
     "no list": spelled(raises=1),
     "a number for a text": spelled(result=1),
-    "a text for a number": spelled(valued=["1"]),
-    "true for a number": spelled(valued=[True]),
-    "an unknown word": spelled(returns="everything"),
+    "a text for a number": spelled(returns=["value", ["1"], [], []]),
+    "true for a number": spelled(returns=["value", [True], [], []]),
+    "an unknown word": spelled(returns=["everything", [], [], []]),
     "an entry that lacks its name": spelled(calls=[[1]]),
     "null": spelled(kind=None),
     "deep": f"[{VERSION}, {'[' * 100_000}",
