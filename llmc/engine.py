@@ -92,8 +92,8 @@ def index(
     Raises ConfigError if `repo` is not a git repository, StoreError.
     """
     settings = settings or load_settings(repo)
-    # Nothing is made here to be marked.
-    seal = installation.load_seal(settings.environ, lambda _: None)
+    # Facts are kept under a seal; without one, an index has none.
+    seal = installation.load_seal(settings.environ, lambda _: None, make=True)
     files, inside = survey(settings.repo, settings.exclude, settings.environ)
     for nested in inside:
         _tell(hooks, Warned(_leave_out(settings.repo, nested)))
@@ -241,7 +241,6 @@ def enrich(
         log_fields=settings.router.policy.log_fields,
         logs=settings.logs,
     )
-    # Nothing is made here to be marked.
     seal = installation.load_seal(
         settings.environ, lambda message: _tell(hooks, Warned(message)), make=True
     )

@@ -53,7 +53,7 @@ class StoredResult:
     """A span as `llmc show` prints it; None for what is not there.
 
     `origin` is that of the enrichment, or of the failure where there is only that. `facts` are as
-    `facts.codec` writes them.
+    `facts.codec` writes them, None unless this installation has proved them.
     """
 
     span: Span
@@ -110,16 +110,18 @@ class Results:
         return self._with_facts(found)
 
     def _with_facts(self, results: list[StoredResult]) -> list[StoredResult]:
-        """Return spans with what was proven of them, where that is known."""
-        if "llmc_facts" not in self._db.list_own_tables():
+        """Return spans with what was proven of them, where this installation has proved it."""
+        mine = self._origins.mine
+        if not mine or "llmc_facts" not in self._db.list_own_tables():
             return results
-        rows = [self._db.read_first(FACTS_OF, (result.span.span_hash,)) for result in results]
-        return [
-            replace(result, facts=row["facts"])
-            if row is not None and isinstance(row["facts"], str)
-            else result
-            for result, row in zip(results, rows, strict=True)
-        ]
+        return [replace(result, facts=self._find_facts(result, mine)) for result in results]
+
+    def _find_facts(self, result: StoredResult, mine: str) -> str | None:
+        span_hash = result.span.span_hash
+        row = self._db.read_first(FACTS_OF, (span_hash, mine))
+        if row is None or not self._origins.verify_facts(row["mac"], span_hash, row["facts"]):
+            return None
+        return str(row["facts"])
 
     def read_servable(self, page: int = 500) -> Iterator[StoredResult]:
         """Yield each span whose enrichment may be given to agents, by id; twins are left out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -13,6 +14,7 @@ from llmc import cli, engine
 from llmc.facts.codec import decode_facts
 from llmc.models import IndexPlace
 from llmc.settings.loading import load_settings
+from llmc.store import installation
 from llmc.store.reader import Reader
 
 SOURCE = 'def f(n):\n    """Doc."""\n    if n < 0:\n        raise ValueError("bad")\n    return n\n'
@@ -25,8 +27,13 @@ def repo(tmp_path):
     return tmp_path
 
 
-def index(repo):
-    return engine.index(repo, load_settings(repo, environ={}))
+def environ(folder=None):
+    """The environment of whoever has this folder, the tests' user by default."""
+    return {"XDG_CONFIG_HOME": str(folder or os.environ["XDG_CONFIG_HOME"])}
+
+
+def index(repo, user=None):
+    return engine.index(repo, load_settings(repo, environ=user or environ()))
 
 
 def database(repo):
@@ -38,8 +45,9 @@ def query(repo, statement):
         return raw.execute(statement).fetchall()
 
 
-def facts_of(repo, path="a.py"):
-    with Reader.open_readonly(IndexPlace(database(repo))) as reader:
+def facts_of(repo, path="a.py", user=None):
+    seal = installation.load_seal(user or environ(), pytest.fail)
+    with Reader.open_readonly(IndexPlace(database(repo)), seal=seal) as reader:
         return [decode_facts(result.facts) for result in reader.results.find(path)]
 
 
@@ -85,7 +93,10 @@ def test_facts_whose_table_was_removed_come_back(repo):
 
 def test_facts_that_are_none_are_left_out(repo, capsys):
     index(repo)
-    query(repo, "UPDATE llmc_facts SET facts = '[1,{\"kind\":[]}]'")
+    seal, none = installation.load_seal(environ(), pytest.fail), '[1,{"kind":[]}]'
+    [(span_hash,)] = query(repo, "SELECT span_hash FROM spans")
+    mac = seal.sign("facts", span_hash, none)
+    query(repo, f"UPDATE llmc_facts SET facts = '{none}', mac = x'{mac.hex()}'")
     assert cli.main(["show", "--repo", str(repo), "a.py", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["facts"] is None
 
@@ -114,3 +125,89 @@ def test_show_puts_no_control_characters_of_a_source_on_the_screen(repo, capsys)
     index(repo)
     assert cli.main(["show", "--repo", str(repo), "a.py"]) == 0
     assert "\x1b[2J" not in capsys.readouterr().out
+
+
+LIE = '[1,{"kind":"function","parameters":[],"raises":[[0,"LieError",null,null,"raises"]]}]'
+
+
+@pytest.fixture
+def stranger(tmp_path_factory):
+    """The environment of somebody else, who has an installation too."""
+    return environ(tmp_path_factory.mktemp("stranger"))
+
+
+def shown(repo, capsys):
+    """Return the facts that `llmc show` gives people and programs."""
+    assert cli.main(["show", "--repo", str(repo), "a.py"]) == 0
+    text = capsys.readouterr().out
+    assert cli.main(["show", "--repo", str(repo), "a.py", "--json", "--all-origins"]) == 0
+    return text, json.loads(capsys.readouterr().out)[0]["facts"]
+
+
+CLAIMS = {
+    "in their name": "",
+    "in this user's name": "UPDATE OR REPLACE llmc_facts SET installation = '{mine}'",
+    "as read by this user": "UPDATE OR REPLACE llmc_facts_read SET installation = '{mine}'",
+    "without a mark": "UPDATE llmc_facts SET mac = x'', installation = '{mine}'",
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+def test_false_facts_of_an_index_from_elsewhere_are_never_shown(repo, stranger, capsys, claim):
+    mine = installation.load_seal(environ(), pytest.fail, make=True).installation
+    index(repo, stranger)
+    query(repo, f"UPDATE llmc_facts SET facts = '{LIE}'")
+    query(repo, claim.format(mine=mine))
+    text, facts = shown(repo, capsys)
+    assert facts is None
+    assert "proven" not in text
+
+
+def test_facts_that_a_stranger_proved_are_not_believed_either(repo, stranger, capsys):
+    index(repo, stranger)
+    assert facts_of(repo, user=stranger)[0].raises
+    assert shown(repo, capsys)[1] is None
+
+
+def test_the_next_index_pass_proves_anew_what_came_from_elsewhere_and_once(repo, stranger):
+    index(repo, stranger)
+    query(repo, f"UPDATE llmc_facts SET facts = '{LIE}'")
+    assert index(repo).changed == 0
+    assert [entry.error for entry in facts_of(repo)[0].raises] == ["ValueError"]
+    query(repo, f"UPDATE llmc_facts SET facts = '{LIE}'")
+    index(repo)  # reads no file, as they have been read
+    assert facts_of(repo) == [None]
+
+
+def test_false_facts_under_this_name_are_replaced_when_their_files_are_read(repo, stranger):
+    mine = installation.load_seal(environ(), pytest.fail, make=True).installation
+    index(repo, stranger)
+    query(repo, f"UPDATE llmc_facts SET facts = '{LIE}', installation = '{mine}'")
+    index(repo)
+    assert [entry.error for entry in facts_of(repo)[0].raises] == ["ValueError"]
+
+
+def test_facts_are_not_carried_over_to_another_text(repo):
+    (repo / "b.py").write_text("def g():\n    return 1\n")
+    index(repo)
+    query(
+        repo,
+        "UPDATE llmc_facts SET (facts, mac) = (SELECT facts, mac FROM llmc_facts l "
+        "JOIN spans s ON s.id = l.span_id WHERE s.symbol = 'g')",
+    )
+    assert facts_of(repo) == [None]
+
+
+def test_two_who_share_an_index_have_each_their_own_facts(repo, stranger):
+    index(repo)
+    index(repo, stranger)
+    assert facts_of(repo) == facts_of(repo, user=stranger) != [None]
+
+
+def test_without_a_folder_of_the_users_there_are_no_facts_and_nothing_fails(repo):
+    settings = load_settings(repo, environ={})
+    assert engine.index(repo, settings).changed == 1
+    assert engine.index(repo, settings).changed == 0
+    assert query(repo, "SELECT count(*) FROM llmc_facts") == [(0,)]
+    with Reader.open_readonly(IndexPlace(database(repo))) as reader:
+        assert [result.facts for result in reader.results.find("a.py")] == [None]

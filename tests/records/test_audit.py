@@ -20,8 +20,6 @@ from llmc.models import (
     Attempt,
     AttemptOutcome,
     Enrichment,
-    ParsedFile,
-    ParsedSpan,
     SpanMetrics,
     SpanReport,
 )

@@ -84,11 +84,13 @@ CREATE INDEX IF NOT EXISTS llmc_idx_set_aside_hash ON llmc_set_aside(span_hash);
 
 _FACTS = """
 CREATE TABLE IF NOT EXISTS llmc_facts (
-    span_hash TEXT PRIMARY KEY REFERENCES spans(span_hash) ON DELETE CASCADE, facts TEXT NOT NULL);
+    span_id INTEGER NOT NULL REFERENCES spans(id) ON DELETE CASCADE, installation TEXT NOT NULL,
+    facts TEXT NOT NULL, mac BLOB NOT NULL, PRIMARY KEY (span_id, installation));
 CREATE TABLE IF NOT EXISTS llmc_facts_read (
-    file_id INTEGER PRIMARY KEY REFERENCES files(id) ON DELETE CASCADE, version INTEGER NOT NULL);
+    file_id INTEGER NOT NULL REFERENCES files(id) ON DELETE CASCADE, installation TEXT NOT NULL,
+    version INTEGER NOT NULL, PRIMARY KEY (file_id, installation));
 """
-"""What was proven of each span, and by which version of the proofs each file was read."""
+"""What each installation proved of each span, and by which version it read each file for that."""
 
 
 def _make_first_tables(connection: sqlite3.Connection) -> None:
