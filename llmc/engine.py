@@ -61,7 +61,7 @@ def _telling(index: IndexPlace, hooks: Sequence[EventHook]) -> IndexPlace:
     return replace(index, tell=lambda text: _tell(hooks, Warned(text)))
 
 
-def make_folder(path: Path, *, ignored_by_git: bool = False) -> None:
+def prepare_folder(path: Path, *, ignored_by_git: bool = False) -> None:
     """Make a folder unless it is there; git overlooks a new one that is `ignored_by_git`.
 
     Raises StoreError.
@@ -233,7 +233,7 @@ def enrich(
         settings, CallPolicy(retry_wait=settings.pace.retry_wait, queues=True)
     )
     builder.check()
-    make_folder(settings.logs, ignored_by_git=True)
+    prepare_folder(settings.logs, ignored_by_git=True)
     ledger = Ledger(
         settings.repo,
         settings.metrics_log,

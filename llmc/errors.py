@@ -100,7 +100,7 @@ class DeadlineError(RequestError):
 
 
 class DroppedError(RequestError):
-    """The other side ended the connection before its response began."""
+    """The other side ended the connection before its response began, or its body did."""
 
 
 class CancelledError(RequestError):

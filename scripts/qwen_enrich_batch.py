@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from llmc import engine
 from llmc.backends.builder import AttemptCascade, BackendConfig, let_out, refuse_reply
 from llmc.cli.driver.calling import (
-    Surroundings,
+    Circumstances,
     call_qwen,
     find_gateway,
     find_gateway_destination,
@@ -122,7 +122,7 @@ class _Adapter:
         self._args = args
         client = getattr(args, "client", None) or Client()
         settings = _settings(repo_root, args)
-        self._around = Surroundings(settings, client, BackendConfig.of(self.config))
+        self._around = Circumstances(settings, client, BackendConfig.of(self.config))
 
     def generate(self, prompt: str, *, item: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Make one attempt. Raises BackendError, StoreError if it can't be noted that it leaves."""
@@ -393,7 +393,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
         tried = ", ".join(f"{host.label} ({spell_address(host.url)})" for host in settings.hosts)
         _complain(f"no Ollama host answers; tried: {tried or 'none is configured'}")
         return 2
-    engine.make_folder(settings.logs)
+    engine.prepare_folder(settings.logs)
     rules = Rules(
         excerpt_chars=EXCERPT_CHARS,
         nesting=measures.count_driver_nesting,

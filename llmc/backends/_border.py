@@ -51,7 +51,7 @@ class Gate(Protocol):
     def leave(self, error: BackendError | None, times: CallTimes | None = None) -> None:
         """Take note of how a call ended, and when if its reply was whole."""
 
-    def last(self, error: BackendError) -> BackendError:
+    def judge(self, error: BackendError) -> BackendError:
         """Return the error that counts when all backends failed."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import time
@@ -24,6 +23,7 @@ from llmc.errors import (
 )
 from llmc.net.client import Client
 from llmc.net.exchange import Exchange
+from llmc.net.places import find_host, spell_address
 
 QUOTED_CHARS = 300
 """What a failure quotes of a server's own words."""
@@ -32,8 +32,12 @@ _REFUSED = frozenset({"401", "403", "invalid_api_key", "authentication_error", "
 _SPENT = frozenset(
     {"insufficient_quota", "billing_error", "402", "billing_not_active", "account_deactivated"}
     | {"billing_hard_limit_reached", "insufficient_credits", "insufficient_balance"}
+    | {"exceeded_current_quota_error", "budget_exceeded", "quota_exhausted", "arrearage"}
 )
-_NO_MODEL = frozenset({"model_not_found", "model_not_available", "deploymentnotfound"})
+_NO_MODEL = frozenset(
+    {"model_not_found", "model_not_available", "deploymentnotfound", "invalid_model"}
+    | {"model_not_supported", "model_decommissioned"}
+)
 _BUSY = frozenset(
     {"429", "503", "529", "rate_limit_exceeded", "rate_limit_error", "rate_limited", "rate_limit"}
     | {"too_many_requests", "resource_exhausted", "overloaded_error", "overloaded", "slow_down"}
@@ -49,10 +53,32 @@ _IS_BUSY = re.compile(
     re.IGNORECASE,
 )
 _LACKS_MODEL = re.compile(
-    r"\b(unknown|invalid|no such) model\b"
-    r"|\bmodel\b.{0,120}?\b(not found|(does not|doesn't|not) exist|not a valid model)",
+    r"\b(unknown|invalid|no such) model\b|\bis not a valid model|\bno models? (is |are )?loaded"
+    r"|\b(unable to|can ?not|could not) (access|find) (the )?model"
+    r"|\bmodel\b.{0,120}?\b(not found|(does not|doesn't|not) exist|not a valid model"
+    r"|(is )?not supported by (any )?provider|decommissioned"
+    r"|has been (retired|shut ?down|removed))",
     re.IGNORECASE | re.DOTALL,
 )
+_HAS_SPENT = re.compile(
+    r"insufficient (\w+ )?(balance|funds|credits?|quota)|\bbalance is too low|\bout of credits?"
+    r"|\b(used|exhausted|spent) (up )?(all|your) .{0,40}?credits?|budget has been exceeded"
+    r"|\bplease (recharge|top up)|payment required|spending (limit|cap)|\bin arrears",
+    re.IGNORECASE,
+)
+_MAY_HAVE_SPENT = re.compile(r"plan and billing|quota (has been |is )?exhausted", re.IGNORECASE)
+_NAMES_A_TIME = re.compile(
+    r"retry.?(delay|in|after)|per.?(minute|second)|rate.?limit", re.IGNORECASE
+)
+"""The same words stand for the quota of a minute and for that of an account."""
+
+_REFUSES_KEY = re.compile(
+    r"\b(incorrect|invalid|missing|expired|unknown) api.?key"
+    r"|\bapi.?key.{0,20}?(not valid|invalid|incorrect|expired|missing|not found)",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r'\\?"(?:code|type|status|reason)\\?": ?\\?"([a-z_]+)')
+_IS_PAGE = re.compile(rb"\s*(<!--|<\?xml|<!doctype|<html|<head|<body)", re.IGNORECASE)
 _IS_MODERATION = re.compile(r"moderat|flagged|content.?(policy|filter)", re.IGNORECASE)
 """How servers say, in error objects and in words, what an error is of."""
 
@@ -60,6 +86,12 @@ _CHECK_KEY = "check the key of this host, and what it is allowed to do"
 _PAY = "see to the quota or the billing of its account, or use another host"
 _CHECK_MODEL = "correct the model's name, or have the host serve it"
 _CHECK_ADDRESS = "correct the address of this host"
+_IN_THE_WAY = {
+    407: "see to the user and password of the proxy",
+    451: "use another host",
+    511: "log in to the network that this machine is in",
+}
+"""What other statuses say that no second try mends."""
 
 
 def explain_silence(
@@ -95,11 +127,18 @@ def explain_status(exchange: Exchange, host: str | None, *, if_not_found: str = 
     status, complaint = exchange.status, exchange.read_complaint()
     said = complaint[:QUOTED_CHARS].strip()
     text = f"{host} answered HTTP {status}: {said}"
-    if if_not_found and status == 404 and "not found" in said:
+    if if_not_found and status == 404 and "not found" in said and "page not found" not in said:
         text += f"; {if_not_found}"
+    codes = set(_CODE.findall(complaint.lower()))
     if status == 401 or (status == 403 and not _IS_MODERATION.search(said)):
+        spent = _has_spent(said, codes)
+        return CredentialsError(text, remedy=_PAY if spent else _CHECK_KEY)
+    waits = bool(exchange.read_header("retry-after"))
+    if status in (400, 402, 429) and (status == 402 or _has_spent(said, codes, waits=waits)):
+        return TurnedAwayError(text, remedy=_PAY)
+    if status == 400 and _REFUSES_KEY.search(said):
         return CredentialsError(text, remedy=_CHECK_KEY)
-    if remedy := _find_remedy(exchange, complaint, if_not_found):
+    if remedy := _find_remedy(exchange, said, codes, if_not_found):
         return TurnedAwayError(text, remedy=remedy)
     if status in (429, 503):
         return RateLimitedError(
@@ -108,29 +147,46 @@ def explain_status(exchange: Exchange, host: str | None, *, if_not_found: str = 
     return BackendError(text, failure_type="runtime")
 
 
-def _find_remedy(exchange: Exchange, complaint: str, pull: str) -> str:
+def _find_remedy(exchange: Exchange, said: str, codes: set[str], pull: str) -> str:
     """Say what has to be mended before a server answers otherwise, nothing if it may by itself."""
-    status, codes = exchange.status, _codes_in(complaint)
+    status = exchange.status
     if 300 <= status < 400:
-        there = urlsplit(exchange.read_header("location") or "")
-        to = f" to {there.scheme}://{there.hostname}{there.path}" if there.hostname else ""
+        to = _name_new_place(exchange.read_header("location") or "")
         return f"it has moved{to}; {_CHECK_ADDRESS}"
-    if status == 402 or (status == 429 and codes & _SPENT):
-        return _PAY
-    asks_for_model = codes & _NO_MODEL or _LACKS_MODEL.search(complaint[:QUOTED_CHARS])
-    if status in (400, 404, 422) and asks_for_model:
+    if status in (400, 404, 422) and (codes & _NO_MODEL or _LACKS_MODEL.search(said)):
         return pull or _CHECK_MODEL
-    return _CHECK_ADDRESS if status in (404, 405, 410) else ""
+    return _CHECK_ADDRESS if status in (404, 405, 410) else _IN_THE_WAY.get(status, "")
 
 
-def _codes_in(complaint: str) -> set[str]:
+def _name_new_place(location: str) -> str:
+    """Say where a redirection leads, without user, password and query."""
     try:
-        answer = json.loads(complaint)
-    except (ValueError, RecursionError):
-        return set()
-    answer = answer[0] if isinstance(answer, list) and answer else answer
-    error = answer.get("error", answer) if isinstance(answer, dict) else None
-    return _codes(error)
+        path, host = urlsplit(location).path, find_host(location)
+    except ValueError:
+        return ""
+    place = spell_address(location) if host else ""
+    return f" to {place}{path}" if place or path else ""
+
+
+def _has_spent(said: str, codes: set[str], *, waits: bool = False) -> bool:
+    """Tell whether an account has nothing left; `waits`: the server named a time to come back."""
+    if codes & _SPENT or _HAS_SPENT.search(said):
+        return True
+    may = _MAY_HAVE_SPENT.search(said)
+    return bool(may and not waits and not _NAMES_A_TIME.search(said))
+
+
+def find_page(body: bytes, host: str | None) -> TurnedAwayError | None:
+    """Return what a web page in place of an answer means, None if the body is none.
+
+    It is the login of a network, or the page of another program at that address.
+    """
+    if not _IS_PAGE.match(body):
+        return None
+    return TurnedAwayError(
+        f"{host} sent a web page in place of an answer",
+        remedy=f"{_CHECK_ADDRESS}, or log in to the network that this machine is in",
+    )
 
 
 def explain_report(
@@ -143,10 +199,12 @@ def explain_report(
     """
     text = f"{host} broke off: {said}"
     codes = _codes(error)
-    if codes & _REFUSED:
+    if codes & _REFUSED or _REFUSES_KEY.search(said):
         return CredentialsError(text, remedy=_CHECK_KEY)
-    if codes & (_SPENT | _NO_MODEL):
-        return TurnedAwayError(text, remedy=_PAY if codes & _SPENT else _CHECK_MODEL)
+    if _has_spent(said, codes, waits=bool(header)):
+        return TurnedAwayError(text, remedy=_PAY)
+    if codes & _NO_MODEL or _LACKS_MODEL.search(said):
+        return TurnedAwayError(text, remedy=_CHECK_MODEL)
     if codes & _BUSY or (not codes & _FINAL and _IS_BUSY.search(text)):
         return RateLimitedError(text, retry_after=read_retry_after(header))
     return BackendError(text, failure_type="runtime")
@@ -163,7 +221,11 @@ def find_error(answer: Mapping[str, object]) -> object:
         return (first.get("error") or None) if isinstance(first, dict) else None
     if answer.get("object") == "error" or answer.get("type") == "error":
         return answer
-    if "choices" not in answer and ("detail" in answer or _codes(answer) & (_BUSY | _REFUSED)):
+    if "choices" in answer:
+        return None
+    if isinstance(answer.get("message"), str) or "detail" in answer:
+        return answer
+    if _codes(answer) & (_BUSY | _REFUSED):
         return answer
     return None
 
@@ -173,12 +235,19 @@ def is_about_the_request(error: object) -> bool:
     return bool(_codes(error) & _OF_THE_REQUEST)
 
 
-def _codes(error: object) -> set[str]:
-    """Return what an error object goes by: its numbers and its kinds, in lower case."""
-    if not isinstance(error, Mapping):
+def _codes(error: object, depth: int = 3) -> set[str]:
+    """Return what an error object goes by: its numbers and its kinds, in lower case.
+
+    A proxy may have put the error of the server behind it into its own.
+    """
+    if isinstance(error, list):
+        error = error[0] if error else None
+    if not isinstance(error, Mapping) or not depth:
         return set()
     values = (error.get(name) for name in ("code", "status", "status_code", "type"))
-    return {str(value).lower() for value in values if isinstance(value, str | int)}
+    inner = (error.get(name) for name in ("error", "detail", "errors", "details"))
+    own = {str(value).lower() for value in values if isinstance(value, str | int)}
+    return own.union(*(_codes(value, depth - 1) for value in inner))
 
 
 def quote_server(client: Client, said: object) -> str:

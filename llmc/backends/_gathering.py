@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from llmc.backends._stream import MAX_CHARS, Guard, find_answer
-from llmc.enrichment.reply import TRUNCATED_REASONS, drop_thoughts
+from llmc.backends._stream import MAX_CHARS, Guard, find_answer, pick_answer
+from llmc.enrichment.reply import TRUNCATED_REASONS
 from llmc.errors import Failure
 from llmc.models import CallTimes
 
-_THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thinking_content")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thinking_content", "reasoning_details")
 _FILTERS = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii")
 
 
@@ -29,7 +29,7 @@ class Aside:
     def keep(self, said: object) -> None:
         """Keep more of it: a text, a list of parts, or an object."""
         if said and self._room > 0:
-            text = _content(said)[: self._room]
+            text = _spoken(said)[: self._room]
             self._room -= len(text)
             self._parts.append(text)
 
@@ -64,14 +64,18 @@ class Gathered:
         reason = choice.get("finish_reason")
         if reason:
             self.finish = str(reason)[:40].lower()
-        text = _content(message.get("content", choice.get("text")))
+        said = message.get("content", choice.get("text"))
+        text = _content(said)
+        if isinstance(said, list):
+            for piece in said:
+                self._thoughts.keep(read_mapping(piece).get("thinking"))
         if len(message) > ("role" in message) + ("content" in message):
             self._take_aside(message)
         return self.guard.feed(text)
 
     def _take_aside(self, message: dict[str, Any]) -> None:
-        for name in _THOUGHTS:
-            self._thoughts.keep(message.get(name))
+        # Servers that change the name send the same under the old and the new one.
+        self._thoughts.keep(next(filter(None, map(message.get, _THOUGHTS)), None))
         calls = message.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
             self._arguments.keep(read_mapping(read_mapping(call).get("function")).get("arguments"))
@@ -81,7 +85,7 @@ class Gathered:
     @property
     def text(self) -> str:
         """The reply, wherever it stands; blank if there is none."""
-        text = drop_thoughts(self.guard.text)
+        text = pick_answer(self.guard.text)
         if self.guard.complete or "{" in text:
             return text
         for aside in (self._arguments, self._thoughts):
@@ -116,5 +120,19 @@ def _content(content: object) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(_content(read_mapping(part).get("text")) for part in content)
+        parts = (
+            part if isinstance(part, str) else read_mapping(part).get("text") for part in content
+        )
+        return "".join(map(_content, parts))
     return json.dumps(content) if isinstance(content, dict) and content else ""
+
+
+def _spoken(said: object) -> str:
+    """Return what stands beside the text, which comes in more forms than the text itself."""
+    if isinstance(said, list):
+        return "".join(map(_spoken, said))
+    inner = read_mapping(said)
+    for name in ("text", "content", "summary"):
+        if isinstance(inner.get(name), str | list):
+            return _spoken(inner[name])
+    return _content(said)

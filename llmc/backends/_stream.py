@@ -12,8 +12,9 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
-from llmc.enrichment.reply import is_answer
+from llmc.enrichment.reply import drop_thoughts, is_answer, is_thinking
 from llmc.errors import RequestError
 
 MAX_LINE_BYTES = 1024 * 1024
@@ -29,7 +30,8 @@ MAX_PREFACE = 8000
 """Characters before the first brace: a thinking model may think aloud for a while."""
 
 MAX_AFTER = 40
-"""Characters after the end of the object, before the rest is cut off."""
+"""Characters after the end of the object, before the rest is cut off; where something stood before
+it, it may have been a draft among thoughts."""
 
 REPEATED_CHARS = 420
 """More than the longest string that the schema allows but one, so a drawn line in it may stand."""
@@ -52,7 +54,7 @@ class Guard:
         self.stop: str | None = None
         self.complete = False
         self._length = self._depth = self._blanks = self._preface = self._after = 0
-        self._in_string = self._escaped = False
+        self._in_string = self._escaped = self._has_preface = False
         self._opening = (0, 0)
         self._recent = ""
         self._checked_parts = self._checked_chars = 0
@@ -86,7 +88,8 @@ class Guard:
         blank = self._long_blanks(piece)
         while at < end:
             if self.complete:
-                self._pass(at, end, blank, at + MAX_AFTER - self._after, "it goes on after its end")
+                room = MAX_PREFACE if self._has_preface else MAX_AFTER
+                self._pass(at, end, blank, at + room - self._after, "it goes on after its end")
                 self._after += end - at
                 at = end
             elif self._depth:
@@ -123,6 +126,8 @@ class Guard:
         if opening < 0:
             return to
         self._depth = 1
+        before = self.text[: opening - len(piece)].lower().strip("` \n\r\t")
+        self._has_preface = before not in ("", "json")
         self._opening = (len(self.parts) - 1, opening)
         return opening + 1
 
@@ -139,7 +144,7 @@ class Guard:
             else:
                 self._depth -= 1
                 if not self._depth:
-                    self.complete = is_answer(self._object(at))
+                    self.complete = is_answer(self._object(at)) and not is_thinking(self.text)
                     return at
         self._pass(at, len(piece), blank)
         return len(piece)
@@ -180,11 +185,27 @@ def find_answer(text: str) -> str:
         end = at + 1
         try:
             _, end = decoder.raw_decode(text, at)
-            answer = text[at:end] if is_answer(text[at:end]) else answer
         except (ValueError, RecursionError):
-            end = at + 1
+            end = 0
+        if end and is_answer(text[at:end]):
+            answer = text[at:end]
+        else:
+            end = at + 1  # it may stand inside an object
         at = text.find("{", end)
     return answer
+
+
+def pick_answer(text: str) -> str:
+    """Return the answer at the end of a reply, without what a model thought aloud before it.
+
+    A reply that is none, or that goes on with another object, is returned as it is, but for marked
+    thoughts.
+    """
+    text = drop_thoughts(text)
+    if "{" not in text or is_answer(text):
+        return text
+    answer = find_answer(text)
+    return answer if answer and "{" not in text.rpartition(answer)[2] else text
 
 
 def is_repeating(tail: str) -> bool:
@@ -212,22 +233,51 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def split_events(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the data of server-sent events as they come in; comments and other fields are left out.
 
-    The lines of an event's data are joined; one that the end of the body cuts off counts too.
+    The lines of an event's data are joined; one that the end of the body cuts off counts too. One
+    named "error" is an object with that as its key.
     Raises RequestError for an event that is too long.
     """
     data: list[bytes] = []
-    size = 0
+    size, name = 0, b""
     for line in _all_lines(chunks):
         if line.startswith(b"data:"):
             data.append(line[5:].strip())
             size += len(line)
             if size > MAX_LINE_BYTES:
                 raise _too_long()
-        elif not line and data:
-            yield b"\n".join(data)
-            data, size = [], 0
-    if data:
-        yield b"\n".join(data)
+        elif line.startswith(b"event:"):
+            name = line[6:].strip()
+        elif not line:
+            if any(data) and name not in _NO_NEWS:
+                yield _as_error(data) if name == b"error" else b"\n".join(data)
+            data, size, name = [], 0, b""
+    if any(data) and name not in _NO_NEWS:
+        yield _as_error(data) if name == b"error" else b"\n".join(data)
+
+
+def split_joined(event: bytes) -> Iterator[bytes]:
+    """Yield the parts of an event: servers that put no blank line between events send many."""
+    if b"\n" in event:
+        try:
+            json.loads(event)
+        except (ValueError, RecursionError):
+            yield from filter(None, event.splitlines())
+            return
+    yield event
+
+
+_NO_NEWS = (b"ping", b"heartbeat", b"keepalive", b"keep-alive")
+"""Names of events that only keep a connection open."""
+
+
+def _as_error(data: Sequence[bytes]) -> bytes:
+    """Return the data of an event that is named an error, with that as its key."""
+    said = b"\n".join(data).decode("utf-8", "replace")
+    found: object = said
+    with suppress(ValueError, RecursionError):
+        found = json.loads(said)
+    named = isinstance(found, dict) and "error" in found
+    return json.dumps(found if named else {"error": found or said}).encode()
 
 
 def _all_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ from llmc.net.deadlines import Cancellation
 from llmc.net.exchange import MAX_BODY_BYTES
 from llmc.programs.launching import SearchPath
 from llmc.records.egress import Destination
-from llmc.redaction.keys import blot, find_secrets
+from llmc.redaction.keys import blot_keys, find_secrets
 from llmc.settings.gateways import GatewaySettings
 from llmc.settings.targets import Target
 
@@ -91,7 +91,7 @@ class CommandBackend:
             item,
             meta,
             require_summary=self._policy.require_summary,
-            hide=lambda said: blot(said, find_secrets(self._gateway.environ)),
+            hide=lambda said: blot_keys(said, find_secrets(self._gateway.environ)),
         )
         return accepted, meta
 
@@ -123,7 +123,7 @@ class CommandBackend:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(KILL_PATIENCE_SEC)
         if process.returncode:
-            said = blot(errors.decode("utf-8", "replace"), find_secrets(environ))
+            said = blot_keys(errors.decode("utf-8", "replace"), find_secrets(environ))
             tail = said.strip()[-300:]
             raise self._runtime(f"exited with status {process.returncode}: {tail}")
         text = output.decode("utf-8", "replace").strip()

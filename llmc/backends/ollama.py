@@ -23,12 +23,18 @@ from llmc.backends._base import (
 )
 from llmc.backends._contexts import Context, count_lost_lines
 from llmc.backends._dialects import find_limit
-from llmc.backends._failures import explain_report, explain_silence, explain_status, quote_server
+from llmc.backends._failures import (
+    explain_report,
+    explain_silence,
+    explain_status,
+    find_page,
+    quote_server,
+)
 from llmc.backends._gathering import Aside
 from llmc.backends._parts import find_worked_sec, keep_aside, read_meta, read_text
-from llmc.backends._stream import Guard, split_lines
+from llmc.backends._stream import Guard, pick_answer, split_lines
 from llmc.enrichment.prompts import ROUTING_CHARS_PER_TOKEN, fit, make_chat_messages
-from llmc.enrichment.reply import build_schema, drop_thoughts
+from llmc.enrichment.reply import build_schema
 from llmc.errors import (
     BackendError,
     CancelledError,
@@ -202,7 +208,7 @@ class OllamaBackend:
         if guard.stop and not guard.complete:
             detail = f"stopped: {guard.stop} ({len(guard.text)} chars)"
             raise self._truncated(detail, guard.text)
-        text = drop_thoughts(guard.text)
+        text = pick_answer(guard.text)
         if not text.strip():
             text = aside.find_answer()
         if not text:
@@ -308,6 +314,8 @@ def _object(line: bytes, host: str) -> dict[str, Any]:
     try:
         found = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
+        if page := find_page(line, host):
+            raise _TransientError(page) from None
         raise _transient(f"{host} sent a line that is not JSON") from error
     if not isinstance(found, dict):
         raise _transient(f"{host} sent JSON that is not an object")

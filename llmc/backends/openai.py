@@ -23,19 +23,25 @@ from llmc.backends._base import (
     Surroundings,
     accept_from_gateway,
 )
-from llmc.backends._dialects import Dialect, choose_dialect, find_limit, simplify
+from llmc.backends._dialects import (
+    Dialect,
+    choose_dialect,
+    find_limit,
+    is_about_form,
+    simplify,
+)
 from llmc.backends._failures import (
     explain_report,
     explain_silence,
     explain_status,
     find_error,
+    find_page,
     is_about_the_request,
     quote_server,
 )
 from llmc.backends._gathering import Gathered, read_mapping
-from llmc.backends._stream import split_events
+from llmc.backends._stream import split_events, split_joined
 from llmc.backends._unnamed import check_named
-from llmc.enrichment.prompts import make_chat_messages
 from llmc.errors import BackendError, ConnectError, RateLimitedError, RequestError, Usage
 from llmc.models import Enrichment
 from llmc.net.client import Client
@@ -189,7 +195,7 @@ class OpenAIBackend:
     def _ask_once(self, prompt: str, dialect: Dialect, timeout: float) -> Gathered:
         request = {
             "model": self._endpoint.model,
-            "messages": make_chat_messages(prompt),
+            "messages": dialect.put(prompt),
             **dialect.make_words(),
             **{key: value for key, value in self.options.items() if key != "num_ctx"},
         }
@@ -232,15 +238,16 @@ class OpenAIBackend:
             return self._read_whole(whole, chunks, got, exchange)
         for event in split_events(_chain(whole, chunks)):
             exchange.hear()
-            if event == b"[DONE]":
-                exchange.drain()
-                return True
-            had_finished = got.finish
-            stop = got.take(self._object(event, exchange))
-            if got.finish and not had_finished:
-                exchange.hasten(LINGER_SEC)
-            if stop:
-                return True
+            for part in split_joined(event):
+                if part.strip(b'"').upper() == b"[DONE]":
+                    exchange.drain()
+                    return True
+                had_finished = got.finish
+                stop = got.take(self._object(part, exchange))
+                if got.finish and not had_finished:
+                    exchange.hasten(LINGER_SEC)
+                if stop:
+                    return True
         return bool(got.finish)
 
     def _read_whole(
@@ -262,8 +269,10 @@ class OpenAIBackend:
     def _object(self, raw: bytes, exchange: Exchange) -> dict[str, Any]:
         """Return the object that a part of an answer is. Raises what an error in it means."""
         try:
-            found = json.loads(raw)
+            found = json.loads(raw.decode(json.detect_encoding(raw), "replace"))
         except (ValueError, RecursionError) as error:
+            if page := find_page(raw, self.describe_host()):
+                raise page from None
             raise self._runtime("sent a body that is not JSON") from error
         if isinstance(found, list) and found and read_mapping(found[0]).get("error"):
             found = found[0]
@@ -295,7 +304,9 @@ class OpenAIBackend:
             return exchange
         with exchange:
             failure = explain_status(exchange, blot_address(self._endpoint.url))
-        raise _RefusedError(failure) if exchange.status in _OF_THE_REQUEST else failure
+        about_form = exchange.status == 500 and is_about_form(str(failure))
+        refused = exchange.status in _OF_THE_REQUEST or about_form
+        raise _RefusedError(failure) if refused else failure
 
     def _runtime(self, what: str) -> BackendError:
         return BackendError(f"{self.describe_host()} {what}", failure_type="runtime")

@@ -92,13 +92,13 @@ def _status(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     from llmc.cli.printing import print_view
     from llmc.show.display import record_result, view_results
-    from llmc.show.places import read_place
+    from llmc.show.places import parse_place
     from llmc.store.store import Store
 
     if args.path is not None and args.last is not None:
         raise ConfigError("--last is for the whole repository: leave it out, or PATH")
     repo = find_repository(args.repo)
-    place = None if args.path is None else read_place(args.path, repo)
+    place = None if args.path is None else parse_place(args.path, repo)
     with Store.open_readonly(locate_index(args.repo), seal=load_seal()) as store:
         results = (
             _found(store, place, repo) if place else store.results.list_latest(args.last or LAST)

@@ -24,7 +24,7 @@ from llmc.run.stopping import Stop
 from llmc.settings.config import Settings
 from llmc.show.outcome import collect, record_run
 from llmc.show.progress.display import RunDisplay, sum_up
-from llmc.show.remains import Remains, Surroundings
+from llmc.show.remains import Outlook, Remains
 from llmc.store.reader import Reader
 
 
@@ -58,14 +58,14 @@ def run(args: argparse.Namespace, selection: Selection, screen: Console, elsewhe
     return 1 if report.failed else 0
 
 
-def _look_around(settings: Settings, report: RunReport) -> Surroundings:
+def _look_around(settings: Settings, report: RunReport) -> Outlook:
     """Ask the index what became of the spans that are left, if any are."""
     claimed, next_retry = 0, None
     if not (report.left or report.resting or report.failed):
-        return Surroundings(settings.pace.limit, settings.pace.cooldown)
+        return Outlook(settings.pace.limit, settings.pace.cooldown)
     with suppress(StoreError), Reader.open_readonly(settings.index) as reader:
         claimed, next_retry = reader.counts.count_claimed(), reader.counts.find_next_retry()
-    return Surroundings(settings.pace.limit, settings.pace.cooldown, claimed, next_retry)
+    return Outlook(settings.pace.limit, settings.pace.cooldown, claimed, next_retry)
 
 
 def _in_words(event: Event) -> None:

@@ -37,13 +37,21 @@ PROMPTED_FIELDS = EVIDENCE_FIELDS
 
 _PROMPTED = frozenset(PROMPTED_FIELDS)
 
-_THOUGHTS = "(?:\\w+:)?(?:think|thinking|thought|thoughts|reasoning)>"
-_THOUGHTS_BEGIN = re.compile(rf"\s*(?:<{_THOUGHTS}|\[THINK\]|◁think▷|<\|channel\|>analysis)")
-_THOUGHTS_END = re.compile(rf"</{_THOUGHTS}|\[/THINK\]|◁/think▷|<\|channel\|>final<\|message\|>")
+_THOUGHTS = r"(?:\w+:)?(?:think|thinking|thoughts?|reasoning|reflection)>"
+_THOUGHTS_BEGIN = re.compile(
+    rf"\s*(?:<{_THOUGHTS}|\[THINK\]|◁think▷|<\|channel\|>analysis|<\|channel>thought"
+    r"|<\|begin_of_thought\|>|<\|start_thinking\|>)",
+    re.IGNORECASE,
+)
+_THOUGHTS_END = re.compile(
+    rf"</{_THOUGHTS}|\[/THINK\]|◁/think▷|<channel\|>|<\|end_of_thought\|>|<\|end_thinking\|>"
+    r"|<\|channel\|>final\b[^{}]{0,60}?<\|message\|>",
+    re.IGNORECASE,
+)
 """Where models that think aloud stop doing so. A template may have opened the thoughts itself, so
 what opens them need not stand in the reply."""
 
-_PARTS_OF_MARKS = ("</", "[/T", "◁", "<|")
+_PARTS_OF_MARKS = ("</", "[/", "◁", "|>")
 
 MAX_USUAL_CHARS = 20_000
 """Several times the longest reply that a model gives when all is well."""
@@ -105,6 +113,11 @@ def drop_thoughts(text: str) -> str:
         if opened or not any(f'"{name}"' in head for name in PROMPTED_FIELDS):
             return text[mark.end() :]
     return text
+
+
+def is_thinking(text: str) -> bool:
+    """Tell whether a reply began with thoughts and has not come to their end."""
+    return bool(_THOUGHTS_BEGIN.match(text)) and not _THOUGHTS_END.search(text)
 
 
 def is_answer(text: str) -> bool:

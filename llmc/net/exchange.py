@@ -58,7 +58,7 @@ class Exchange:
         self._response: Response | None = None
         self._body: Read | None = None
         self._aborted = False
-        self._finished = False
+        self._finished = self._begun = False
         self._lock = threading.Lock()
 
     @property
@@ -157,6 +157,7 @@ class Exchange:
                 self._finished = True
                 self._answer.close()
                 return
+            self._begun = True
             total += len(chunk)
             if total > MAX_BODY_BYTES:
                 raise self._failed(OverflowError(f"the body exceeds {MAX_BODY_BYTES} bytes"))
@@ -189,9 +190,11 @@ class Exchange:
 
         `worked_sec` is how long the server says it worked on it; None: as long as the reply came.
         """
-        now, sent = time.monotonic(), self._deadline.sent
-        first = self._deadline.first_sign or now
-        return CallTimes(sent, first if worked_sec is None else max(sent, now - worked_sec), now)
+        now, sent, first = time.monotonic(), self._deadline.sent, self._deadline.first_sign
+        started = now if first is None else first
+        if worked_sec is not None:
+            started = max(sent, now - worked_sec)
+        return CallTimes(sent, started, now)
 
     def hasten(self, seconds: float) -> None:
         """Bring the deadline forward to at most `seconds` from now."""
@@ -257,6 +260,7 @@ class Exchange:
             what = f"{spell(self._place)} did not answer in full by the deadline"
             return DeadlineError(what, silent=self._response is None)
         said = self._redaction(str(error))
-        is_dropped = self._response is None and isinstance(error, _DROPS)
+        drops = _DROPS if self._response is None else (*_DROPS, EOFError)
+        is_dropped = not self._begun and isinstance(error, drops)
         kind = DroppedError if is_dropped else RequestError
         return kind(f"{spell(self._place)}: {said or type(error).__name__}")

@@ -52,7 +52,10 @@ class Turn(Deadline):
         if self.first_sign is not None:
             return self._end
         with self._line.lock:
-            served = any(turn.first_sign and turn._comes_before(self) for turn in self._line.turns)
+            served = any(
+                turn.first_sign is not None and turn._comes_before(self)
+                for turn in self._line.turns
+            )
         quiet = self._clock() if served else self._quiet_since
         return min(self._end, self._waits_until, quiet + self._seconds)
 

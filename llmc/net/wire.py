@@ -27,12 +27,43 @@ def open_body(response: Response) -> Read:
     """
     read = Chunks(response.fp.read1).read if response.chunked else response.read1
     codings = (response.getheader("content-encoding") or "").lower().split(",")
+    named = False
     for coding in filter(None, map(str.strip, reversed(codings))):
-        if coding not in ("identity", "gzip", "x-gzip", "deflate"):
+        if coding not in ("gzip", "x-gzip", "deflate", *_NO_CODINGS):
             raise ValueError(f"the body is packed as {coding[:40]!r}, which was not asked for")
-        if coding != "identity":
-            read = _Unpacked(read).read
-    return read
+        if coding not in _NO_CODINGS:
+            read, named = _Unpacked(read).read, True
+    return read if named else _Sniffed(read).read
+
+
+_NO_CODINGS = ("identity", "none", "utf-8", "utf8")
+"""What stands for no packing, the latter by mistake."""
+
+
+class _Sniffed:
+    """Unpacks what is packed with gzip though nothing says so: proxies lose the header."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._known = False
+
+    def read(self, size: int) -> bytes:
+        """Return the next piece, nothing at the end. Raises EOFError, ValueError, OSError."""
+        if self._known:
+            return self._read(size)
+        self._known, head = True, b""
+        while len(head) < len(_GZIP) and _GZIP.startswith(head):
+            more = self._read(size)
+            if not more:
+                return head
+            head += more
+        if not head.startswith(_GZIP):
+            return head
+        self._read = _Unpacked(self._read, head).read
+        return self._read(size)
+
+
+_GZIP = b"\x1f\x8b"
 
 
 def read_tunnel_answer(sock: socket.socket) -> int:
@@ -112,9 +143,9 @@ class Chunks:
 class _Unpacked:
     """Unpacks a body as it comes in, a piece at a time, whatever it would all unpack to."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, begun: bytes = b"") -> None:
         self._read = read
-        self._raw = b""
+        self._raw = begun
         self._begun = self._full = False
         self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # gzip or zlib, as it says
 

@@ -76,10 +76,10 @@ class Redaction:
 
     def __call__(self, text: str) -> str:
         """Return a text without them."""
-        return blot(text, [value for value in self._values.copy() if is_secret(value)])
+        return blot_keys(text, [value for value in self._values.copy() if is_secret(value)])
 
 
-def blot(text: str, secrets: Iterable[str]) -> str:
+def blot_keys(text: str, secrets: Iterable[str]) -> str:
     """Return the text without any part of a secret, however it is written there."""
     known = [secret.strip() for secret in secrets]
     if not known or not text:

@@ -73,7 +73,7 @@ def make_attempt(
             result, meta, records = built.cascade.generate_for_span(prompt, item=item)
             error = None
         except BackendError as caught:
-            error = gate.last(caught) if gate else caught
+            error = gate.judge(caught) if gate else caught
         seconds = time.monotonic() - started
     load = _Load(attempt, seconds, sampler.stats if sampler else GpuStats(), tuple(departures))
     return _failed(built, load, error) if error else _succeeded(built, load, result, meta, records)

@@ -165,7 +165,7 @@ class CallGate:
         flight.charged = flight.charged or silent or flight.verdict in _CHARGED
         flight.busy = isinstance(error, RateLimitedError)
 
-    def last(self, error: BackendError) -> BackendError:
+    def judge(self, error: BackendError) -> BackendError:
         """Return the error of the last call that was made: a host that was passed over made none.
 
         So a refused reply counts as that, though an entry behind it rests.

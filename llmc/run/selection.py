@@ -19,7 +19,7 @@ from llmc.run import destinations
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings
 from llmc.settings.documents import POLICY_FILE
-from llmc.settings.hosts import Host, find_reachable
+from llmc.settings.hosts import Host, find_troubles
 from llmc.settings.presets import NO_LIMIT, RouterPolicy
 from llmc.settings.targets import Target, asks_cloud, find_namesakes, list_local_tiers, list_targets
 
@@ -76,15 +76,15 @@ def _gateway(settings: Settings) -> Selection:
 
 
 def _ollama(settings: Settings) -> Selection:
-    there = _answering(settings, settings.hosts)
-    if there:
+    troubles = _find_troubles(settings, settings.hosts)
+    if there := [host for host, trouble in troubles if trouble is None]:
         return _ollama_found(settings, there)
     tried = _named(settings.hosts) or "no host at all"
     if settings.backend == "ollama" or settings.sources.hosts_named:
-        raise ConfigError(
-            f"no Ollama host answers; tried {tried}; start one with: ollama serve, "
-            "correct ENRICH_OLLAMA_HOSTS, or use --backend embedded"
+        why = ", ".join(
+            f"{host.label} ({spell_address(host.url)}): {what}" for host, what in troubles
         )
+        raise ConfigError(f"no Ollama host can be used; tried {why or tried}; {_advise(troubles)}")
     try:
         return _embedded(settings, f"no Ollama answers at {tried}")
     except ConfigError:
@@ -125,7 +125,8 @@ def _chain(settings: Settings) -> Selection:
         if entry.provider == "ollama" and entry.url
     ]
     shared = settings.hosts if uncovered or without_url else ()
-    there = _answering(settings, (*hosts, *shared))
+    asked = _find_troubles(settings, (*hosts, *shared))
+    there = [host for host, trouble in asked if trouble is None]
     if uncovered and not any(host in there for host in settings.hosts):
         settings = replace(settings, chain=_fill(settings.chain, uncovered))
         uncovered, shared = [], settings.hosts if without_url else ()
@@ -204,10 +205,18 @@ def _place(target: Target) -> str:
     return f", {target.address}" if target.host is None and target.place else ""
 
 
-def _answering(settings: Settings, hosts: Iterable[Host]) -> list[Host]:
+def _find_troubles(settings: Settings, hosts: Iterable[Host]) -> list[tuple[Host, str | None]]:
+    """Return the hosts, each with what is wrong with it; None if nothing is, or nobody asked."""
     if not settings.health.enabled:
-        return list(hosts)
-    return find_reachable(hosts, settings.health.timeout, settings.network)
+        return [(host, None) for host in hosts]
+    return find_troubles(hosts, settings.health.timeout, settings.network)
+
+
+def _advise(troubles: Iterable[tuple[Host, str | None]]) -> str:
+    """Say what helps: a host that answers is there, and needs no starting."""
+    if any(trouble and trouble.startswith("HTTP status") for _, trouble in troubles):
+        return "see what answers there, and whether it wants to be signed in to"
+    return "start one with: ollama serve, correct ENRICH_OLLAMA_HOSTS, or use --backend embedded"
 
 
 def drop_unasked_cloud(settings: Settings) -> Settings:

@@ -12,7 +12,7 @@ import re
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from llmc.errors import ConfigError
-from llmc.net.places import find_host
+from llmc.net.places import find_host, read_place
 from llmc.redaction.addresses import blot_address
 
 OLLAMA_PORT = 11434
@@ -32,6 +32,7 @@ _OPENAI_CALL = re.compile(r"/(?:(?:chat/)?completions|responses|models|embedding
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)(?:/.*)?$")
 _SCHEMES = ("http", "https")
 _BARE = re.compile(r"[A-Za-z0-9_.-]+(:\d+)?(/\S*)?|\[[0-9A-Fa-f:.]+\](:\d+)?(/\S*)?")
+_HOST = re.compile(r"[\w.-]+|[0-9A-Fa-f:.]+(%[\w.-]+)?")
 _NEAR_NAMES = (".local", ".localdomain", ".lan", ".home", ".internal", ".home.arpa")
 
 
@@ -56,6 +57,29 @@ def tidy_ollama_url(url: str) -> str:
     if not parts.query and not parts.fragment:
         parts = parts._replace(path=_OLLAMA_CALL.sub("", parts.path.rstrip("/")).rstrip("/"))
     return _asked_here(parts).geturl()
+
+
+def read_ollama_url(url: str, name: str) -> str:
+    """Return the base URL of an Ollama server; empty for nothing.
+
+    `name` is of the setting. Raises ConfigError for what can't be one.
+    """
+    tidy = tidy_ollama_url(url)
+    if not tidy:
+        return ""
+    try:
+        parts = urlsplit(tidy)
+        port = parts.port
+        host = read_place(tidy)[1]
+    except ValueError:
+        host, port = "", None
+    wrong = not _HOST.fullmatch(host) or host in _SCHEMES or parts.scheme not in _SCHEMES
+    if wrong or port == 0:
+        raise ConfigError(
+            f"{name} is {blot_address(url)!r}; it must be the address of an Ollama server, such as "
+            f"http://localhost:{OLLAMA_PORT}"
+        )
+    return tidy
 
 
 def read_base_url(text: str, name: str) -> str:

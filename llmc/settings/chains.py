@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -26,7 +27,7 @@ from pydantic_core import PydanticCustomError
 
 from llmc.errors import ConfigError
 from llmc.redaction.addresses import blot_address
-from llmc.settings.addresses import read_base_url, tidy_ollama_url
+from llmc.settings.addresses import read_base_url, read_ollama_url, tidy_ollama_url
 from llmc.settings.documents import (
     CONFIG_FILE,
     LEAST,
@@ -49,6 +50,9 @@ _SYNONYMS = {"gateway": "openai", "gemini": "openai"}
 
 _OURS = ("model", "messages", "prompt", "stream", "format")
 """Words of a request that no option replaces: what is asked, of whom, and how it is answered."""
+
+_OTHER_OPTIONS = ("num_gqa",)
+"""Names that are near to those in `OPTIONS`, and are others."""
 
 _NUMBERS = ("concurrency", "cooldown_seconds", "est_tokens_per_span")
 TABLE_KEYS = ("default_chain", *_NUMBERS, "chain")
@@ -129,15 +133,20 @@ class ChainEntry(BaseModel):
         try:
             if info.data.get("provider") == "openai":
                 return read_base_url(url, "url")
+            ollama = info.data.get("provider") == "ollama"
+            return read_ollama_url(url, "url") if ollama else tidy_ollama_url(url)
         except ConfigError as error:
             raise PydanticCustomError("url", "{said}", {"said": str(error)}) from None
-        return tidy_ollama_url(url)
 
     @field_validator("options")
     @classmethod
     def _check_options(cls, options: dict[str, JsonValue]) -> dict[str, JsonValue]:
         if named := [name for name in _OURS if name in options]:
             raise ValueError(f"an option can't be {named[0]!r}, which llmc says itself")
+        for name in options:
+            known = name in OPTIONS or name in _OTHER_OPTIONS
+            if not known and (near := get_close_matches(name.lower(), OPTIONS, 1, 0.8)):
+                raise ValueError(f"unknown option {quote(name)}; did you mean {near[0]}?")
         for name, most in OPTIONS.items():
             value, least = options.get(name, most), LEAST.get(name, -most)
             if (

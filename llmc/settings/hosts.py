@@ -10,7 +10,7 @@ from llmc.net.client import Client
 from llmc.net.places import bracket
 from llmc.net.probe import find_trouble
 from llmc.net.routes import STRAIGHT, Network
-from llmc.settings.addresses import OLLAMA_PORT, tidy_ollama_url
+from llmc.settings.addresses import OLLAMA_PORT, read_ollama_url
 
 DEFAULT_URL = f"http://localhost:{OLLAMA_PORT}"
 """Where Ollama listens by default."""
@@ -32,21 +32,25 @@ def parse_hosts(environ: Mapping[str, str], *, as_meant: bool = True) -> tuple[H
 
     Duplicates stay; the chain may be empty. Unless URLs are taken `as_meant`, see `normalise_url`.
     """
-    read = tidy_url if as_meant else normalise_url
+
+    def read(url: str, name: str) -> str:
+        return tidy_url(url, name) if as_meant else normalise_url(url)
+
     hosts: list[Host] = []
     for part in environ.get("ENRICH_OLLAMA_HOSTS", "").split(","):
         label, equals, url = part.strip().partition("=")
         if not equals:
             label, url = "", label
-        if normal := read(url):
+        if normal := read(url, "ENRICH_OLLAMA_HOSTS"):
             hosts.append(Host(label.strip() or f"host{len(hosts) + 1}", normal))
     if hosts:
         return tuple(hosts)
     fallbacks = (
-        ("athena", environ.get("ATHENA_OLLAMA_URL", "")),
-        (environ.get("OLLAMA_HOST_LABEL") or "localhost", environ.get("OLLAMA_URL", DEFAULT_URL)),
+        ("athena", "ATHENA_OLLAMA_URL", ""),
+        (environ.get("OLLAMA_HOST_LABEL") or "localhost", "OLLAMA_URL", DEFAULT_URL),
     )
-    return tuple(Host(label, url) for label, raw in fallbacks if (url := read(raw)))
+    found = ((label, read(environ.get(name, other), name)) for label, name, other in fallbacks)
+    return tuple(Host(label, url) for label, url in found if url)
 
 
 def make_host(given: Host | Mapping[str, str | None]) -> Host:
@@ -67,16 +71,26 @@ def normalise_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def tidy_url(url: str) -> str:
-    """Return the base URL that is meant: without a call's path, with Ollama's port if none is."""
-    return tidy_ollama_url(bracket(url.strip()))
+def tidy_url(url: str, name: str) -> str:
+    """Return the base URL that is meant: without a call's path, with Ollama's port if none is.
+
+    `name` is of the setting. Raises ConfigError for what can't be one.
+    """
+    return read_ollama_url(bracket(url.strip()), name)
 
 
 def find_reachable(
     hosts: Iterable[Host], timeout: float, network: Network = STRAIGHT
 ) -> list[Host]:
     """Return the hosts that answer, asking all of them at once."""
+    return [host for host, trouble in find_troubles(hosts, timeout, network) if trouble is None]
+
+
+def find_troubles(
+    hosts: Iterable[Host], timeout: float, network: Network = STRAIGHT
+) -> list[tuple[Host, str | None]]:
+    """Return each host with what is wrong with its answer, None if nothing is; all at once."""
     chain, client = list(hosts), Client(network=network)
     with ThreadPoolExecutor(max(1, len(chain))) as pool:
         found = pool.map(lambda host: find_trouble(client, f"{host.url}/api/tags", timeout), chain)
-        return [host for host, trouble in zip(chain, found, strict=True) if trouble is None]
+        return list(zip(chain, found, strict=True))

@@ -43,7 +43,7 @@ def _find_unknown(document: Mapping[str, Any]) -> Iterator[str]:
     for name, value in document.items():
         if name not in _TOP:
             yield f"{_write(name, value)} is not a setting of llmc; {_suggest_top(name, value)}"
-        elif isinstance(value, dict) and name == "enrichment":  # the others refuse their own
+        elif isinstance(value, dict) and name != "privacy":  # that refuses its own
             for key in value:
                 if key not in TABLES[name]:
                     place = f"{name}.{_shorten(key)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,9 @@ def read_table(document: Mapping[str, Any], source: Path) -> NetworkTable:
         raise ConfigError(f"{source}: {TABLE} is {quote(table)}; it must be a table: [{TABLE}]")
     for key in table:
         if key not in KEYS:
-            raise ConfigError(
-                f"{source}: {TABLE}.{key[:64]} is not a setting of llmc; allowed: {', '.join(KEYS)}"
-            )
+            close = get_close_matches(key.lower().replace("-", "_"), KEYS, 1)
+            hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(KEYS)}"
+            raise ConfigError(f"{source}: {TABLE}.{key[:64]} is not a setting of llmc; {hint}")
     trust_env, ca_file = table.get("trust_env", False), table.get("ca_file", "")
     if not isinstance(trust_env, bool):
         raise ConfigError(f"{source}: {TABLE}.trust_env is {quote(trust_env)}; true or false")

@@ -27,7 +27,7 @@ class Place:
     lines: tuple[int, int] | None = None
 
 
-def read_place(text: str, repo: Path) -> Place:
+def parse_place(text: str, repo: Path) -> Place:
     """Read PATH[:LINE[-LINE]]; the path may be relative to here or to the repository.
 
     Raises ConfigError for lines that can't be.

@@ -23,7 +23,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Outlook:
     """What else bears on what is left.
 
     The run's limit (0: none) and cooldown (seconds); and what the index says after the run: spans
@@ -50,7 +50,7 @@ class Remains:
             case SpanEnriched(report=report) | SpanFailed(report=report):
                 self._why.pop(report.span.span_hash, None)
 
-    def explain(self, report: RunReport, around: Surroundings) -> Iterator[Reason]:
+    def explain(self, report: RunReport, around: Outlook) -> Iterator[Reason]:
         """Yield the reasons for the spans that are left, but those that must stay here."""
         unexplained = report.left - report.kept  # which has a line of its own
         for found in self._known(around):
@@ -61,13 +61,13 @@ class Remains:
         if unexplained > 0:
             yield Reason(unexplained, _rest(report, around))
 
-    def _known(self, around: Surroundings) -> Iterator[Reason]:
+    def _known(self, around: Outlook) -> Iterator[Reason]:
         counts = Counter(make_one_line(why) for why in self._why.values())
         counts[ELSEWHERE] = max(counts[ELSEWHERE], around.claimed)
         yield from (Reason(count, why) for why, count in sorted(counts.items()))
 
 
-def _rest(report: RunReport, around: Surroundings) -> str:
+def _rest(report: RunReport, around: Outlook) -> str:
     if report.stopped or report.interrupted:
         return "not begun or not settled when the run ended"
     if around.limit and report.enriched >= around.limit:

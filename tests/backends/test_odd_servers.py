@@ -12,7 +12,7 @@ from llmc.backends.builder import BackendConfig, CallPolicy
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
 from llmc.enrichment import prompts
-from llmc.errors import BackendError, CredentialsError, RateLimitedError
+from llmc.errors import BackendError, CredentialsError, RateLimitedError, TurnedAwayError
 from llmc.models import Span
 from llmc.net.client import Client
 from llmc.settings.gateways import Endpoint
@@ -84,6 +84,7 @@ def refuse(*script):
 
 # -- where an answer may stand ---------------------------------------------------------------------
 
+ANSWER = json.loads(GOOD)
 TOOL = {"index": 0, "function": {"name": "enrichment", "arguments": GOOD}}
 HALF, REST = GOOD[:20], GOOD[20:]
 PLACES = {
@@ -99,6 +100,25 @@ PLACES = {
         chunk(tool_calls=[{"function": {"arguments": json.loads(GOOD)}}])
     ],
     "a function's arguments": [chunk(function_call={"name": "f", "arguments": GOOD})],
+    "reasoning under an old and a new name": [
+        chunk(reasoning=part, reasoning_content=part) for part in (HALF, REST)
+    ],
+    "reasoning_details": [chunk(reasoning_details=[{"type": "reasoning.text", "text": GOOD}])],
+    "reasoning as an object": [chunk(reasoning={"content": GOOD})],
+    "a part that is thoughts": [
+        chunk(content=[{"type": "thinking", "thinking": [{"type": "text", "text": GOOD}]}])
+    ],
+    "parts that are texts": [chunk(content=[HALF, REST])],
+    "within an object of a tool's": [
+        chunk(tool_calls=[{"function": {"arguments": json.dumps({"enrichment": ANSWER})}}])
+    ],
+    "thoughts in prose": [chunk(content="So {x} is it. Here is my response: " + GOOD)],
+    "thoughts of a harmony without marks": [chunk(content="analysisWe {x}.assistantfinal" + GOOD)],
+    "thoughts of another channel": [chunk(content="<|channel>thought\n{ hm <channel|>" + GOOD)],
+    "thoughts between other marks": [
+        chunk(content="<|begin_of_thought|>{ hm <|end_of_thought|>" + GOOD)
+    ],
+    "thoughts in capitals": [chunk(content="<THINK>{ hm</THINK>" + GOOD)],
     "the text as an object": [chunk(content=json.loads(GOOD))],
     "a message in place of a delta": [
         json.dumps({"choices": [{"message": {"content": GOOD}, "finish_reason": "stop"}]})
@@ -131,6 +151,14 @@ def test_the_text_counts_where_thoughts_hold_an_answer_too():
     )
 
 
+@pytest.mark.parametrize("opening", ["<think>", "[THINK]", "<thought>", ""])
+def test_a_draft_among_thoughts_that_come_bit_by_bit_is_not_the_answer(opening):
+    end = opening.replace("<", "</").replace("[", "[/") or "</think>"
+    aloud = 'Maybe {"summary_120w": "A draft."}, but that says too little of what it is for.'
+    bits = [chunk(content=char) for char in f"{opening}{aloud}{end}{GOOD}"]
+    assert take(answer(stream(*bits, chunk("stop")))) == "Adds two numbers."
+
+
 @pytest.mark.parametrize("field", ["thinking", "tool"])
 def test_ollamas_answer_is_taken_where_it_stands(field):
     tool = [{"function": {"name": "f", "arguments": json.loads(GOOD)}}]
@@ -154,6 +182,11 @@ FORMS = {
     "with CR": answer(BODY.replace("\n", "\r")),
     "with comments": answer(": waiting\n\n: waiting\n\n" + BODY.replace("data", ": x\ndata")),
     "with other fields": answer("retry: 10\nid: 1\nevent: message\n" + BODY),
+    "with gzip, unsaid": answer(gzip.compress(BODY.encode())),
+    "with a coding that is none": answer(BODY, **{"Content-Encoding": "utf-8"}),
+    "without blank lines": answer(BODY.replace("\n\n", "\n")),
+    "with pings": answer("event: ping\ndata: ping\n\ndata:\n\n" + BODY),
+    "with a small end": answer(BODY.replace("[DONE]", '"[done]"')),
     "in lines": answer(BODY.replace("data: ", "").replace("[DONE]", "").replace("\n\n", "\n")),
     "without its end": answer(stream(chunk(content=GOOD), done=False)),
     "whole, with a mark, as a stream": answer(
@@ -273,6 +306,29 @@ def test_another_error_inside_a_200_is_not_waited_for(said, kind):
     assert next(iter(said.values())) == said.get("detail") or "broke off" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        ('event: error\ndata: {"code": "insufficient_quota"}\n\n', TurnedAwayError, "quota"),
+        ("event: error\ndata: the card caught fire\n\n", BackendError, "caught fire"),
+        ("<!DOCTYPE html><title>Log in</title>", TurnedAwayError, "web page"),
+        ("\n<html><body>Log in", TurnedAwayError, "web page"),
+        ('{"error": "model \'x\' not found"}', TurnedAwayError, "not found"),
+        ('{"success": false, "message": "Token expired"}', BackendError, "Token expired"),
+    ],
+)
+def test_what_comes_in_place_of_an_answer_is_said(body, kind, said):
+    error = refuse(answer(body))
+    assert type(error) is kind
+    assert said in str(error)
+
+
+def test_a_web_page_in_place_of_ollamas_answer_turns_away():
+    page = answer("<!doctype html><html></html>", "text/html")
+    with FakeOllama([page, page]) as fake, pytest.raises(TurnedAwayError, match="web page"):
+        ollama(fake).generate(PROMPT, item=ITEM)
+
+
 # -- what a server does not take -------------------------------------------------------------------
 
 
@@ -298,6 +354,65 @@ def test_a_server_that_refuses_only_to_stream_is_asked_without_and_that_is_remem
     assert bodies[-1]["response_format"]["type"] == "json_schema"
 
 
+def picky(minds, said, status=400):
+    """Return a script that refuses what `minds` finds in a request."""
+    body = json.dumps({"error": {"message": said}})
+    good = answer(stream(chunk("stop", content=GOOD)))
+    return lambda call: faults.HttpStatus(status, body=body) if minds(call.body) else good
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("System role not supported", 400),
+        ("Developer instruction is not enabled for models/gemma", 400),
+        ("'messages[0].role' does not support 'system' with this model.", 400),
+        ("Conversation roles must alternate user/assistant/user/assistant", 500),
+    ],
+)
+def test_a_server_without_the_systems_role_hears_it_from_the_user(said, status):
+    def minds(body):
+        return any(message["role"] == "system" for message in body["messages"])
+
+    with FakeOpenAI(picky(minds, said, status)) as fake:
+        openai(fake).generate(PROMPT, item=ITEM)
+        roles = [message["role"] for message in fake.calls[-1].body["messages"]]
+        first = fake.calls[-1].body["messages"][0]["content"]
+    assert roles[::2] == ["user"] * len(roles[::2])
+    assert first.startswith("You explain source code")
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("JSON mode is not supported for this model", 400),
+        ("Structured outputs are not supported by this model", 400),
+        ("guided decoding is not available", 400),
+        ("failed to parse grammar", 500),
+    ],
+)
+def test_a_server_that_constrains_nothing_is_asked_in_words(said, status):
+    with FakeOpenAI(picky(lambda body: "response_format" in body, said, status)) as fake:
+        openai(fake).generate(PROMPT, item=ITEM)
+        assert "response_format" not in fake.calls[-1].body
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "max_tokens must be less than or equal to 512, less than the context_window of the model",
+        (
+            "max_tokens is too large: 1024. This model supports at most 512 completion tokens, "
+            "whereas you provided 1024."
+        ),
+    ],
+)
+def test_a_bound_on_the_reply_is_kept_to(said):
+    with FakeOpenAI(picky(lambda body: body["max_tokens"] > 512, said)) as fake:
+        openai(fake).generate(LONG, item=ITEM)
+        assert fake.calls[-1].body["max_tokens"] == 512
+
+
 LIMITS = {
     "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens "
     "(3976 in the messages, 1024 in the completion).": 4096,
@@ -312,6 +427,12 @@ LIMITS = {
     "Prompt contains 40000 tokens, too large for model with 32768 maximum context length": 32768,
     "This endpoint's maximum context length is 131,072 tokens.": 131072,
     "input length and `max_tokens` exceed context limit: 5000 + 1024 > 4096": 4096,
+    "The decoder prompt (length 9000) is longer than the maximum model length of 4096.": 4096,
+    "Please reduce the length of the messages. Current length is 9000 while limit is 8192": 8192,
+    "Range of input length should be [1, 30720]": 30720,
+    "Prompt is too long: it has 9000 tokens but the model supports only 8192 tokens": 8192,
+    "input tokens exceed the configured limit of 272000 tokens. They were 300000.": 272000,
+    "too many tokens: prompt tokens cannot exceed 4081 - received 9000": 4081,
     "the model 'x-4096' is not loaded": None,
     "Unsupported parameter: 'max_tokens'; 2048 is no good": None,
 }

@@ -164,7 +164,7 @@ class PlainGuard:
     def __init__(self):
         self.text, self.stop, self.complete = "", None, False
         self.depth = self.blanks = self.preface = self.after = self.unchecked = 0
-        self.in_string = self.escaped = False
+        self.in_string = self.escaped = self.has_preface = False
         self.object = ""
 
     def feed(self, piece):
@@ -199,11 +199,12 @@ class PlainGuard:
             self.end("it writes nothing but white space")
         if self.complete:
             self.after += 1
-            if self.after > MAX_AFTER:
+            if self.after > (MAX_PREFACE if self.has_preface else MAX_AFTER):
                 self.end("it goes on after its end")
         elif char == "{":
             if not self.depth:
-                self.object = char
+                before = self.text[:-1].lower().strip("` \n\r\t")
+                self.object, self.has_preface = char, before not in ("", "json")
             self.depth += 1
         elif not self.depth:
             self.preface += 1

@@ -16,7 +16,7 @@ LISTS = ("inputs", "outputs", "side_effects", "pitfalls")
 CITABLE = ("summary_120w", *LISTS, "usage_snippet")
 NAMES = ("model", "schema_version")
 FIELDS = {*CITABLE, *NAMES, "tags", "evidence"}
-ASKED = (*CITABLE, "evidence")
+ASKED = CITABLE
 
 DEEP = 700
 """From here on, it depends on the room left for recursion whether JSON can be read at all."""
@@ -61,9 +61,15 @@ def after_thoughts(text: str) -> str:
     Where no mark has an answer behind it, the first one ends thoughts if they were opened, or if
     no field of an answer stands before it.
     """
-    names = r"(\w+:)?(think|thinking|thought|thoughts|reasoning)>"
-    closing = rf"</{names}|\[/THINK\]|◁/think▷|<\|channel\|>final<\|message\|>"
-    opening = rf"<{names}|\[THINK\]|◁think▷|<\|channel\|>analysis"
+    names = r"(\w+:)?(think|thinking|thoughts?|reasoning|reflection)>"
+    closing = (
+        rf"(?i)</{names}|\[/THINK\]|◁/think▷|<channel\|>|<\|end_of_thought\|>|<\|end_thinking\|>"
+        r"|<\|channel\|>final\b[^{}]{0,60}?<\|message\|>"
+    )
+    opening = (
+        rf"(?i)<{names}|\[THINK\]|◁think▷|<\|channel\|>analysis|<\|channel>thought"
+        r"|<\|begin_of_thought\|>|<\|start_thinking\|>"
+    )
     marks = [(mark.start(), mark.end()) for mark in re.finditer(closing, text)]
     for _, end in marks:
         if answers(text[end:]):

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from llmc.store.retries import RUNTIME_PAUSES_SEC
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama
 from llmc.testing.openai import FakeOpenAI
@@ -335,7 +336,8 @@ def test_every_span_ends_within_its_bound_and_is_truly_accounted_for(site, seed)
     for script in site.scripts:
         script.well = True
     assert world.run("enrich")[0] == 0, "spans that failed rest, and that is no failure"
-    assert status_of(world)["failed"] == totals["failed"]
+    rested = seconds < RUNTIME_PAUSES_SEC[0]  # else the pause of some is over by now
+    assert status_of(world)["failed"] == totals["failed"] or not rested
     assert world.run("enrich", "--retry-failed")[0] == 0
     assert status_of(world)["enriched"] == SPANS
     with w.looked_at(world.index) as database:

@@ -8,6 +8,7 @@ import pytest
 
 from llmc.backends import _base, openai
 from llmc.backends.builder import CONNECT_TIMEOUT_SEC
+from llmc.net import turns
 from llmc.programs import git
 from llmc.records import jsonl
 from llmc.run import flights, gpu, health, lease, loop, writer
@@ -36,6 +37,7 @@ def bound(start):
     [
         ("a connection to a host", [CONNECT_TIMEOUT_SEC]),
         ("a reply", [targets.CALL_TIMEOUT_SEC, flags.Flags().gateway_timeout]),
+        ("the first sign of a reply", [turns.ABREAST_SEC]),
         ("the counts after the end of a reply", [openai.LINGER_SEC]),
         ("the next attempt of a span", [flags.Flags().retry_wait]),
         ("a host that rests", [health.FIRST_REST_SEC, health.LONGEST_REST_SEC]),
@@ -90,6 +92,18 @@ def test_a_busy_server_is_waited_for_as_the_page_says():
     assert asked == [0.25, 0.5, 1, 2, 4, 8, 8]
     [row] = [row for row in ROWS if row[0].startswith("a busy server")]
     assert "0.25 s doubling to 8 s" in row[1]
+
+
+def test_a_turn_is_waited_for_as_the_page_says():
+    now = 0.0
+    line = turns.Line(lambda: now)
+    sent = [turns.Turn(line, targets.CALL_TIMEOUT_SEC) for _ in range(3)]
+    assert sent[2].at == targets.CALL_TIMEOUT_SEC
+    sent[0].hear()
+    now = 1e6
+    assert sent[2].at == 3 * targets.CALL_TIMEOUT_SEC
+    [row] = [row for row in ROWS if row[0].startswith("the first sign of a reply")]
+    assert "once for itself and once for each of those" in row[1]
 
 
 def test_the_page_names_every_status_of_an_end():

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from llmc.errors import RequestError
+from llmc.errors import DroppedError, RequestError
 from llmc.net.client import Client
 from llmc.net.exchange import MAX_WHOLE_BYTES
 from tests.peers import OK, Peer, Serve, get, says, within
@@ -178,3 +178,24 @@ def test_an_ipv6_address_with_its_zone_is_reached(client: Client, serve: Serve, 
     server = serve(says(answer(b"hello")), socket.AF_INET6)
     assert get(client, f"http://[::1{zone}]:{server.port}/") == b"hello"
     assert f"Host: [::1]:{server.port}".encode() in server.requests[0]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 9\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\n",
+    ],
+)
+def test_a_connection_that_ends_before_any_body_was_dropped(
+    serve: Serve, client: Client, head: bytes
+) -> None:
+    with pytest.raises(DroppedError):
+        get(client, serve(says(OK + head)).url)
+
+
+def test_a_body_that_breaks_off_was_not_dropped(serve: Serve, client: Client) -> None:
+    with pytest.raises(RequestError) as caught:
+        get(client, serve(says(OK + b"Content-Length: 9\r\n\r\nabc")).url)
+    assert not isinstance(caught.value, DroppedError)

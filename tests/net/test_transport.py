@@ -580,7 +580,7 @@ def test_a_response_that_breaks_off_is_an_error(
 ) -> None:
     with quick(), pytest.raises(RequestError) as caught:
         get(client, serve(says(response)).url)
-    begun = b"\r\n\r\n" in response
+    begun = b"ab" in response.partition(b"\r\n\r\n")[2]
     assert type(caught.value) is (RequestError if begun else DroppedError)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from llmc import cli
-from llmc.redaction.keys import Redaction, blot, find_secrets, find_url_secrets, is_secret
+from llmc.redaction.keys import Redaction, blot_keys, find_secrets, find_url_secrets, is_secret
 
 KEY = "sk-proj-abQ7x0Zp9LmN3vR8tYwe5678wxyz"
 GOOGLE = "AIzaSyD-9tSrke72PouQMnMX-a7eZSW0jkF_Q8c"
@@ -61,7 +61,7 @@ def telling(text, secret):
 )  # fmt: skip
 def test_a_key_is_blotted_out_however_it_is_quoted(secret, quotation):
     text = quotation(secret)
-    blotted = blot(f"before {text} after", [secret])
+    blotted = blot_keys(f"before {text} after", [secret])
     assert telling(re.sub(r"%|\\u00|&#", "", blotted), secret) == []
     assert "***" in blotted
     assert blotted.startswith("before ")
@@ -70,7 +70,7 @@ def test_a_key_is_blotted_out_however_it_is_quoted(secret, quotation):
 
 @pytest.mark.parametrize("text", [quote(PASSWORD, safe=""), PASSWORD.replace("/", "\\/"), PASSWORD])
 def test_an_escaped_password_is_blotted_out_whole(text):
-    assert blot(f"at u:{text}@h", [PASSWORD]) == "at u:***@h"
+    assert blot_keys(f"at u:{text}@h", [PASSWORD]) == "at u:***@h"
 
 
 @pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
@@ -78,7 +78,7 @@ def test_an_escaped_password_is_blotted_out_whole(text):
 @pytest.mark.parametrize("secret", [KEY, PASSWORD, "hunter2", "}?>~~~>?{}"])
 def test_a_secret_within_base64_is_blotted_out(encode, user, secret):
     encoded = encode(f"{user}{secret}".encode()).decode()
-    blotted = blot(f"Basic {encoded}", [secret])
+    blotted = blot_keys(f"Basic {encoded}", [secret])
     shown = blotted.removeprefix("Basic ").replace("***", "")
     assert len(shown) <= len(b64encode(user.encode())) + 4, "its neighbours, and the last bits"
 
@@ -97,7 +97,7 @@ def test_a_secret_within_base64_is_blotted_out(encode, user, secret):
 )
 def test_ordinary_text_stays_as_it_is(text):
     secrets = [KEY, GOOGLE, PLAIN, PASSWORD, "github_pat_11ABCDE0Y0abcdefgh"]
-    assert blot(text, secrets) == text
+    assert blot_keys(text, secrets) == text
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_ordinary_text_stays_as_it_is(text):
     ],
 )
 def test_six_characters_of_a_secret_are_blotted_out(text, expected):
-    assert blot(text, ["a1b2c3d4e5"]) == expected
+    assert blot_keys(text, ["a1b2c3d4e5"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_six_characters_of_a_secret_are_blotted_out(text, expected):
     ],
 )
 def test_of_a_secret_made_of_words_only_what_nobody_would_say_is_blotted_out(text, expected):
-    assert blot(text, ["correct-horse-battery-staple"]) == expected
+    assert blot_keys(text, ["correct-horse-battery-staple"]) == expected
 
 
 # -- which values are secrets ----------------------------------------------------------------------

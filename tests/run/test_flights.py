@@ -271,7 +271,7 @@ def gate():
 def test_a_refused_reply_counts_though_the_hosts_behind_it_were_passed_over(gate):
     said_no = refused("validation", payload="{}")
     gate.leave(said_no)
-    counted = gate.last(BackendError("desk rests", failure_type="runtime", attempts=["a", "b"]))
+    counted = gate.judge(BackendError("desk rests", failure_type="runtime", attempts=["a", "b"]))
     assert (counted.failure_type, counted.failure) == ("validation", said_no.failure)
     assert counted.attempts == ["a", "b"]
 
@@ -280,7 +280,7 @@ def test_a_refused_reply_that_counts_keeps_all_that_is_known_of_its_call(gate):
     usage = Usage("gpt-x", prompt_tokens=900, completion_tokens=70, cut_lines=3)
     failure = ("parse", "no JSON", "raw")
     gate.leave(BackendError("refused", failure_type="parse", failure=failure, usage=usage))
-    counted = gate.last(BackendError("desk rests", failure_type="runtime"))
+    counted = gate.judge(BackendError("desk rests", failure_type="runtime"))
     assert (counted.usage, str(counted)) == (usage, "refused")
 
 
@@ -288,9 +288,9 @@ def test_an_error_of_a_later_call_counts_more_than_a_refused_reply(gate):
     gate.leave(refused("validation"))
     gate.leave(unusable("desk broke off"))
     last = unusable("desk broke off")
-    assert gate.last(last) is last
+    assert gate.judge(last) is last
 
 
 def test_where_no_call_was_made_the_cascades_own_error_counts(gate):
     last = unusable("attic rests")
-    assert gate.last(last) is last
+    assert gate.judge(last) is last

@@ -53,6 +53,14 @@ def test_a_configured_host_that_is_down_is_an_error_not_a_fallback(repo, clean_e
         chosen(repo, clean_environ)
 
 
+def test_a_host_that_turns_the_question_away_is_not_told_to_start(repo, clean_environ):
+    with FakeOpenAI(lambda call: None) as other:  # has no /api/tags
+        clean_environ["ENRICH_OLLAMA_HOSTS"] = f"attic={other.url}"
+        with pytest.raises(ConfigError, match=r"HTTP status \d+; see what answers there") as caught:
+            chosen(repo, clean_environ)
+    assert "ollama serve" not in str(caught.value)
+
+
 def test_a_host_that_is_down_among_others_is_said(repo, clean_environ):
     with FakeOllama() as fake:
         clean_environ["ENRICH_OLLAMA_HOSTS"] = f"attic={DOWN},cellar={fake.url}"

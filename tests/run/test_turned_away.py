@@ -17,6 +17,21 @@ from tests.running import calls, claims, configured, enrich, entry, names, repo_
 
 SPENT = json.dumps({"error": {"message": "no more", "code": "insufficient_quota"}})
 NO_MODEL = json.dumps({"error": {"message": "The model `m` does not exist"}})
+SAID = [
+    (429, "You exceeded your current quota, please check your plan and billing details."),
+    (429, '{"error": {"message": "no", "type": "exceeded_current_quota_error"}}'),
+    (429, '{"detail": {"error": {"code": "insufficient_quota"}}}'),
+    (429, "Insufficient balance or no resource package. Please recharge."),
+    (400, "Your credit balance is too low to access the API."),
+    (400, "Budget has been exceeded! Current cost: 1.0, max budget: 0.5"),
+    (400, "API key not valid. Please pass a valid API key."),
+    (400, '{"error": "Incorrect API key provided: sk-1***."}'),
+    (400, "foo/bar is not a valid model ID"),
+    (400, "The requested model 'x' is not supported by any provider you have enabled."),
+    (400, "No models loaded. Please load a model in the developer page."),
+    (400, "The model `x` has been decommissioned and is no longer supported."),
+]
+"""How clouds say that a key, an account or a model is no good, each its own way."""
 ANSWERS = {
     "a refused key": faults.HttpStatus(401, "no such key"),
     "a key that may not": faults.HttpStatus(403, "forbidden"),
@@ -26,7 +41,14 @@ ANSWERS = {
     "an address of old": faults.HttpStatus(301, headers={"Location": "/elsewhere"}),
     "no such path": faults.HttpStatus(404, "page not found"),
     "no such model": faults.HttpStatus(400, body=NO_MODEL),
+    "a web page": faults.HttpStatus(200, body="<!DOCTYPE html><html>Log in"),
+    "a network to log in to": faults.HttpStatus(511, "log in first"),
+    "a proxy that wants a password": faults.HttpStatus(407, "who are you"),
+    **{said: faults.HttpStatus(status, body=said) for status, said in SAID},
 }
+
+
+MINUTE = "You exceeded your current quota, check your plan and billing details; retryDelay: 1s"
 
 
 @pytest.fixture
@@ -48,9 +70,35 @@ def test_a_host_that_turns_all_requests_away_ends_the_run_with_its_first_answers
         ran = enrich(repo, configured(repo, slots=2))
         assert len(host.calls) <= 4
     assert (ran.report.enriched, ran.report.failed, ran.report.left) == (0, {}, 20)
-    assert "answered HTTP" in ran.report.stopped
+    assert "answered HTTP" in ran.report.stopped or "web page" in ran.report.stopped
     assert repo.query("SELECT * FROM llmc_failures") == []
     assert (claims(repo), written(repo).rows) == ([], {})
+
+
+def test_a_quota_that_fills_again_in_a_minute_is_waited_for(repo):
+    with FakeOpenAI([faults.HttpStatus(429, MINUTE)]) as host:
+        repo.write("llmc.toml", entry("x", provider="openai", url=f"{host.url}/v1", model="m"))
+        ran = enrich(repo, configured(repo))
+    assert (ran.report.enriched, ran.report.stopped) == (20, None)
+
+
+@pytest.mark.parametrize(
+    ("location", "place"),
+    [
+        (
+            "http://user:word@login.invalid:8443/portal?token=abc",
+            "http://login.invalid:8443/portal",
+        ),
+        ("/other/v1", "/other/v1"),
+        ("http://[::1]:99/v1", "http://[::1]:99/v1"),
+    ],
+)
+def test_the_new_address_is_said_whole_less_its_secrets(repo, location, place):
+    moved = faults.HttpStatus(308, headers={"Location": location})
+    with serving("a", lambda call: moved) as hosts:
+        ran = enrich(repo, configured(repo, hosts))
+    assert f"it has moved to {place};" in ran.report.stopped
+    assert "word" not in ran.report.stopped
 
 
 def test_what_to_do_is_said_with_the_end(repo):

@@ -177,6 +177,26 @@ def test_an_entrys_url_that_is_none_is_refused_with_what_to_write(
     assert advice in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http:/127.0.0.1:11434", "http//127.0.0.1:11434", "htp://127.0.0.1", "file:///etc"),
+        *('"http://127.0.0.1"', "http://a:1 http://b:2", "http://127.0.0.1:99999", "http://:80"),
+        *("http://a:0", "http://[::1:5"),
+    ],
+)
+@pytest.mark.parametrize("name", ["OLLAMA_URL", "ENRICH_OLLAMA_HOSTS"])
+def test_a_host_that_is_none_is_refused_with_its_name(tmp_path: Path, name: str, url: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is .*such as http://localhost:11434"):
+        load_settings(tmp_path, environ={name: url})
+
+
+def test_a_password_in_a_host_that_is_none_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path, environ={"OLLAMA_URL": "htp://me:sesame-84@there:11434"})
+    assert "sesame" not in str(caught.value)
+
+
 def test_a_host_with_a_scheme_and_no_port_is_asked_at_80_and_that_is_said(tmp_path: Path) -> None:
     settings = load_settings(tmp_path, environ={"OLLAMA_URL": "http://attic"})
     assert [host.url for host in settings.hosts] == ["http://attic"]

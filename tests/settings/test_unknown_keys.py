@@ -37,6 +37,10 @@ UNKNOWN = {
     f"{ENTRY}base_url = 'u'": ["'base_url'", "did you mean url?"],
     f"{ENTRY}timeout = 3": ["'timeout'", "did you mean timeout_seconds?"],
     f"{ENTRY}api_key = 'x'": ["'api_key'", "did you mean api_key_env?"],
+    "[network]\ntrustenv = true": ["network.trustenv", "did you mean network.trust_env?"],
+    "[network]\nca-file = 'a'": ["ca-file", "did you mean network.ca_file?"],
+    f"{ENTRY}options = {{num_ctxx = 4}}": ["'num_ctxx'", "did you mean num_ctx?"],
+    f"{ENTRY}options = {{Temprature = 1}}": ["'Temprature'", "did you mean temperature?"],
     f"{ENTRY}keep-alive = 'x'": ["'keep-alive'", "did you mean keep_alive?"],
 }
 

@@ -35,7 +35,7 @@ from llmc.redaction.text import format_duration, make_one_line, make_plain
 from llmc.show.progress.display import RunDisplay, sum_up
 from llmc.show.progress.pace import Pace
 from llmc.show.progress.panel import Canvas, Panel
-from llmc.show.progress.rows import shorten
+from llmc.show.progress.rows import fit_cells
 from llmc.show.progress.screen import Screen
 from llmc.show.progress.tally import Tally
 
@@ -573,13 +573,13 @@ def test_whatever_happens_counts_hold_and_every_line_fits(steps, width, height, 
 @given(st.text(), st.integers(0, 40), st.integers(0, 20))
 def test_shortened_text_fits_and_keeps_both_ends(text, width, tail):
     text = make_one_line(text)
-    short = shorten(text, width, min(tail, max(0, width - 1)))
+    short = fit_cells(text, width, min(tail, max(0, width - 1)))
     assert cell_len(short) <= width
     assert short == text or width == 0 or "…" in short
 
 
 def test_a_wide_character_that_is_cut_in_half_leaves_no_gap():
-    assert shorten("机房服务器", 7, 3) == "机…器"
+    assert fit_cells("机房服务器", 7, 3) == "机…器"
 
 
 # -- on a terminal ----------------------------------------------------------------------------

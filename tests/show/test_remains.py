@@ -10,7 +10,7 @@ import pytest
 from llmc.events import SpanEnriched, SpanLeft
 from llmc.models import RunReport, Span
 from llmc.show.progress.lines import sum_up
-from llmc.show.remains import Reason, Remains, Surroundings, tell_retry
+from llmc.show.remains import Outlook, Reason, Remains, tell_retry
 from llmc.testing import faults
 from llmc.testing.ollama import FakeOllama, Reply
 
@@ -29,9 +29,7 @@ def explained(a_report, *events, **around):
     remains = Remains()
     for event in events:
         remains(event)
-    return [
-        (reason.count, reason.why) for reason in remains.explain(a_report, Surroundings(**around))
-    ]
+    return [(reason.count, reason.why) for reason in remains.explain(a_report, Outlook(**around))]
 
 
 @pytest.mark.parametrize(

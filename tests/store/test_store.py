@@ -226,6 +226,29 @@ def test_the_file_of_a_span_is_told_while_the_span_is_at_its_place_there(store):
     assert store.spans.find_file(found) is None
 
 
+def test_the_stamp_of_a_file_is_its_size_and_time(store):
+    store.spans.put_file(file("a.py", span("one")))
+    known = store.spans.list_files()["a.py"]
+    assert store.spans.list_stamps() == {"a.py": (known.size, known.mtime)}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["size = 'x'", "size = 1.5", "lang = x'ff'", "lang = 'a' || char(0)", "file_hash = x'00'"],
+)
+def test_a_file_of_which_something_cannot_be_used_has_no_stamp(store, damage):
+    store.spans.put_file(file("a.py", span("one")))
+    store._db.execute(f"UPDATE files SET {damage}")
+    assert store.spans.list_stamps() == {"a.py": None}
+
+
+@pytest.mark.parametrize("spelled", ["x'ff'", "'a' || char(0)"])
+def test_a_path_that_is_none_has_no_stamp(store, spelled):
+    store.spans.put_file(file("a.py", span("one")))
+    store._db.execute(f"UPDATE files SET path = {spelled}")
+    assert store.spans.list_stamps() == {}
+
+
 def test_pending_leaves_out_files_changed_lately(store):
     store.spans.put_file(file("a.py", span("one")))
     assert store.spans.list_pending(0, 10, newest_mtime=999.0) == []

@@ -39,7 +39,7 @@ Asked = OllamaBackend | OpenAIBackend | CommandBackend
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Circumstances:
     """What a call goes by that its words don't say.
 
     `config` is that of its adapter, `item` describes the span, and `crossed` is where the prompt
@@ -57,11 +57,11 @@ class Surroundings:
         return Egress(self.settings.repo, self.settings.privacy, self.settings.logs)
 
 
-_current: ContextVar[Surroundings | None] = ContextVar("surroundings", default=None)
+_current: ContextVar[Circumstances | None] = ContextVar("surroundings", default=None)
 
 
 @contextmanager
-def surround(by: Surroundings) -> Iterator[None]:
+def surround(by: Circumstances) -> Iterator[None]:
     """Have `call_qwen` go by these surroundings, on this thread, until the end of the block."""
     token = _current.set(by)
     try:
@@ -120,7 +120,7 @@ def call_qwen(  # noqa: PLR0913 - an established signature
 
 
 def _ollama_backend(
-    by: Surroundings, host: Host, preset: TierPreset, policy: CallPolicy
+    by: Circumstances, host: Host, preset: TierPreset, policy: CallPolicy
 ) -> OllamaBackend:
     return OllamaBackend(
         BackendConfig(provider="ollama", url=host.url or None),
@@ -132,12 +132,12 @@ def _ollama_backend(
     )
 
 
-def _read_anew(repo: Path, gateway_path: str | Path | None) -> Surroundings:
+def _read_anew(repo: Path, gateway_path: str | Path | None) -> Circumstances:
     """Return the surroundings of a call that nobody prepared. Raises ConfigError."""
     path = str(gateway_path) if gateway_path else None
     settings = load_settings(repo, Flags(gateway_path=path, whole_environ=True, lenient=True))
     settings.require_trust(driver=True)
-    return Surroundings(settings, Client(network=settings.network))
+    return Circumstances(settings, Client(network=settings.network))
 
 
 def find_gateway(settings: Settings, config: BackendConfig) -> GatewaySettings:
@@ -162,7 +162,7 @@ def find_gateway(settings: Settings, config: BackendConfig) -> GatewaySettings:
 
 
 def make_gateway_backend(
-    by: Surroundings, gateway: GatewaySettings, model: str | None
+    by: Circumstances, gateway: GatewaySettings, model: str | None
 ) -> CommandBackend | OpenAIBackend:
     """Return the program of --gateway-path, else the server that the environment names.
 
@@ -190,7 +190,7 @@ def make_gateway_backend(
     return OpenAIBackend(config, server, policy=policy, client=by.client)
 
 
-def find_gateway_destination(by: Surroundings, gateway: GatewaySettings) -> Destination:
+def find_gateway_destination(by: Circumstances, gateway: GatewaySettings) -> Destination:
     """Return where the gateway sends prompts: nowhere if there is none."""
     if not gateway.configured:
         return Destination("openai", "", gateway.label)

@@ -59,7 +59,7 @@ def draw_host(host: HostView, columns: Columns, width: int) -> Text:
     row = Text(f"{_cell(host.name, columns.name)}  {slots:>{columns.slots}}  ")
     if host.rest is not None:
         room = width - cell_len(row.plain)
-        return row.append(shorten(_resting(host.rest, host.reason), room, 0), style="yellow")
+        return row.append(fit_cells(_resting(host.rest, host.reason), room, 0), style="yellow")
     row.append(_cell(host.model, columns.model), style="" if host.busy else "dim")
     if columns.tokens:
         unit = "tokens/s" if columns.long else "tok/s"
@@ -136,11 +136,11 @@ def _number(value: float | None) -> str:
 
 
 def _cell(text: str, width: int) -> str:
-    return set_cell_size(shorten(text, width, (width - 1) // 2), width)
+    return set_cell_size(fit_cells(text, width, (width - 1) // 2), width)
 
 
 @lru_cache(maxsize=1024)
-def shorten(text: str, width: int, tail: int) -> str:
+def fit_cells(text: str, width: int, tail: int) -> str:
     """Return text in at most `width` cells; of one that is cut the last `tail` cells stay."""
     if cell_len(text) <= width:
         return text
