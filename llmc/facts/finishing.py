@@ -102,7 +102,7 @@ class _Finish:
 
     def _cut(self, name: str, entries: Iterable[Entry]) -> tuple[Entry, ...]:
         """Return the entries, MAX_ITEMS at most."""
-        kept = tuple(entries)
+        kept = entries if isinstance(entries, tuple) else tuple(entries)
         if len(kept) <= MAX_ITEMS:
             return kept
         self.more.append(name)
@@ -119,6 +119,8 @@ class _Finish:
 
     def _rows(self, name: str, rows: list[int]) -> tuple[int, ...]:
         first = self._frame.row
+        if len(rows) == 1:
+            return (rows[0] - first,)
         return self._cut(name, sorted({row - first for row in rows}))
 
     def _names(self, name: str, capture: str) -> tuple[str, ...]:
@@ -161,8 +163,8 @@ class _Finish:
 
     def _calls(self) -> Iterator[Call]:
         seen: set[tuple[str, int, tuple[str, ...], bool]] = set()
-        first = self._frame.row
-        for row, name, given, keywords, more in sorted(self._frame.called):
+        first, called = self._frame.row, self._frame.called
+        for row, name, given, keywords, more in sorted(called) if len(called) > 1 else called:
             if (key := (name, given, keywords, more)) not in seen:
                 seen.add(key)
                 yield Call(name, row - first, given, keywords, more)
