@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import Field, fields
-from operator import attrgetter
 from typing import Any, get_args
 
 from llmc.facts.values import (
@@ -23,10 +21,16 @@ VERSION = 1
 """Of the facts' meaning and form: facts of another version are none, and their files are read
 anew where facts are wanted."""
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 MAX_CHARS = 200_000
 """Text of one span's facts that is read at all; the bounds on their lists keep them below it."""
+
+
+def _spell(annotation: Any) -> str:
+    """Return an annotation as it is written, which a named tuple keeps as a reference to it."""
+    return str(getattr(annotation, "__forward_arg__", annotation))
+
 
 _ENTRIES: dict[str, type[Any]] = {
     "parameters": Parameter,
@@ -39,13 +43,19 @@ _WORDS: dict[tuple[type[Any], str], frozenset[str]] = {
     (Parameter, "kind"): frozenset(get_args(ParameterKind)),
     (Raise, "how"): frozenset(get_args(How)),
 }
-_FIELDS: dict[type[Any], tuple[Field[Any], ...]] = {
-    kind: fields(kind) for kind in (Facts, Parameter, Returned, Raise, Call, Touch)
+_NAMED = tuple(enumerate(Facts._field_defaults.items(), 1))
+"""The fields of facts behind their kind: number, name, default."""
+
+_NAMES = {number: name for number, (name, _) in _NAMED}
+_ANNOTATIONS = {
+    kind: {name: _spell(found) for name, found in kind.__annotations__.items()}
+    for kind in (Facts, Parameter, Returned, Raise, Call, Touch)
 }
-_DEFAULTS = tuple((field.name, field.default) for field in _FIELDS[Facts])
-_RETURNED = attrgetter(*(field.name for field in _FIELDS[Returned]))
-_VALUES = {
-    name: attrgetter(*(field.name for field in _FIELDS[kind])) for name, kind in _ENTRIES.items()
+_USUAL = {"parameters": 2, "calls": 3, "raises": 2}
+"""Fields of an entry that are mostly all that is said; the others are then as by default."""
+_REST = {
+    name: tuple(_ENTRIES[name]._field_defaults[field] for field in _ENTRIES[name]._fields[usual:])
+    for name, usual in _USUAL.items()
 }
 
 
@@ -54,16 +64,19 @@ class _NoFactsError(ValueError):
 
 
 def encode_facts(facts: Facts) -> str:
-    """Return facts as JSON text: an object without what is as by default, of lists for entries."""
-    spelled: dict[str, Any] = {}
-    for name, default in _DEFAULTS:
-        found = getattr(facts, name)
+    """Return facts as JSON text: version, kind, number and value of what isn't as by default."""
+    spelled: list[Any] = [VERSION, facts.kind]
+    for number, (name, default) in _NAMED:
+        found: Any = facts[number]
         if found != default:
-            values = _VALUES.get(name)
-            if name == "returns":
-                found = _RETURNED(found)
-            spelled[name] = found if values is None or found is None else list(map(values, found))
-    return _ENCODER.encode((VERSION, spelled))
+            usual = _USUAL.get(name)
+            if usual and found:
+                rest = _REST[name]
+                found = [entry[:usual] if entry[usual:] == rest else entry for entry in found]
+            elif name == "returns" and not any(found[2:]):
+                found = found[:2]
+            spelled += number, found
+    return _encode(spelled)
 
 
 def decode_facts(text: str | None) -> Facts | None:
@@ -71,37 +84,46 @@ def decode_facts(text: str | None) -> Facts | None:
     if not text or len(text) > MAX_CHARS:
         return None
     try:
-        version, entries = json.loads(text)
-        return None if version != VERSION else _read(Facts, entries)
+        version, kind, *spelled = json.loads(text)
+        return _read_facts(kind, spelled) if version == VERSION else None
     except (ValueError, TypeError, RecursionError):
         return None
 
 
-def _read(kind: type[Any], entries: Any) -> Any:
-    known = _FIELDS[kind]
-    if kind is not Facts:
-        if len(_list(entries)) != len(known):
-            raise _NoFactsError
-        return kind(*(_value(kind, *pair) for pair in zip(known, entries, strict=True)))
-    if not isinstance(entries, dict) or not entries.keys() <= {field.name for field in known}:
+def _read_facts(kind: Any, spelled: list[Any]) -> Facts:
+    numbers, values = spelled[::2], spelled[1::2]
+    if len(numbers) != len(values):
         raise _NoFactsError
-    named = {field.name: field for field in known}
-    return kind(**{name: _value(kind, named[name], found) for name, found in entries.items()})
+    found: dict[str, Any] = {"kind": _checked(str, kind)}
+    for number, value in zip(numbers, values, strict=True):
+        name = _NAMES.get(_checked(int, number))
+        if name is None or name in found:
+            raise _NoFactsError
+        found[name] = _value(Facts, name, value)
+    return Facts(**found)
 
 
-def _value(kind: type[Any], field: Field[Any], found: Any) -> Any:
+def _read(kind: type[Any], entries: Any) -> Any:
+    given = len(_list(entries))
+    if not len(kind._fields) - len(kind._field_defaults) <= given <= len(kind._fields):
+        raise _NoFactsError
+    named = zip(kind._fields, entries, strict=False)
+    return kind(*(_value(kind, name, found) for name, found in named))
+
+
+def _value(kind: type[Any], name: str, found: Any) -> Any:
     """Return a field's value as its annotation has it. Raises _NoFactsError."""
-    wanted = str(field.type)
+    wanted = _ANNOTATIONS[kind][name]
     if found is None and "None" in wanted:
         return None
-    if kind is Facts and field.name in _ENTRIES:
-        return tuple(_read(_ENTRIES[field.name], entry) for entry in _list(found))
+    if kind is Facts and name in _ENTRIES:
+        return tuple(_read(_ENTRIES[name], entry) for entry in _list(found))
     if wanted == "Returned":
         return _read(Returned, found)
     if wanted.startswith("tuple"):
         inner = int if "int" in wanted else str
         return tuple(_checked(inner, entry) for entry in _list(found))
-    words = _WORDS.get((kind, field.name))
+    words = _WORDS.get((kind, name))
     if words is not None and found not in words:
         raise _NoFactsError
     return _checked({"int": int, "bool": bool}.get(wanted, str), found)

@@ -49,6 +49,7 @@ def collect_facts(
     """
     dialect, touches = DIALECTS[language.name], load_touches(language.folders)
     owners = Owners(source, newlines, root, places)
+    outward: set[int] = set()
     query = _find_query(language, grammar, "facts.scm")
     if query is not None and places and root.descendant_count <= MAX_NODES:
         captures = QueryCursor(query).captures(root)
@@ -58,11 +59,14 @@ def collect_facts(
         notes.take_standing(_find_standing(touches, root, source))
         del captures
         ways = _find_query(language, grammar, "ways.scm")
-        for frame in owners.frames.values():
-            if ways is not None and is_outward(frame, dialect, touches):
-                find_ways(frame, ways, source, dialect)
+        for number, frame in owners.frames.items():
+            if is_outward(frame, dialect, touches):
+                outward.add(number)
+                if ways is not None:
+                    find_ways(frame, ways, source, dialect)
+    frames = owners.frames
     return [
-        finish_facts(place, owners.frames.get(number), dialect, touches)
+        finish_facts(place, frames.get(number), dialect, touches, is_outward=number in outward)
         for number, place in enumerate(places)
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import islice
 from typing import TypeVar
 
 from llmc.facts.dialects import Dialect
@@ -43,14 +44,16 @@ def is_outward(frame: Frame, dialect: Dialect, touches: Touches) -> bool:
     return False
 
 
-def finish_facts(place: Place, frame: Frame | None, dialect: Dialect, touches: Touches) -> Facts:
+def finish_facts(
+    place: Place, frame: Frame | None, dialect: Dialect, touches: Touches, *, is_outward: bool
+) -> Facts:
     """Return the facts of a span; of one whose definition was not found, its kind and its doc."""
     doc = place.doc
     if doc is not None and len(doc) > MAX_DOC:
         doc = f"{doc[: MAX_DOC - 1]}…"
     if frame is None:
         return Facts(place.kind, doc=doc)
-    return _Finish(frame, dialect, touches).facts(place, doc)
+    return _Finish(frame, dialect, touches).facts(place, doc, is_outward=is_outward)
 
 
 class _Finish:
@@ -71,7 +74,7 @@ class _Finish:
     def _own(self) -> set[str]:
         return (self._given | self._frame.names.bound) - self._frame.names.shared
 
-    def facts(self, place: Place, doc: str | None) -> Facts:
+    def facts(self, place: Place, doc: str | None, *, is_outward: bool) -> Facts:
         """Return the facts; most lists of most spans are empty, and are not even looked at."""
         frame, dialect, cut, named = self._frame, self._dialect, self._cut, self._frame.said
         raises = cut("raises", self._raises()) if frame.raised else ()
@@ -85,11 +88,11 @@ class _Finish:
             ),
             raises=raises,
             declared=self._names("declared", "throws"),
-            calls=cut("calls", self._calls()) if frame.called else (),
+            calls=self._calls() if frame.called else (),
             writes=cut("writes", dict.fromkeys(self._writes()))
             if frame.names.shared or "write" in named
             else (),
-            touches=cut("touches", self._touched()) if frame.called or frame.stands else (),
+            touches=cut("touches", self._touched()) if is_outward else (),
             decorators=self._names("decorators", "decorator"),
             visibility=frame.visibility or (see(place.name) if see else None),
             is_async=frame.is_async,
@@ -102,7 +105,7 @@ class _Finish:
 
     def _cut(self, name: str, entries: Iterable[Entry]) -> tuple[Entry, ...]:
         """Return the entries, MAX_ITEMS at most."""
-        kept = tuple(entries)
+        kept = entries if isinstance(entries, tuple) else tuple(entries)
         if len(kept) <= MAX_ITEMS:
             return kept
         self.more.append(name)
@@ -119,6 +122,8 @@ class _Finish:
 
     def _rows(self, name: str, rows: list[int]) -> tuple[int, ...]:
         first = self._frame.row
+        if len(rows) == 1:
+            return (rows[0] - first,)
         return self._cut(name, sorted({row - first for row in rows}))
 
     def _names(self, name: str, capture: str) -> tuple[str, ...]:
@@ -159,13 +164,18 @@ class _Finish:
         """Tell whether a name is written as types are, and is not bound to something else here."""
         return name.split(".")[0] not in self._own and name.split(".")[-1][:1].isupper()
 
-    def _calls(self) -> Iterator[Call]:
-        seen: set[tuple[str, int, tuple[str, ...], bool]] = set()
-        first = self._frame.row
-        for row, name, given, keywords, more in sorted(self._frame.called):
-            if (key := (name, given, keywords, more)) not in seen:
-                seen.add(key)
-                yield Call(name, row - first, given, keywords, more)
+    def _calls(self) -> tuple[Call, ...]:
+        """Return the calls, each that is written the same way where it is first."""
+        first, called = self._frame.row, self._frame.called
+        rows: dict[tuple[str, int, tuple[str, ...], bool], int] = {}
+        for row, name, given, keywords, more in sorted(called) if len(called) > 1 else called:
+            rows.setdefault((name, given, keywords, more), row)
+        if len(rows) > MAX_ITEMS:
+            self.more.append("calls")
+        return tuple(
+            Call(name, row - first, given, keywords, more)
+            for (name, given, keywords, more), row in islice(rows.items(), MAX_ITEMS)
+        )
 
     def _writes(self) -> Iterator[str]:
         """Yield what is written that others may see: nothing that is of the span's own making."""

@@ -35,6 +35,8 @@ def shorten(text: str) -> str:
 
 def read_text(source: bytes, start: int, end: int) -> str:
     """Return a part of the source on one line, cut to MAX_TEXT characters."""
+    if end - start <= MAX_TEXT:  # most
+        return " ".join(source[start:end].decode("utf-8", "replace").split())
     return shorten(source[start : min(end, start + _READ_BYTES)].decode("utf-8", "replace"))
 
 

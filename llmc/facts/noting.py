@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter, itemgetter
 
 from tree_sitter import Node
 
@@ -25,6 +25,7 @@ _OWN_FORM = frozenset(("parameter.type", "parameter.default"))
 _HOW: Mapping[str, How] = {"raise": "raises", "failure": "returns"}
 _LISTS = ("base", "throws", "attribute", "write")
 _START = attrgetter("start_byte")
+_BEFORE = itemgetter(0, 1, 2)
 _NAME_BACKWARDS = re.compile(rb"[ \t]{0,4}(!?[\w$]+(?:(?:\.|::|>-|\.\?)[\w$]+)*(?:\.|::|>-)?)")
 _PLAIN = re.compile(r"[\w$./@+:-]+")
 _MOST_CALLS = 4 * MAX_ITEMS
@@ -44,6 +45,7 @@ class Notes:
         self._newlines = newlines
         self._owners = owners
         self._dialect = dialect
+        self._has_marks = re.compile(b"|".join(map(re.escape, dialect.marks))).search
 
     def take(self, captures: Captures) -> None:
         """Note all that a file's captures say."""
@@ -79,10 +81,11 @@ class Notes:
                 frame.stands.append((name, self._row(at)))
 
     def _owned(self, captures: Captures, name: str) -> Iterator[tuple[Node, Frame]]:
-        find = self._owners.find
-        for node in captures.get(name, ()):
-            if frame := find(node.start_byte):
-                yield node, frame
+        if nodes := captures.get(name):
+            find = self._owners.find
+            for node in nodes:
+                if frame := find(node.start_byte):
+                    yield node, frame
 
     def _text(self, node: Node) -> str:
         return read_text(self._source, node.start_byte, node.end_byte)
@@ -100,14 +103,14 @@ class Notes:
                 if name.startswith(begin)
                 for node in nodes
             ),
-            key=lambda entry: entry[:3],
+            key=_BEFORE,
         )
 
     # -- parameters --------------------------------------------------------------------------
 
     def _take_parameters(self, captures: Captures) -> None:
-        find = self._owners.find
-        for start, end, name, node in self._sorted(captures, "parameter"):
+        find, source = self._owners.find, self._source
+        for start, end, name, _ in self._sorted(captures, "parameter"):
             # A type or a default may itself have the form of a definition.
             frame = find(start - 1 if name in _OWN_FORM else start)
             if frame is None:
@@ -116,16 +119,16 @@ class Notes:
             if name == "parameters":
                 frame.is_listed = True
             elif name == "parameter.number":
-                _note_number(declared, self._text(node))
+                _note_number(declared, read_text(source, start, -end))
             elif name == "parameter":
-                declared.append(Declared(-end, self._text(node)))
+                declared.append(Declared(-end, read_text(source, start, -end)))
             elif name == "parameters.keyword":  # a mark, of which nothing is kept
                 declared.append(Declared(-end, "", kind="keyword"))
             elif name == "parameters.positional":
                 for earlier in declared:
                     earlier.kind = earlier.kind or "positional"
             elif declared and -end <= declared[-1].end:
-                _note_detail(declared[-1], name, self._text(node))
+                _note_detail(declared[-1], name, read_text(source, start, -end))
 
     # -- what leaves -------------------------------------------------------------------------
 
@@ -155,30 +158,47 @@ class Notes:
                     _note_error(last, detail.rpartition(".")[2], self._text(node))
 
     def _take_calls(self, captures: Captures) -> None:
-        backwards = self._source[::-1]
-        size, match, marks = len(self._source), _NAME_BACKWARDS.match, self._dialect.marks
-        for node, frame in self._owned(captures, "call.arguments"):
+        source, newlines, find = self._source, self._newlines, self._owners.find
+        leaving, look = self._dialect.leaving, self._has_marks
+        names = self._read_names()
+        for node in captures.get("call.arguments", ()):
             start = node.start_byte
-            found = match(backwards, size - start)
-            if found is None or len(frame.called) >= _MOST_CALLS:
+            frame = find(start)
+            if frame is None or len(frame.called) >= _MOST_CALLS:
                 continue
-            name = found[1][::-1].decode("utf-8", "replace")
-            text = self._source[start : node.end_byte]
-            for mark in marks:
-                if mark in text:
-                    called = self._look_at(node)
-                    break
+            name = names(start)
+            if not name:
+                continue
+            if look(source[start : node.end_byte]):
+                called = self._look_at(node)
             else:
-                tokens = name.endswith("!")
+                tokens = name[-1] == "!"
                 called = 0 if tokens else node.named_child_count, (), tokens
-            frame.called.append((self._row(start), name, *called))
-            if how := self._dialect.leaving.get(name):
-                self._leave(frame, node, how)
+            frame.called.append((bisect_left(newlines, start), name, *called))
+            if name in leaving:
+                self._leave(frame, node, leaving[name])
         for capture, given in (("call", 0), ("call.one", 1)):
             for node, frame in self._owned(captures, capture):
                 row, name = self._row(node.start_byte), self._text(node)
                 name = name if _PLAIN.fullmatch(name) else f".{name.rpartition('.')[2]}"
                 frame.called.append((row, name, given, (), not given))
+
+    def _read_names(self) -> Callable[[int], str]:
+        """Return what reads the name that ends where a list of arguments begins, "" for none."""
+        backwards, size, match = self._source[::-1], len(self._source), _NAME_BACKWARDS.match
+        known: dict[bytes, str] = {}
+
+        def read(start: int) -> str:
+            found = match(backwards, size - start)
+            if found is None:
+                return ""
+            turned = found[1]
+            name = known.get(turned)
+            if name is None:
+                name = known[turned] = turned[::-1].decode("utf-8", "replace")
+            return name
+
+        return read
 
     def _leave(self, frame: Frame, node: Node, how: How) -> None:
         """Note a call that is not come back from; a text that it is given is its message."""

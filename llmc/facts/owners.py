@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 
 from tree_sitter import Node
 
@@ -12,6 +13,7 @@ from llmc.facts.frames import Frame, Place, read_text
 FUNCTIONS = frozenset({"function", "method", "macro"})
 """Kinds of span that a captured function is the definition of; of others, a class is."""
 
+_BEFORE = itemgetter(0, 1)
 _Captured = tuple[int, int, str, Node]
 
 
@@ -44,7 +46,7 @@ class Owners:
             for name in ("class", "decorator", "function", "signature")
             for node in captures.get(name, ())
         ]
-        found.sort(key=lambda entry: entry[:2])
+        found.sort(key=_BEFORE)
         stack: list[tuple[int, str, Frame | None]] = [(len(self._source) + 1, "", self._owners[0])]
         for start, end, name, node in found:
             while stack[-1][0] <= start:

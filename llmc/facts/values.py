@@ -1,9 +1,12 @@
-"""The facts of a span as values. Lines count from 0, the first line of the span."""
+"""The facts of a span as values. Lines count from 0, the first line of the span.
+
+Named tuples, as a cold index makes them by the hundred thousand: they are made in a fifth of the
+time that a frozen dataclass takes, and JSON takes them as they are.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 ParameterKind = Literal["positional", "both", "keyword", "rest", "keywords", "receiver"]
 """How an argument is given: by its place, by its place or name, by its name; `rest` and `keywords`
@@ -25,8 +28,7 @@ MAX_TEXT = 160
 MAX_DOC = 4_000
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A parameter as it is declared; of a destructured one, `name` is the pattern as written.
 
     `names` are what a pattern binds. Default and annotation are the source's text; an `optional`
@@ -41,8 +43,7 @@ class Parameter:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(NamedTuple):
     """What comes back, and the lines of returns with a value, of those without, and of yields."""
 
     what: Returns = "unknown"
@@ -51,8 +52,7 @@ class Returned:
     yields: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Raise:
+class Raise(NamedTuple):
     """An error that leaves the span from a line, if that is reached.
 
     `error` is the name of its type, None where the text has no name for it (a variable, what was
@@ -67,8 +67,7 @@ class Raise:
     how: How = "raises"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A name that is called; with an `open` end, `arguments` and `keywords` are the least."""
 
     name: str
@@ -78,8 +77,7 @@ class Call:
     open: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Touch:
+class Touch(NamedTuple):
     """A resource outside of the program that the span has to do with, and by which name."""
 
     resource: str
@@ -87,8 +85,7 @@ class Touch:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is proven of a span.
 
     `parameters` is None of what takes none by its nature, as a class. `result` is the declared type

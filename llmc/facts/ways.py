@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 
 from tree_sitter import Node, Query, QueryCursor
 
@@ -31,6 +32,7 @@ _REGIONS = frozenset(
 _PARTS = frozenset(("test", "test.then", "head", "then", "body"))
 _ALWAYS = frozenset(("for", "for (;;)"))
 _WORDS = {"switch": "switch", "compiled": "#if or #else of"}
+_BEFORE = itemgetter(0, 1, 2, 3)
 _TRAILING = " \t\r\n:{=>"
 
 
@@ -89,12 +91,13 @@ class _Walk:
 
     def run(self, query: Query) -> None:
         found: list[tuple[int, int, int, str, Node | Raised]] = [
-            (node.start_byte, -node.end_byte, _rank(name), name, node)
+            (node.start_byte, -node.end_byte, rank, name, node)
             for name, nodes in QueryCursor(query).captures(self._frame.node).items()
+            for rank in (_rank(name),)
             for node in nodes
         ]
         found += [(raised.start, -raised.end, 1, "raise", raised) for raised in self._frame.raised]
-        found.sort(key=lambda entry: entry[:4])
+        found.sort(key=_BEFORE)
         self._rescue()
         nested = self._frame.node.start_byte if self._frame.what == "function" else -1
         for start, end, _, name, what in found:

@@ -9,6 +9,7 @@ settings module) is one span of kind `module`; one with nothing but comments has
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import re
@@ -17,7 +18,8 @@ import stat
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -176,8 +178,24 @@ def _facts(
         for piece in pieces
     ]
     grammar = _grammar(language.name)
-    found = collect_facts(root, source, language, grammar, places, newlines)
-    return [encode_facts(facts) for facts in found]
+    with _no_collections():
+        found = collect_facts(root, source, language, grammar, places, newlines)
+        return [encode_facts(facts) for facts in found]
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Let nothing look for garbage in cycles meanwhile: thousands of nodes are made, in none.
+
+    Looking through them again and again takes a fifth of the time that they are made in.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _tree(source: bytes, language: Language) -> Node:

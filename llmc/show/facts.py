@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -49,11 +48,14 @@ def make_facts_record(result: StoredResult) -> dict[str, Any] | None:
     if facts is None:
         return None
     first = result.span.start_line
-    record = asdict(facts)
+    record = facts._asdict()
     record["signature"] = describe_signature(facts, result.span.symbol)
-    returns = record["returns"]
+    returns = facts.returns._asdict()
     record["returns"] = returns.pop("what")
     record |= {name: [line + first for line in lines] for name, lines in returns.items()}
+    for name in ("parameters", "raises", "calls", "touches"):
+        if record[name] is not None:
+            record[name] = [entry._asdict() for entry in record[name]]
     for name in ("raises", "calls", "touches"):
         for entry in record[name]:
             entry["line"] += first

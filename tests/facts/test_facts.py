@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -133,7 +131,7 @@ PARAMETERS = {
 def test_parameters_have_their_kind_type_and_default(name, source, wanted):
     facts = [found for found in prove_all(name, source).values() if found.parameters is not None]
     wanted = tuple(
-        replace(entry, kind="receiver") if entry.name == "self" else entry for entry in wanted
+        entry._replace(kind="receiver") if entry.name == "self" else entry for entry in wanted
     )
     assert facts[0].parameters == wanted
 
@@ -522,7 +520,7 @@ DOCUMENTED = {
 def test_what_a_comment_claims_changes_no_fact(name, source):
     honest, hostile = (prove(name, source.format(text)) for text in ("Does.", HOSTILE))
     assert (hostile.doc or "").strip() == HOSTILE
-    assert replace(hostile, doc=None) == replace(honest, doc=None)
+    assert hostile._replace(doc=None) == honest._replace(doc=None)
     assert hostile.raises
 
 

@@ -11,7 +11,8 @@ from contextlib import closing
 import pytest
 
 from llmc import cli, engine
-from llmc.facts.codec import decode_facts
+from llmc.facts.codec import decode_facts, encode_facts
+from llmc.facts.values import Facts, Raise
 from llmc.models import IndexPlace
 from llmc.settings.loading import load_settings
 from llmc.store import installation
@@ -93,7 +94,7 @@ def test_facts_whose_table_was_removed_come_back(repo):
 
 def test_facts_that_are_none_are_left_out(repo, capsys):
     index(repo)
-    seal, none = installation.load_seal(environ(), pytest.fail), '[1,{"kind":[]}]'
+    seal, none = installation.load_seal(environ(), pytest.fail), '[1,["function"]]'
     [(span_hash,)] = query(repo, "SELECT span_hash FROM spans")
     mac = seal.sign("facts", span_hash, none)
     query(repo, f"UPDATE llmc_facts SET facts = '{none}', mac = x'{mac.hex()}'")
@@ -127,7 +128,7 @@ def test_show_puts_no_control_characters_of_a_source_on_the_screen(repo, capsys)
     assert "\x1b[2J" not in capsys.readouterr().out
 
 
-LIE = '[1,{"kind":"function","parameters":[],"raises":[[0,"LieError",null,null,"raises"]]}]'
+LIE = encode_facts(Facts("function", parameters=(), raises=(Raise(0, "LieError"),)))
 
 
 @pytest.fixture

@@ -79,18 +79,28 @@ def test_facts_come_back_as_they_were_written(facts):
     assert decode_facts(encode_facts(facts)) == facts
 
 
-def spelled(**entries):
-    return json.dumps([VERSION, {"kind": "function", **entries}])
+def spelled(kind="function", **entries):
+    """Return the text of facts with these fields, which may be none."""
+    pairs = [(Facts._fields.index(name), found) for name, found in entries.items()]
+    return json.dumps([VERSION, kind, *(part for pair in pairs for part in pair)])
+
+
+def test_spelled_facts_are_read():
+    assert decode_facts(spelled(result="int")) == Facts("function", result="int")
 
 
 NONE = {
     "nothing": "",
     "no JSON": "{",
-    "another version": json.dumps([VERSION + 1, {"kind": "function"}]),
-    "an unknown field": spelled(harm=1),
+    "another version": json.dumps([VERSION + 1, "function"]),
+    "an unknown field": json.dumps([VERSION, "function", len(Facts._fields), 1]),
+    "a field without a value": json.dumps([VERSION, "function", 1]),
+    "a field twice": json.dumps([VERSION, "function", 2, "int", 2, "str"]),
+    "true for a field": json.dumps([VERSION, "function", True, []]),
+    "too much of an entry": spelled(calls=[["f", 0, 0, [], False, 1]]),
     "no list": spelled(raises=1),
     "a number for a text": spelled(result=1),
-    "a text for a number": spelled(returns=["value", ["1"], [], []]),
+    "a text for a number": spelled(returns=["value", ["1"]]),
     "true for a number": spelled(returns=["value", [True], [], []]),
     "an unknown word": spelled(returns=["everything", [], [], []]),
     "an entry that lacks its name": spelled(calls=[[1]]),

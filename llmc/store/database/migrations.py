@@ -84,8 +84,9 @@ CREATE INDEX IF NOT EXISTS llmc_idx_set_aside_hash ON llmc_set_aside(span_hash);
 
 _FACTS = """
 CREATE TABLE IF NOT EXISTS llmc_facts (
-    span_id INTEGER NOT NULL REFERENCES spans(id) ON DELETE CASCADE, installation TEXT NOT NULL,
-    facts TEXT NOT NULL, mac BLOB NOT NULL, PRIMARY KEY (span_id, installation));
+    span_id INTEGER NOT NULL REFERENCES spans(id) ON DELETE CASCADE ON UPDATE CASCADE,
+    installation TEXT NOT NULL, facts TEXT NOT NULL, mac BLOB NOT NULL,
+    PRIMARY KEY (span_id, installation));
 CREATE TABLE IF NOT EXISTS llmc_facts_read (
     file_id INTEGER NOT NULL REFERENCES files(id) ON DELETE CASCADE, installation TEXT NOT NULL,
     version INTEGER NOT NULL, PRIMARY KEY (file_id, installation));
