@@ -109,7 +109,7 @@ def make_repository(repo: Path, commit: str) -> None:
     with tree(commit) as code:
         command = [sys.executable, "-m", "llmc", "index", str(repo)]
         environ = {"PATH": os.environ["PATH"], "HOME": str(repo.parent), "PYTHONPATH": str(code)}
-        subprocess.run(command, env=environ, check=True, capture_output=True)
+        subprocess.run(command, env=environ, cwd=code, check=True, capture_output=True)
 
 
 @contextmanager
