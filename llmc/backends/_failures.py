@@ -176,16 +176,17 @@ def _has_spent(said: str, codes: set[str], *, waits: bool = False) -> bool:
     return bool(may and not waits and not _NAMES_A_TIME.search(said))
 
 
-def find_page(body: bytes, host: str | None) -> TurnedAwayError | None:
+def find_page(body: bytes, host: str | None) -> BackendError | None:
     """Return what a web page in place of an answer means, None if the body is none.
 
-    It is the login of a network, or the page of another program at that address.
+    It is the login of a network, the page of another program at that address, or what a proxy says
+    for a moment: so the next request may fare better.
     """
     if not _IS_PAGE.match(body):
         return None
-    return TurnedAwayError(
-        f"{host} sent a web page in place of an answer",
-        remedy=f"{_CHECK_ADDRESS}, or log in to the network that this machine is in",
+    advice = f"{_CHECK_ADDRESS}, or log in to the network that this machine is in"
+    return BackendError(
+        f"{host} sent a web page in place of an answer; {advice}", failure_type="runtime"
     )
 
 

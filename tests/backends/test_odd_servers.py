@@ -311,8 +311,8 @@ def test_another_error_inside_a_200_is_not_waited_for(said, kind):
     [
         ('event: error\ndata: {"code": "insufficient_quota"}\n\n', TurnedAwayError, "quota"),
         ("event: error\ndata: the card caught fire\n\n", BackendError, "caught fire"),
-        ("<!DOCTYPE html><title>Log in</title>", TurnedAwayError, "web page"),
-        ("\n<html><body>Log in", TurnedAwayError, "web page"),
+        ("<!DOCTYPE html><title>Log in</title>", BackendError, "web page"),
+        ("\n<html><body>Log in", BackendError, "web page"),
         ('{"error": "model \'x\' not found"}', TurnedAwayError, "not found"),
         ('{"success": false, "message": "Token expired"}', BackendError, "Token expired"),
     ],
@@ -323,9 +323,9 @@ def test_what_comes_in_place_of_an_answer_is_said(body, kind, said):
     assert said in str(error)
 
 
-def test_a_web_page_in_place_of_ollamas_answer_turns_away():
+def test_a_web_page_in_place_of_ollamas_answer_is_called_that():
     page = answer("<!doctype html><html></html>", "text/html")
-    with FakeOllama([page, page]) as fake, pytest.raises(TurnedAwayError, match="web page"):
+    with FakeOllama([page, page]) as fake, pytest.raises(BackendError, match="web page"):
         ollama(fake).generate(PROMPT, item=ITEM)
 
 

@@ -39,7 +39,7 @@ CASES = [
     Case(faults.ModelSwap(30), "runtime", "by the deadline"),
     Case(faults.DropMidBody(), "runtime", "Connection reset"),
     Case(faults.HalfBody(), "runtime", "bytes are missing"),
-    Case(faults.NotJson(), "runtime", "not JSON"),
+    Case(faults.NotJson(), "runtime", "sent a web page"),
     Case(faults.JsonNotObject(), "runtime", "not an object"),
     Case(faults.BlankBody(), "runtime", "no reply text"),
     Case(faults.NotUtf8(), "runtime", "not JSON"),
