@@ -24,6 +24,7 @@ stands over them. To read the code, go down the list.
     languages   a language is a row and its queries
     settings    what a run goes by, and whom it may ask
     store       the index
+    facts       what the parser can prove of a span
     indexer     a repository becomes spans
     enrichment  what is asked of a model, and what is accepted
     records     the account of a run
@@ -32,8 +33,7 @@ stands over them. To read the code, go down the list.
     engine      the way in; never prints
     doctor      would a run work here?
     show        what a person sees of an index and of a run
-    driver      what the batch driver is made of
-    cli         the command line, the only room that prints
+    cli         the command lines, the only room that prints; driver: the batch driver's
 """
 
 from importlib import import_module

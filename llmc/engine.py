@@ -17,12 +17,13 @@ from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.enrichment import prompts
 from llmc.errors import IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
+from llmc.facts.codec import VERSION
 from llmc.files import folders
 from llmc.files.advice import describe
 from llmc.indexer.files import Nested, survey
 from llmc.indexer.parsing import parse_file
 from llmc.indexer.tree import Stamp
-from llmc.models import IndexPlace, IndexReport, ParsedFile, RunReport, Span
+from llmc.models import IndexPlace, IndexReport, RunReport, Span
 from llmc.records.ledger import Ledger
 from llmc.run import destinations
 from llmc.run.attempts import Builder
@@ -34,6 +35,7 @@ from llmc.settings.config import Settings
 from llmc.settings.loading import load_settings
 from llmc.store import installation
 from llmc.store.database.custody import make_place
+from llmc.store.parsed import ParsedFile
 from llmc.store.rescue import rescue_if_damaged
 from llmc.store.seal import Seal
 from llmc.store.store import Store
@@ -90,8 +92,8 @@ def index(
     Raises ConfigError if `repo` is not a git repository, StoreError.
     """
     settings = settings or load_settings(repo)
-    # Nothing is made here to be marked.
-    seal = installation.load_seal(settings.environ, lambda _: None)
+    # Facts are kept under a seal; without one, an index has none.
+    seal = installation.load_seal(settings.environ, lambda _: None, make=True)
     files, inside = survey(settings.repo, settings.exclude, settings.environ)
     for nested in inside:
         _tell(hooks, Warned(_leave_out(settings.repo, nested)))
@@ -123,13 +125,20 @@ def _index_into(
             message = f"{settings.index_path}: {mended} rows could not be used and were removed"
             _tell(hooks, Warned(f"{message}; their files are read anew"))
         known = store.spans.list_stamps()
+        unproven = store.spans.list_unproven(VERSION)
         skipped: list[tuple[str, str]] = []
         changed = 0
-        paths = [path for path, stamp in found.items() if force or known.get(path) != stamp]
+        paths = [
+            path
+            for path, stamp in found.items()
+            if force or path in unproven or known.get(path) != stamp
+        ]
         for files in _batches(_parse(settings.repo, paths, skipped)):
             with store.transaction():
                 for file in files:
                     changed += _write(file, store, force=force)
+                    if file.path in unproven and not force:
+                        store.spans.put_facts(file)
         gone = []
         for path in sorted(known.keys() - found.keys()):
             if reason := _hidden(settings.repo / path):
@@ -232,7 +241,6 @@ def enrich(
         log_fields=settings.router.policy.log_fields,
         logs=settings.logs,
     )
-    # Nothing is made here to be marked.
     seal = installation.load_seal(
         settings.environ, lambda message: _tell(hooks, Warned(message)), make=True
     )

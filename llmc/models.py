@@ -54,35 +54,6 @@ class IndexPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedSpan:
-    """A span as cut from a file, not yet stored.
-
-    Lines are 1-based and inclusive; bytes are the half-open range [byte_start, byte_end).
-    """
-
-    symbol: str
-    kind: str
-    start_line: int
-    end_line: int
-    byte_start: int
-    byte_end: int
-    span_hash: str
-    doc_hint: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedFile:
-    """One file, cut into spans. `path` is relative to the repository, with "/"."""
-
-    path: str
-    lang: str
-    file_hash: str
-    size: int
-    mtime: float
-    spans: tuple[ParsedSpan, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Span:
     """A span of the index. Lines are 1-based and inclusive, bytes half-open."""
 

@@ -22,15 +22,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from llmc import engine
 from llmc.backends.builder import AttemptCascade, BackendConfig, let_out, refuse_reply
-from llmc.driver.calling import (
+from llmc.cli.driver.calling import (
     Circumstances,
     call_qwen,
     find_gateway,
     find_gateway_destination,
     surround,
 )
-from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT, make_parser, read_flags
-from llmc.driver.places import find_destinations
+from llmc.cli.driver.flags import GATEWAY_DEFAULT_TIMEOUT, make_parser, read_flags
+from llmc.cli.driver.places import find_destinations
 from llmc.enrichment.reply import read_reply
 from llmc.errors import ConfigError, Failure, LlmcError, classify_failure
 from llmc.events import (

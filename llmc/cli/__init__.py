@@ -6,7 +6,7 @@ run, or not go on (a wrong setting, no model, an unusable index, a full disk, ho
 output any more.
 
 Modules, each built on those before it: common, question, streams, commands, adopting, indexing,
-init, ledger, printing, reading, trust, doctor, planning, running, enriching.
+init, ledger, printing, reading, trust, doctor, planning, running, enriching, driver.
 """
 
 from __future__ import annotations

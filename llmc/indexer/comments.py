@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tree_sitter import Node
 
@@ -11,6 +11,7 @@ from llmc.languages import Language
 
 MAX_HINT_CHARS = 200
 
+_ALNUM = re.compile(r"[^\W_]")
 _OPENING = re.compile(r"^\s*(?:/\*+!?|//+!?|#+!?|\*+(?!/))?\s*")
 _NO_PROSE = re.compile(
     r"^\s*(?:#!|(?:#|//|/\*+)\s*(?:-\*-|vim:|noqa|type:|pylint|ruff:|mypy:|shellcheck|eslint|@ts-"
@@ -19,20 +20,32 @@ _NO_PROSE = re.compile(
 
 
 def read_docstring(node: Node) -> str | None:
-    """Return the first line of a definition's, or a module's, docstring."""
+    """Return a definition's, or a module's, docstring as it is written, if there is prose in it."""
     body = node.child_by_field_name("body") or node
     first = next((child for child in body.named_children if child.type != "comment"), None)
     if first is None or first.type != "expression_statement" or not first.named_children:
         return None
     text = first.named_children[0]
     content = next((part for part in text.children if part.type == "string_content"), None)
-    return _prose(_text(content)) if text.type == "string" and content is not None else None
+    found = _text(content) if text.type == "string" and content is not None else ""
+    return found if _ALNUM.search(found) else None
 
 
-def find_first_line(block: Sequence[Node]) -> str | None:
-    """Return the first line of a block of comments that is prose, without comment marks."""
+def read_block(block: Sequence[Node]) -> str | None:
+    """Return a block of comments without comment marks and directives, if there is prose in it."""
     lines = (line for comment in block for line in _text(comment).splitlines())
-    return _first_prose(_bare(line) for line in lines if not _NO_PROSE.match(line))
+    found = "\n".join(_bare(line) for line in lines if not _NO_PROSE.match(line))
+    return found if _ALNUM.search(found) else None
+
+
+def find_first_line(text: str | None) -> str | None:
+    """Return the first line with a letter or digit in it, cut to MAX_HINT_CHARS."""
+    found = _ALNUM.search(text) if text else None
+    if text is None or found is None:
+        return None
+    lines = text[: found.start() + 1 + MAX_HINT_CHARS].splitlines()
+    line = next(line.strip() for line in lines if _ALNUM.search(line))
+    return line[:MAX_HINT_CHARS].rstrip()
 
 
 def find_block_above(row: int, before: Sequence[Node], language: Language) -> list[Node]:
@@ -62,16 +75,6 @@ def _bare(line: str) -> str:
     """Return a line of a comment without the marks before and after it."""
     line = _OPENING.sub("", line).rstrip()
     return line[:-1].rstrip("*") if line.endswith("*/") else line
-
-
-def _prose(text: str) -> str | None:
-    return _first_prose(text.splitlines())
-
-
-def _first_prose(lines: Iterable[str]) -> str | None:
-    """Return the first line with a letter or digit in it, cut to MAX_HINT_CHARS."""
-    line = next((line.strip() for line in lines if any(map(str.isalnum, line))), None)
-    return line[:MAX_HINT_CHARS].rstrip() if line else None
 
 
 def _text(node: Node) -> str:

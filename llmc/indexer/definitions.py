@@ -1,7 +1,7 @@
 """Cut code into spans: one walk over the nodes that the language's table names.
 
 A span's bytes are the definition with its decorators or attributes, its `export` or `template`;
-the comment above stays outside, its first line is the `doc_hint`. Functions inside functions belong
+the comment above stays outside, as the piece's `doc`. Functions inside functions belong
 to the outer span; those inside an anonymous function (a module pattern, a callback) have no outer
 span and are found.
 
@@ -29,13 +29,13 @@ MAX_DEPTH = 100
 
 
 class Piece(NamedTuple):
-    """A span before its place is known in lines: what it is, and its bytes."""
+    """A span before its place is known in lines: what it is, its bytes, what is said of it."""
 
     symbol: str
     kind: str
     start: int
     end: int
-    doc_hint: str | None = None
+    doc: str | None = None
 
 
 class Scope(NamedTuple):
@@ -86,10 +86,10 @@ def cut_whole(root: Node, language: Language, stem: str) -> Piece | None:
     nodes = root.named_children
     if all(node.type in language.comments for node in nodes):
         return None
-    hint = comments.read_docstring(root) if language.docstrings else None
-    if hint is None and nodes[0].type in language.comments:
-        hint = comments.find_first_line(nodes[:1])
-    return Piece(stem, "module", nodes[0].start_byte, nodes[-1].end_byte, hint)
+    doc = comments.read_docstring(root) if language.docstrings else None
+    if doc is None and nodes[0].type in language.comments:
+        doc = comments.read_block(nodes[:1])
+    return Piece(stem, "module", nodes[0].start_byte, nodes[-1].end_byte, doc)
 
 
 def is_sound(node: Node, language: Language, known: dict[int, float] | None = None) -> bool:
@@ -214,12 +214,12 @@ class _Walk:
     def _piece(self, spot: Spot, node: Node, name: str, kind: str) -> Piece:
         outer = self._outermost(spot)
         start, above = self._prefixed(outer)
-        hint = comments.read_docstring(node) if self._language.docstrings else None
-        if hint is None:
+        doc = comments.read_docstring(node) if self._language.docstrings else None
+        if doc is None:
             row = start.start_point.row
-            hint = comments.find_first_line(comments.find_block_above(row, above, self._language))
+            doc = comments.read_block(comments.find_block_above(row, above, self._language))
         end = max(outer.node.end_byte, node.end_byte)
-        return Piece(spot.scope.qualify(name), kind, start.start_byte, end, hint)
+        return Piece(spot.scope.qualify(name), kind, start.start_byte, end, doc)
 
     def _outermost(self, spot: Spot) -> Spot:
         """Climb to the statement around a definition, as long as it holds nothing else."""

@@ -19,6 +19,7 @@ from rich.text import Text
 from llmc.doctor.findings import Finding, Report
 from llmc.redaction.text import describe_place, make_one_line, make_plain
 from llmc.show.counting import tell_count
+from llmc.show.facts import make_facts_record, view_facts
 from llmc.store.origins import Made, Origin
 from llmc.store.provenance import Source, mark_sources
 from llmc.store.results import StoredResult
@@ -90,9 +91,9 @@ def _result(result: StoredResult) -> RenderableType:
     head.append(f"  {make_one_line(str(result.span.kind))}", style="dim")
     if result.twin_of:
         head.append(f"  same text as {make_one_line(result.twin_of)}", style="dim")
-    found = result.enrichment
+    found, facts = result.enrichment, view_facts(result)
     if found is None:
-        return Group(head, _indent(_missing(result), below=1))
+        return Group(head, _indent(Group(_missing(result), facts), below=1))
     body: list[RenderableType] = [Text(make_plain(str(result.summary or "(no summary)")))]
     for name in ("inputs", "outputs", "side_effects", "pitfalls"):
         if found[name]:
@@ -107,7 +108,7 @@ def _result(result: StoredResult) -> RenderableType:
     if result.origin:
         style = "dim" if result.origin.servable else "yellow"
         line.append(_ORIGINS[result.origin.made], style=style)
-    body.append(line)
+    body += [line, facts]
     return Group(head, _indent(Group(*body), below=1))
 
 
@@ -157,6 +158,7 @@ def record_result(result: StoredResult, *, withhold: bool = True) -> dict[str, A
         "span_hash": span.span_hash,
         "twin_of": result.twin_of,
         "origin": asdict(origin) if origin else None,
+        "facts": make_facts_record(result),
         "enrichment": result.enrichment,
         "failure": _failure_record(result),
     }
@@ -165,7 +167,7 @@ def record_result(result: StoredResult, *, withhold: bool = True) -> dict[str, A
 
 def _sources(origin: Origin | None) -> dict[str, Source]:
     """Say whose words a span's record holds; what was made elsewhere may be the repository's."""
-    by_its_authors: tuple[str, ...] = ("path", "lang", "symbol", "kind", "twin_of")
+    by_its_authors: tuple[str, ...] = ("path", "lang", "symbol", "kind", "twin_of", "facts")
     if origin and not origin.servable:
         return dict.fromkeys((*by_its_authors, "enrichment", "failure"), "repository")
     sources: dict[str, Source] = dict.fromkeys(by_its_authors, "repository")

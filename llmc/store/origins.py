@@ -29,6 +29,7 @@ Table = Literal["enrichments", "llmc_archive"]
 
 FIRST = -(2**63)
 _PAGE = 500
+_FACTS = "facts"
 _RESULTS = list_columns(ResultRow, "r")
 _PAGES = {
     "enrichments": f"SELECT r.rowid AS rowid, r.span_hash, s.start_line, {_RESULTS}, {MARK} "
@@ -109,6 +110,16 @@ class Origins:
         if not self._seal.verifies(mac, _name(row), span_hash, then, adopted_at, *row):
             return "elsewhere"
         return "here" if adopted_at is None else "adopted"
+
+    def sign_facts(self, span_hash: str, facts: str) -> bytes | None:
+        """Return the mark of what was proven of a span, None without a seal to make one."""
+        return self._seal.sign(_FACTS, span_hash, facts) if self._seal else None
+
+    def verify_facts(self, mac: object, span_hash: str, facts: object) -> bool:
+        """Tell whether facts of a span were proven here: nothing else says so of them."""
+        if self._seal is None or not isinstance(facts, str):
+            return False
+        return self._seal.verifies(mac, _FACTS, span_hash, facts)
 
     def trace(
         self, span_hash: str, line: object, row: ResultRow | FailureRow, mark: MarkRow

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from llmc.models import Span
 from llmc.store.database.handle import Database
 from llmc.store.origins import Origin, Origins
+from llmc.store.tables.facts import FACTS_OF
 from llmc.store.tables.failures import FAILURE_COLUMNS, RESTS, Failure, FailureRow, read_failure
 from llmc.store.tables.marks import JOINED, MARK, NO_MARKS, MarkRow, What
 from llmc.store.tables.outcomes import Outcome, OutcomeRow, read_outcome
@@ -51,7 +52,8 @@ _RECORDED = (
 class StoredResult:
     """A span as `llmc show` prints it; None for what is not there.
 
-    `origin` is that of the enrichment, or of the failure where there is only that.
+    `origin` is that of the enrichment, or of the failure where there is only that. `facts` are as
+    `facts.codec` writes them, None unless this installation has proved them.
     """
 
     span: Span
@@ -61,6 +63,7 @@ class StoredResult:
     twin_of: str | None = None
     failure: Failure | None = None
     origin: Origin | None = None
+    facts: str | None = None
 
     def for_agents(self) -> StoredResult:
         """Return it with nothing that was written elsewhere, by who knows whom."""
@@ -92,7 +95,8 @@ class Results:
         if "llmc_twins" in self._db.list_own_tables():
             twins = map(self._read_twin, self._db.read(_TWINS + condition.format("t"), values))
             found += [twin for twin in twins if twin]
-        return sorted(found, key=lambda result: (result.span.byte_start, -result.span.byte_end))
+        found.sort(key=lambda result: (result.span.byte_start, -result.span.byte_end))
+        return self._with_facts(found)
 
     def list_latest(self, limit: int) -> list[StoredResult]:
         """Return the spans enriched last, the newest first."""
@@ -102,7 +106,22 @@ class Results:
             "SELECT n.id FROM enrichments r JOIN spans n ON n.span_hash = r.span_hash "
             f"JOIN files ON files.id = n.file_id {order.format('r', 'n')} LIMIT ?"
         )
-        return self._read(f"s.id IN ({among}) {order.format('e', 's')}", (limit,))
+        found = self._read(f"s.id IN ({among}) {order.format('e', 's')}", (limit,))
+        return self._with_facts(found)
+
+    def _with_facts(self, results: list[StoredResult]) -> list[StoredResult]:
+        """Return spans with what was proven of them, where this installation has proved it."""
+        mine = self._origins.mine
+        if not mine or "llmc_facts" not in self._db.list_own_tables():
+            return results
+        return [replace(result, facts=self._find_facts(result, mine)) for result in results]
+
+    def _find_facts(self, result: StoredResult, mine: str) -> str | None:
+        span_hash = result.span.span_hash
+        row = self._db.read_first(FACTS_OF, (span_hash, mine))
+        if row is None or not self._origins.verify_facts(row["mac"], span_hash, row["facts"]):
+            return None
+        return str(row["facts"])
 
     def read_servable(self, page: int = 500) -> Iterator[StoredResult]:
         """Yield each span whose enrichment may be given to agents, by id; twins are left out."""

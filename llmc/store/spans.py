@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llmc.models import ParsedFile, ParsedSpan, Span
+from llmc.models import Span
 from llmc.store.archive import bring_back, put_away
 from llmc.store.database.handle import Database
 from llmc.store.evidence import move_evidence
+from llmc.store.origins import Origins
+from llmc.store.parsed import ParsedFile, ParsedSpan
+from llmc.store.tables.facts import FILES_WITHOUT_FACTS, PUT_FACTS, PUT_FACTS_READ
 from llmc.store.tables.files import (
     ALL_FILES,
     ALL_STAMPS,
@@ -39,16 +42,20 @@ from llmc.store.tables.spans import (
     read_spans,
     write_span,
 )
-from llmc.store.tables.values import is_name, is_path
+from llmc.store.tables.values import is_name, is_path, make_storable
 
 _LOST = "id < 1 OR NOT EXISTS (SELECT 1 FROM files f WHERE f.id = spans.file_id)"
 
 
 class Spans:
-    """The files and spans of one open index. Every method raises StoreError."""
+    """The files and spans of one open index. Every method raises StoreError.
 
-    def __init__(self, db: Database) -> None:
+    Facts bear the mark of an installation; without one, none are kept.
+    """
+
+    def __init__(self, db: Database, origins: Origins) -> None:
         self._db = db
+        self._origins = origins
 
     def list_files(self) -> dict[str, FileState]:
         """Return every file of the index by its path.
@@ -112,6 +119,25 @@ class Spans:
                 else:
                     self._add(span, file_id)
                 placed.add(span.span_hash)
+            self.put_facts(file)
+
+    def put_facts(self, file: ParsedFile) -> None:
+        """Store what was proven of a file's spans, as far as the index has them."""
+        mine, sign = self._origins.mine, self._origins.sign_facts
+        if not mine:
+            return
+        found = [(span.span_hash, make_storable(span.facts)) for span in file.spans if span.facts]
+        rows = [(mine, facts, sign(span_hash, facts), span_hash) for span_hash, facts in found]
+        with self._db.write():
+            self._db.execute_many(PUT_FACTS, rows)
+            self._db.execute(PUT_FACTS_READ, (mine, file.facts_version, file.path))
+
+    def list_unproven(self, version: int) -> set[str]:
+        """Return the paths of files that this installation did not read for facts of a version."""
+        mine = self._origins.mine
+        if not mine:
+            return set()
+        return {row["path"] for row in self._db.read(FILES_WITHOUT_FACTS, (mine, version))}
 
     def touch_file(self, file: ParsedFile) -> bool:
         """Note a new time stamp of a file; False if the index has other bytes of it, or none."""

@@ -64,7 +64,7 @@ class Store(Reader):
         self._saved: Path | None = None
         self._registered = owner
         self.owner = owner.name if owner else ""
-        self.spans = Spans(self._db)
+        self.spans = Spans(self._db, self._origins)
         self.claims = Claims(self._db, self.owner)
         self.adoption = Adoption(self._db, self._origins)
 

@@ -6,7 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from llmc.models import Enrichment, ParsedFile, ParsedSpan
+from llmc.models import Enrichment
+from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.store import Store
 from llmc.store.tables.outcomes import Outcome
 

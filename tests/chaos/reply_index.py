@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llmc.errors import BackendError
-from llmc.models import Enrichment, ParsedFile, ParsedSpan, Span
+from llmc.models import Enrichment, Span
+from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.store import Store
 from llmc.store.tables.outcomes import Outcome
 

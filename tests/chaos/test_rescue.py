@@ -15,7 +15,8 @@ import pytest
 
 from llmc.engine import open_store
 from llmc.events import Warned
-from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan
+from llmc.models import Enrichment, IndexPlace
+from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.store import Store
 from llmc.store.tables.outcomes import Outcome
 from tests.chaos import world as w

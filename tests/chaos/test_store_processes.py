@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from llmc.models import ParsedFile, ParsedSpan
+from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.store import Store
 
 PROCESSES = 8

@@ -23,9 +23,9 @@ from llmc.indexer.definitions import MAX_DEPTH, MAX_SYMBOL_CHARS, is_sound
 from llmc.indexer.files import Ignored, find_source_files
 from llmc.indexer.parsing import parse_file
 from llmc.indexer.tree import MAX_FILE_BYTES
-from llmc.models import ParsedFile, ParsedSpan
 from llmc.settings.config import Settings
 from llmc.settings.loading import load_settings
+from llmc.store.parsed import ParsedFile, ParsedSpan
 
 
 def settings_of(repo: Path) -> Settings:

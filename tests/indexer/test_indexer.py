@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from llmc.errors import IndexingError
 from llmc.indexer.parsing import parse_file
 from llmc.indexer.tree import MAX_FILE_BYTES
-from llmc.models import ParsedFile
+from llmc.store.parsed import ParsedFile
 
 Row = tuple[str, str, int, int]
 

@@ -20,8 +20,6 @@ from llmc.models import (
     Attempt,
     AttemptOutcome,
     Enrichment,
-    ParsedFile,
-    ParsedSpan,
     SpanMetrics,
     SpanReport,
 )
@@ -31,6 +29,7 @@ from llmc.records.fields import LEDGER_FIELDS, METRICS_FIELDS, TOTALS_FIELDS
 from llmc.records.ledger import Ledger
 from llmc.records.rebuild import rebuild
 from llmc.show.audit import record_audit, tell_audit
+from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.reader import Reader
 from llmc.store.store import Store
 from llmc.store.tables.outcomes import Outcome

@@ -7,10 +7,11 @@ from contextlib import closing
 import pytest
 
 from llmc.errors import CorruptIndexError, StoreError
-from llmc.models import Enrichment, ParsedFile, ParsedSpan
+from llmc.models import Enrichment
 from llmc.store.claims import Claims
 from llmc.store.database.opening import connect
 from llmc.store.owners import name_folder, survey
+from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.rescue import rescue
 from llmc.store.store import Store
 from llmc.store.tables.outcomes import Outcome

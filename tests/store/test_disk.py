@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from llmc.errors import CorruptIndexError, FullDiskError, StoreError
-from llmc.models import Enrichment, ParsedFile, ParsedSpan
+from llmc.models import Enrichment
 from llmc.store.database.reserve import Reserve
+from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.rescue import rescue
 from llmc.store.store import Store
 from llmc.store.tables.outcomes import Outcome

@@ -14,8 +14,9 @@ import pytest
 from llmc import engine
 from llmc.errors import StoreError
 from llmc.events import SpanEnriched, Warned
-from llmc.models import IndexPlace, ParsedFile, ParsedSpan
+from llmc.models import IndexPlace
 from llmc.settings.loading import load_settings
+from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.store import Store
 from llmc.testing import BackendCall
 from tests.driving import Repo, make_index

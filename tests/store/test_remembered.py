@@ -6,8 +6,9 @@ import time
 import pytest
 
 from llmc.files.home import find_folder
-from llmc.models import Enrichment, IndexPlace, ParsedFile, ParsedSpan
+from llmc.models import Enrichment, IndexPlace
 from llmc.store import installation
+from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.reader import Reader
 from llmc.store.remembered import FILE, recall_totals
 from llmc.store.store import Store

@@ -15,8 +15,9 @@ import pytest
 
 from llmc.engine import open_store
 from llmc.errors import CorruptIndexError, StoreError
-from llmc.models import Enrichment, Evidence, ParsedFile, ParsedSpan
+from llmc.models import Enrichment, Evidence
 from llmc.store.owners import name_folder
+from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.store import Store
 from llmc.store.tables.outcomes import Outcome
 

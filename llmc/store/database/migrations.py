@@ -82,6 +82,17 @@ CREATE TABLE IF NOT EXISTS llmc_set_aside (
 CREATE INDEX IF NOT EXISTS llmc_idx_set_aside_hash ON llmc_set_aside(span_hash);
 """
 
+_FACTS = """
+CREATE TABLE IF NOT EXISTS llmc_facts (
+    span_id INTEGER NOT NULL REFERENCES spans(id) ON DELETE CASCADE ON UPDATE CASCADE,
+    installation TEXT NOT NULL, facts TEXT NOT NULL, mac BLOB NOT NULL,
+    PRIMARY KEY (span_id, installation));
+CREATE TABLE IF NOT EXISTS llmc_facts_read (
+    file_id INTEGER NOT NULL REFERENCES files(id) ON DELETE CASCADE, installation TEXT NOT NULL,
+    version INTEGER NOT NULL, PRIMARY KEY (file_id, installation));
+"""
+"""What each installation proved of each span, and by which version it read each file for that."""
+
 
 def _make_first_tables(connection: sqlite3.Connection) -> None:
     _run(connection, _FIRST_TABLES)
@@ -107,12 +118,21 @@ def _make_origins(connection: sqlite3.Connection) -> None:
     _run(connection, _ORIGINS)
 
 
+def _make_facts(connection: sqlite3.Connection) -> None:
+    query = "SELECT 1 FROM sqlite_master WHERE name = 'llmc_facts'"
+    there = connection.execute(query).fetchone()
+    _run(connection, _FACTS)
+    if not there:  # what was read for them is to be read again
+        connection.execute("DELETE FROM llmc_facts_read")
+
+
 _STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
     ("first tables", _make_first_tables),
     ("claims", _make_claims),
     ("failures", _make_failures),
     ("failures archive", _make_failures_archive),
     ("origins", _make_origins),
+    ("facts", _make_facts),
 )
 """The history, by name; a step's number is its place, from 1. Add at the end, change nothing."""
 

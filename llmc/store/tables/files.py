@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from llmc.models import ParsedFile
+from llmc.store.parsed import ParsedFile
 from llmc.store.tables.values import is_name
 
 ALL_FILES = "SELECT path, lang, file_hash, size, mtime FROM files"

@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from llmc.models import ParsedSpan, Span
+from llmc.models import Span
+from llmc.store.parsed import ParsedSpan
 from llmc.store.tables.parts import Part
 from llmc.store.tables.values import MAX_LINE, MAX_WHOLE, is_hash, is_name, is_whole
 

@@ -12,7 +12,10 @@ The kinds of span, over all languages:
     section                                  a part of a document
     module                                   a whole file with code but no other span
 
-Grammars are imported on first use, so a repository pays only for the languages it holds.
+Grammars are imported on first use, so a repository pays only for the languages it holds. What is
+asked of their trees stands in `queries/<folder>`, in the grammars' own query language.
+
+Modules, each built on those before it: queries.
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ class Language:
     definition after them. `bindings` maps a node that names a value to its name and value fields
     (no name field: "default"); `values` maps the values that are spans to their kind.
     `tolerance` is the share of damaged bytes that is taken for macros, which a grammar cannot
-    expand; `noise` matches text to blank before parsing.
+    expand; `noise` matches text to blank before parsing. `queries` are the folders
+    with a language's queries, if it has not just one of its name.
     """
 
     name: str
@@ -61,6 +65,11 @@ class Language:
     noise: re.Pattern[bytes] | None = None
     docstrings: bool = False
     document: bool = False
+    queries: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return self.queries or (self.name,)
 
 
 def _kinds(words: str) -> frozenset[str]:
@@ -114,6 +123,7 @@ _JS_WRAPPERS = _kinds(
 
 _JAVASCRIPT = Language(
     name="javascript",
+    queries=("ecmascript", "javascript"),
     package="tree_sitter_javascript",
     spans=_JS_SPANS,
     through=_JS_THROUGH,
@@ -129,6 +139,7 @@ def _typescript(name: str) -> Language:
         name=name,
         package="tree_sitter_typescript",
         function=f"language_{name}",
+        queries=("ecmascript", "typescript"),
         spans={
             **_JS_SPANS,
             "abstract_class_declaration": "class",
@@ -217,6 +228,7 @@ _C_EXPORT_MACRO = re.compile(  # the EXPORT of `class EXPORT Name {`
 
 _C = Language(
     name="c",
+    queries=("c_family", "c"),
     package="tree_sitter_c",
     spans=_C_SPANS,
     typed=_C_TYPED,
@@ -227,6 +239,7 @@ _C = Language(
 
 _CPP = Language(
     name="cpp",
+    queries=("c_family", "cpp"),
     package="tree_sitter_cpp",
     spans={**_C_SPANS, "class_specifier": "class", "alias_declaration": "type"},
     typed={**_C_TYPED, "class_specifier": "class"},

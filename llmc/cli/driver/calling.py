@@ -18,7 +18,7 @@ from llmc.backends.builder import BackendConfig, CallPolicy, let_out
 from llmc.backends.command import CommandBackend
 from llmc.backends.ollama import OllamaBackend
 from llmc.backends.openai import OpenAIBackend
-from llmc.driver.flags import GATEWAY_DEFAULT_TIMEOUT
+from llmc.cli.driver.flags import GATEWAY_DEFAULT_TIMEOUT
 from llmc.errors import BackendError, ConfigError
 from llmc.net.client import Client
 from llmc.records.egress import Destination, Egress

@@ -1,0 +1,261 @@
+"""What a file's captures say of its definitions: each capture goes to the one that it stands in."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter, itemgetter
+
+from tree_sitter import Node
+
+from llmc.facts.dialects import Dialect
+from llmc.facts.frames import Declared, Frame, Raised, read_text
+from llmc.facts.owners import Owners
+from llmc.facts.values import MAX_ITEMS, How, ParameterKind
+
+Captures = Mapping[str, Sequence[Node]]
+
+_KINDS: Mapping[str, ParameterKind] = {
+    "parameter.rest": "rest",
+    "parameter.keywords": "keywords",
+    "parameter.receiver": "receiver",
+}
+_OWN_FORM = frozenset(("parameter.type", "parameter.default"))
+_HOW: Mapping[str, How] = {"raise": "raises", "failure": "returns"}
+_LISTS = ("base", "throws", "attribute", "write")
+_START = attrgetter("start_byte")
+_BEFORE = itemgetter(0, 1, 2)
+_NAME_BACKWARDS = re.compile(rb"[ \t]{0,4}(!?[\w$]+(?:(?:\.|::|>-|\.\?)[\w$]+)*(?:\.|::|>-)?)")
+_PLAIN = re.compile(r"[\w$./@+:-]+")
+_MOST_CALLS = 4 * MAX_ITEMS
+"""Of a definition, of which each name is kept once."""
+
+_RETURN_BYTES = 40
+"""Of a return that may be one of nothing."""
+
+
+class Notes:
+    """Gives the captures of a file to its definitions, one sort of them after the other."""
+
+    def __init__(
+        self, source: bytes, newlines: Sequence[int], owners: Owners, dialect: Dialect
+    ) -> None:
+        self._source = source
+        self._newlines = newlines
+        self._owners = owners
+        self._dialect = dialect
+        self._has_marks = re.compile(b"|".join(map(re.escape, dialect.marks))).search
+
+    def take(self, captures: Captures) -> None:
+        """Note all that a file's captures say."""
+        self._take_parameters(captures)
+        self._take_returns(captures)
+        self._take_raises(captures)
+        self._take_calls(captures)
+        for name in _LISTS:
+            for node in sorted(captures.get(name, ()), key=_START):
+                if frame := self._owners.find(node.start_byte):
+                    frame.add("decorator" if name == "attribute" else name, self._text(node))
+        for node, frame in self._owned(captures, "member"):
+            frame.members.append((node.start_byte, self._text(node)))
+        for node, frame in self._owned(captures, "result"):
+            frame.result = frame.result or self._text(node)
+        for node, frame in self._owned(captures, "trailing"):
+            frame.result = self._text(node)
+        for node, frame in self._owned(captures, "pointer"):
+            frame.result = f"{frame.result or ''} {self._text(node)[:1]}".strip()
+        for node, frame in self._owned(captures, "visibility"):
+            frame.visibility = frame.visibility or self._text(node)
+        for node, frame in self._owned(captures, "shared"):
+            frame.names.shared.add(self._text(node))
+        for _, frame in self._owned(captures, "async"):
+            frame.is_async = True
+        for _, frame in self._owned(captures, "stub"):
+            frame.is_stub = True
+
+    def take_standing(self, found: Iterable[tuple[int, str]]) -> None:
+        """Note names of resources, each with its byte."""
+        for at, name in found:
+            if frame := self._owners.find(at):
+                frame.stands.append((name, self._row(at)))
+
+    def _owned(self, captures: Captures, name: str) -> Iterator[tuple[Node, Frame]]:
+        if nodes := captures.get(name):
+            find = self._owners.find
+            for node in nodes:
+                if frame := find(node.start_byte):
+                    yield node, frame
+
+    def _text(self, node: Node) -> str:
+        return read_text(self._source, node.start_byte, node.end_byte)
+
+    def _row(self, at: int) -> int:
+        return bisect_left(self._newlines, at)
+
+    def _sorted(self, captures: Captures, begin: str) -> list[tuple[int, int, str, Node]]:
+        """Return the captures whose names begin so in the order of the text, with their ends
+        negative: what is around others comes first, and of the same bytes the shorter name."""
+        return sorted(
+            (
+                (node.start_byte, -node.end_byte, name, node)
+                for name, nodes in captures.items()
+                if name.startswith(begin)
+                for node in nodes
+            ),
+            key=_BEFORE,
+        )
+
+    # -- parameters --------------------------------------------------------------------------
+
+    def _take_parameters(self, captures: Captures) -> None:
+        find, source = self._owners.find, self._source
+        for start, end, name, _ in self._sorted(captures, "parameter"):
+            # A type or a default may itself have the form of a definition.
+            frame = find(start - 1 if name in _OWN_FORM else start)
+            if frame is None:
+                continue
+            declared = frame.declared
+            if name == "parameters":
+                frame.is_listed = True
+            elif name == "parameter.number":
+                _note_number(declared, read_text(source, start, -end))
+            elif name == "parameter":
+                declared.append(Declared(-end, read_text(source, start, -end)))
+            elif name == "parameters.keyword":  # a mark, of which nothing is kept
+                declared.append(Declared(-end, "", kind="keyword"))
+            elif name == "parameters.positional":
+                for earlier in declared:
+                    earlier.kind = earlier.kind or "positional"
+            elif declared and -end <= declared[-1].end:
+                _note_detail(declared[-1], name, read_text(source, start, -end))
+
+    # -- what leaves -------------------------------------------------------------------------
+
+    def _take_returns(self, captures: Captures) -> None:
+        words = [word.encode() for word in self._dialect.nothing]
+        nothing = {b"", *words, *(b"(%s)" % word for word in words)}
+        for node, frame in self._owned(captures, "return"):
+            start, end = node.start_byte, node.end_byte
+            value = self._source[start : min(end, start + _RETURN_BYTES)].removeprefix(b"return")
+            bare = end - start < _RETURN_BYTES and value.strip(b" \t\r\n;") in nothing
+            (frame.left.bare if bare else frame.left.valued).append(self._row(start))
+        for node, frame in self._owned(captures, "value"):
+            frame.left.valued.append(self._row(node.start_byte))
+        for node, frame in self._owned(captures, "yield"):
+            frame.left.yields.append(self._row(node.start_byte))
+
+    def _take_raises(self, captures: Captures) -> None:
+        for name, how in _HOW.items():
+            last: Raised | None = None
+            for start, end, detail, node in self._sorted(captures, name):
+                if detail == name:
+                    last = Raised(start, -end, self._row(start), how)
+                    frame = self._owners.find(start)
+                    if frame is not None:
+                        frame.raised.append(last)
+                elif last and -end <= last.end:
+                    _note_error(last, detail.rpartition(".")[2], self._text(node))
+
+    def _take_calls(self, captures: Captures) -> None:
+        source, newlines, find = self._source, self._newlines, self._owners.find
+        leaving, look = self._dialect.leaving, self._has_marks
+        names = self._read_names()
+        for node in captures.get("call.arguments", ()):
+            start = node.start_byte
+            frame = find(start)
+            if frame is None or len(frame.called) >= _MOST_CALLS:
+                continue
+            name = names(start)
+            if not name:
+                continue
+            if look(source[start : node.end_byte]):
+                called = self._look_at(node)
+            else:
+                tokens = name[-1] == "!"
+                called = 0 if tokens else node.named_child_count, (), tokens
+            frame.called.append((bisect_left(newlines, start), name, *called))
+            if name in leaving:
+                self._leave(frame, node, leaving[name])
+        for capture, given in (("call", 0), ("call.one", 1)):
+            for node, frame in self._owned(captures, capture):
+                row, name = self._row(node.start_byte), self._text(node)
+                name = name if _PLAIN.fullmatch(name) else f".{name.rpartition('.')[2]}"
+                frame.called.append((row, name, given, (), not given))
+
+    def _read_names(self) -> Callable[[int], str]:
+        """Return what reads the name that ends where a list of arguments begins, "" for none."""
+        backwards, size, match = self._source[::-1], len(self._source), _NAME_BACKWARDS.match
+        known: dict[bytes, str] = {}
+
+        def read(start: int) -> str:
+            found = match(backwards, size - start)
+            if found is None:
+                return ""
+            turned = found[1]
+            name = known.get(turned)
+            if name is None:
+                name = known[turned] = turned[::-1].decode("utf-8", "replace")
+            return name
+
+        return read
+
+    def _leave(self, frame: Frame, node: Node, how: How) -> None:
+        """Note a call that is not come back from; a text that it is given is its message."""
+        start = node.start_byte
+        raised = Raised(start, node.end_byte, self._row(start), how)
+        for first in node.named_children[:1]:
+            if "string" in first.type:
+                raised.message = self._text(first)
+        frame.raised.append(raised)
+
+    def _look_at(self, node: Node) -> tuple[int, tuple[str, ...], bool]:
+        """Return how many arguments of a list have no name, the names of the others, and whether
+        there may be any number more."""
+        keywords: list[str] = []
+        given, spread = 0, False
+        for child in node.named_children:
+            if child.type == "keyword_argument":
+                keyword = child.child_by_field_name("name")
+                if keyword is not None:
+                    keywords.append(self._text(keyword))
+            elif child.type in self._dialect.spreads:
+                spread = True
+            elif "comment" not in child.type and child.type != "line_continuation":
+                given += 1
+        return given, tuple(keywords[:MAX_ITEMS]), spread
+
+
+def _note_detail(parameter: Declared, capture: str, text: str) -> None:
+    if capture in _KINDS:
+        parameter.kind = _KINDS[capture]
+    elif capture == "parameter.name":
+        parameter.names.append(text)
+    elif capture == "parameter.pattern":
+        parameter.text, parameter.is_pattern = text, True
+    elif capture == "parameter.bound":
+        parameter.bound.append(text)
+    elif capture == "parameter.type":
+        parameter.annotation = parameter.annotation or text
+    elif capture == "parameter.default":
+        parameter.default = parameter.default or text
+    elif capture == "parameter.optional":
+        parameter.optional = True
+
+
+def _note_number(declared: list[Declared], name: str) -> None:
+    """Note a parameter that has a number for a name, or stands for all of them."""
+    rest = name in ("@", "*")
+    if rest or (name.isdigit() and name != "0"):
+        text = f"${name}"
+        if all(entry.text != text for entry in declared):
+            declared.append(Declared(0, text, kind="rest" if rest else None))
+
+
+def _note_error(raised: Raised, detail: str, text: str) -> None:
+    if detail == "error":
+        raised.error = raised.error or text
+    elif detail == "message":
+        raised.message = raised.message or text
+    elif detail == "maker":
+        raised.maker = raised.maker or text
