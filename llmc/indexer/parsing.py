@@ -60,11 +60,11 @@ _BOM = b"\xef\xbb\xbf"
 def parse_file(repo: Path, path: str, *, prove: bool = True) -> ParsedFile:
     """Read one file of the repository and cut it into spans, ordered by their first byte.
 
-    `path` is relative to `repo`, with "/". The spans have no facts unless they are to be proven,
-    which takes about as long as it takes to cut them. Raises IndexingError, with the file and the reason, if
-    it is no regular file inside the repository, unreadable, larger than MAX_FILE_BYTES, binary,
-    neither UTF-8 nor in an encoding that it names, in no known language, minified, or cannot be
-    parsed; also if its name is not UTF-8.
+    `path` is relative to `repo`, with "/". The spans have no facts unless they are to be proven.
+    Raises IndexingError, with the file and the reason, if it is no regular file inside the
+    repository, unreadable, larger than MAX_FILE_BYTES, binary, neither UTF-8 nor in an encoding
+    that it names, in no known language, minified, or cannot be parsed; also if its name is not
+    UTF-8.
     """
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     if name != path:

@@ -111,15 +111,18 @@ class Origins:
             return "elsewhere"
         return "here" if adopted_at is None else "adopted"
 
-    def sign_facts(self, span_hash: str, facts: str) -> bytes | None:
-        """Return the mark of what was proven of a span, None without a seal to make one."""
-        return self._seal.sign(_FACTS, span_hash, facts) if self._seal else None
+    def sign_facts(self, facts: bytes) -> bytes | None:
+        """Return the mark of what was proven of a file's spans, None without a seal to make one.
 
-    def verify_facts(self, mac: object, span_hash: str, facts: object) -> bool:
-        """Tell whether facts of a span were proven here: nothing else says so of them."""
-        if self._seal is None or not isinstance(facts, str):
+        The facts name the texts that they are of by their hashes, so they are true in any file.
+        """
+        return self._seal.sign(_FACTS, facts) if self._seal else None
+
+    def verify_facts(self, mac: object, facts: object) -> bool:
+        """Tell whether facts were proven here: nothing else says so of them."""
+        if self._seal is None or not isinstance(facts, bytes):
             return False
-        return self._seal.verifies(mac, _FACTS, span_hash, facts)
+        return self._seal.verifies(mac, _FACTS, facts)
 
     def trace(
         self, span_hash: str, line: object, row: ResultRow | FailureRow, mark: MarkRow
