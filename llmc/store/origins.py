@@ -23,6 +23,7 @@ from llmc.store.tables.marks import JOINED, MARK, OTHER_MARKS, PUT_MARK, MarkRow
 from llmc.store.tables.parts import Part, list_columns
 from llmc.store.tables.results import ResultRow
 from llmc.store.tables.values import is_time, measure_shift, shift_evidence
+from llmc.store.tables.verdicts import VerdictRow
 
 Made = Literal["here", "adopted", "elsewhere"]
 Table = Literal["enrichments", "llmc_archive"]
@@ -30,6 +31,7 @@ Table = Literal["enrichments", "llmc_archive"]
 FIRST = -(2**63)
 _PAGE = 500
 _FACTS = "facts"
+_VERDICTS = "verdicts"
 _RESULTS = list_columns(ResultRow, "r")
 _PAGES = {
     "enrichments": f"SELECT r.rowid AS rowid, r.span_hash, s.start_line, {_RESULTS}, {MARK} "
@@ -87,15 +89,16 @@ class Origins:
         line: int,
         row: ResultRow | FailureRow,
         adopted_at: float | None = None,
-    ) -> None:
+    ) -> bytes | None:
         """Seal what was stored for a span; its row is to be as the index gives it back.
 
-        Part of the transaction that stores them.
+        Part of the transaction that stores them. Returns the mark, None without a seal to make one.
         """
         if self._seal is None:
-            return
+            return None
         mac = self._seal.sign(_name(row), span_hash, line, adopted_at, *row)
         self._db.execute(PUT_MARK, (span_hash, self.mine, _name(row), line, adopted_at, mac))
+        return mac
 
     def verify(
         self, span_hash: str, line: object, row: ResultRow | FailureRow, mark: MarkRow
@@ -120,6 +123,18 @@ class Origins:
         if self._seal is None or not isinstance(facts, str):
             return False
         return self._seal.verifies(mac, _FACTS, span_hash, facts)
+
+    def sign_verdicts(self, span_hash: str, mark: bytes | None, row: VerdictRow) -> bytes | None:
+        """Return the mark of the verdicts on a result that bears a mark itself; None if not."""
+        if self._seal is None or mark is None:
+            return None
+        return self._seal.sign(_VERDICTS, span_hash, mark, *row)
+
+    def verify_verdicts(self, mac: object, span_hash: str, mark: object, row: VerdictRow) -> bool:
+        """Tell whether verdicts were given here, on the very result that the mark was made for."""
+        if self._seal is None or not isinstance(mark, bytes):
+            return False
+        return self._seal.verifies(mac, _VERDICTS, span_hash, mark, *row)
 
     def trace(
         self, span_hash: str, line: object, row: ResultRow | FailureRow, mark: MarkRow
