@@ -16,7 +16,6 @@ from rich.text import Text
 
 from llmc.models import EVIDENCE_FIELDS
 from llmc.redaction.text import make_one_line, make_plain
-from llmc.show.counting import tell_count
 from llmc.store.results import StoredResult
 from llmc.store.tables.values import is_whole
 from llmc.store.verdicts import Checked
@@ -65,7 +64,7 @@ def view_claims(result: StoredResult) -> Iterator[RenderableType]:
         if lines:
             yield Text(lines.strip(), style="dim")
     if text := tell_dropped(_count_dropped(result)):
-        yield Text(text, style="yellow")
+        yield Text(f"claims: {text}", style="yellow")
 
 
 def view_legend(results: Iterable[StoredResult]) -> RenderableType | None:
@@ -76,10 +75,10 @@ def view_legend(results: Iterable[StoredResult]) -> RenderableType | None:
         found = {claim.mark for _, claims in _list_fields(result) for claim in claims}
         marks |= found
         if UNPROVABLE in found and result.enrichment:
-            models.add(make_one_line(str(result.enrichment["model"])))
+            models.add(make_one_line(str(result.enrichment["model"] or "a model")))
     who = models.pop() if len(models) == 1 else "a model"
     meanings = {
-        PROVEN: "proven by the parser",
+        PROVEN: "proven by the parser, as the brackets say",
         UNPROVABLE: f"said by {who}, not provable",
         UNCHECKED: "not checked",
     }
@@ -88,7 +87,7 @@ def view_legend(results: Iterable[StoredResult]) -> RenderableType | None:
         return None
     return _Spelled(
         lambda spell: Text(
-            ", ".join(f"{spell(mark)} {meaning}" for mark, meaning in parts), style="dim"
+            "; ".join(f"{spell(mark)} {meaning}" for mark, meaning in parts), style="dim"
         )
     )
 
@@ -111,11 +110,11 @@ def make_verdicts_record(result: StoredResult) -> list[dict[str, Any]] | None:
 
 
 def tell_dropped(kinds: Mapping[str, int]) -> str:
-    """Say how many claims were dropped, by kind; nothing if none were."""
+    """Say how many claims were dropped, by kind, to be read after the word; nothing if none."""
     if not kinds:
         return ""
     counts = ", ".join(f"{count} {make_one_line(kind)}" for kind, count in sorted(kinds.items()))
-    return f"{tell_count(sum(kinds.values()), 'claim')} refuted and dropped: {counts}"
+    return f"{sum(kinds.values())} refuted and dropped ({counts})"
 
 
 def _spell_ascii(mark: str) -> str:
@@ -129,7 +128,8 @@ def _count_dropped(result: StoredResult) -> Counter[str]:
 def _view(claim: _Claim, style: str) -> RenderableType:
     text = Text(make_plain(claim.text), style=style)
     if claim.note:
-        text.append(f" ({claim.note})", style="dim")
+        between = "\n" if style else " "  # code has brackets of its own
+        text.append(f"{between}({claim.note})", style="dim")
     if not claim.mark:
         return text
 

@@ -86,8 +86,7 @@ def _tell_claims(totals: Totals) -> Iterator[str]:
     """Yield what was found of the claims of all enrichments."""
     if totals.checked:
         claims = f"claims: {totals.proven} proven by the parser, {totals.not_provable} not provable"
-        dropped = tell_dropped(totals.dropped)
-        yield f"{claims}; {dropped}" if dropped else claims
+        yield ", ".join(filter(None, (claims, tell_dropped(totals.dropped))))
     if unchecked := totals.enriched - totals.checked:
         yield f"claims of {tell_count(unchecked, 'enrichment')} were not checked"
 

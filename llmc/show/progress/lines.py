@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.text import Text
@@ -11,6 +10,7 @@ from llmc.models import RunReport, SpanReport
 from llmc.redaction.text import describe_place, format_duration, make_one_line
 from llmc.run.departures import tell_departures
 from llmc.show.claims import tell_dropped
+from llmc.show.counting import tell_count
 from llmc.show.progress.rows import tell_counts
 from llmc.show.progress.tally import RunView
 from llmc.show.remains import Reason, tell_remains, tell_retry
@@ -31,8 +31,8 @@ def tell_span(report: SpanReport, number: int, total: int) -> Text:
             text.append(f"  {last.cut_lines} lines cut to fit the model", style="yellow")
         if last.parroted:
             text.append(f"  {last.parroted} parroted instructions dropped", style="yellow")
-        if dropped := tell_dropped(Counter(last.dropped)):
-            text.append(f"  {dropped}", style="yellow")
+        if last.dropped:
+            text.append(f"  {tell_count(len(last.dropped), 'claim')} dropped", style="yellow")
         return text
     text = Text("failed  ", style="red")
     text.append(
@@ -83,7 +83,7 @@ def sum_up(
     if report.enriched and report.wall_sec > 0:
         text.append(f", {report.enriched / report.wall_sec * 60:.1f} spans/min")
     if dropped := tell_dropped(report.dropped):
-        text.append(f"\n{dropped}")
+        text.append(f"\nclaims    {dropped}")
     for line in (*tell_remains(reasons), *_tell_resting(report, next_retry)):
         text.append(f"\n{line}")
     for line in tell_departures(report):
