@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llmc.store.database.handle import Database
-from llmc.store.seal import Seal, is_installation
+from llmc.store.seal import Seal, Value, is_installation
 from llmc.store.tables.failures import FailureRow
 from llmc.store.tables.marks import JOINED, MARK, OTHER_MARKS, PUT_MARK, MarkRow, What
 from llmc.store.tables.parts import Part, list_columns
 from llmc.store.tables.results import ResultRow
 from llmc.store.tables.values import is_time, measure_shift, shift_evidence
-from llmc.store.tables.verdicts import VerdictRow
 
 Made = Literal["here", "adopted", "elsewhere"]
 Table = Literal["enrichments", "llmc_archive"]
@@ -124,17 +123,17 @@ class Origins:
             return False
         return self._seal.verifies(mac, _FACTS, span_hash, facts)
 
-    def sign_verdicts(self, span_hash: str, mark: bytes | None, row: VerdictRow) -> bytes | None:
-        """Return the mark of the verdicts on a result that bears a mark itself; None if not."""
+    def sign_verdicts(self, span_hash: str, mark: bytes | None, *found: Value) -> bytes | None:
+        """Return a seal over what was found of a result that bears a mark; None if it has none."""
         if self._seal is None or mark is None:
             return None
-        return self._seal.sign(_VERDICTS, span_hash, mark, *row)
+        return self._seal.sign(_VERDICTS, span_hash, mark.hex(), *found)
 
-    def verify_verdicts(self, mac: object, span_hash: str, mark: object, row: VerdictRow) -> bool:
-        """Tell whether verdicts were given here, on the very result that the mark was made for."""
+    def verify_verdicts(self, mac: object, span_hash: str, mark: object, *found: Value) -> bool:
+        """Tell whether it was found here, of the very result that the mark was made for."""
         if self._seal is None or not isinstance(mark, bytes):
             return False
-        return self._seal.verifies(mac, _VERDICTS, span_hash, mark, *row)
+        return self._seal.verifies(mac, _VERDICTS, span_hash, mark.hex(), *found)
 
     def trace(
         self, span_hash: str, line: object, row: ResultRow | FailureRow, mark: MarkRow

@@ -42,7 +42,7 @@ _PUT = {
 }
 _FAILURE_NEEDS = ("count", "kind", "failed_at", "retry_at", "signature")
 _MARK_NEEDS = ("installation", "what", "line", "mac")
-_VERDICT_NEEDS = ("installation", *VerdictRow._fields, "mac")
+_VERDICT_NEEDS = ("installation", *VerdictRow._fields)
 _NAMED = 2
 """Columns before those of the table itself: the row's number, the hash of its span."""
 

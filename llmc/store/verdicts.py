@@ -18,10 +18,11 @@ from llmc.store.origins import Origins
 from llmc.store.tables.parts import Part
 from llmc.store.tables.values import make_storable
 from llmc.store.tables.verdicts import (
-    ALL_VERDICTS,
+    ALL_COUNTS,
     END_VERDICTS,
     PUT_VERDICTS,
     VERDICTS_OF,
+    CountRow,
     VerdictRow,
 )
 
@@ -77,12 +78,13 @@ class Verdicts:
         Part of the transaction that stores it; what has no mark keeps no verdicts.
         """
         mine = self._origins.mine
-        row = write_verdicts(result, verdicts)
-        mac = self._origins.sign_verdicts(span_hash, mark, row) if verdicts else None
-        if mac is None:
+        if not verdicts or mark is None:
             self._db.execute(END_VERDICTS, (span_hash, mine))
-        else:
-            self._db.execute(PUT_VERDICTS, (span_hash, mine, *row, mac))
+            return
+        counts, text = write_verdicts(result, verdicts)
+        counted = self._origins.sign_verdicts(span_hash, mark, *counts)
+        mac = self._origins.sign_verdicts(span_hash, mark, *counts, text)
+        self._db.execute(PUT_VERDICTS, (span_hash, mine, *counts, counted, text, mac))
 
     def find(self, span_hash: str, enrichment: Mapping[str, Any]) -> tuple[Checked, ...] | None:
         """Return what was found here of a result that was made here; None if it wasn't checked.
@@ -93,9 +95,13 @@ class Verdicts:
         if not (mine and self._db.list_own_tables() >= _TABLES):
             return None
         found = self._db.read_first(VERDICTS_OF, (span_hash, mine))
-        if found is None or not self._is_true(span_hash, found):
+        if found is None:
             return None
-        return read_verdicts(_VERDICTS.read(found), enrichment)
+        row = _VERDICTS.read(found)
+        said = (*row.counts, row.verdicts)
+        if not self._origins.verify_verdicts(row.mac, span_hash, found["mark"], *said):
+            return None
+        return tuple(_read(json.loads(row.verdicts), enrichment))
 
     def count(self, without: Collection[str] = ()) -> ClaimCounts:
         """Count the claims of results in use, but those of some spans. Raises StoreError."""
@@ -103,11 +109,12 @@ class Verdicts:
         if not (mine and self._db.list_own_tables() >= _TABLES):
             return ClaimCounts()
         rows: Counter[tuple[int, int, str]] = Counter()
+        verify = self._origins.verify_verdicts
         with self._db.freeze():
-            for found in self._db.execute(ALL_VERDICTS, (mine,)):
-                span_hash = found["span_hash"]
-                if span_hash not in without and self._is_true(span_hash, found):
-                    rows[found["proven"], found["not_provable"], found["dropped"]] += 1
+            for proven, left, kinds, mac, span_hash, mark in self._db.execute(ALL_COUNTS, (mine,)):
+                if span_hash in without or not verify(mac, span_hash, mark, proven, left, kinds):
+                    continue
+                rows[proven, left, kinds] += 1
         dropped: Counter[str] = Counter()
         for (_, _, kinds), times in rows.items():
             for kind in kinds.split():
@@ -119,13 +126,9 @@ class Verdicts:
             dropped=dict(sorted(dropped.items())),
         )
 
-    def _is_true(self, span_hash: str, found: Sequence[Any]) -> bool:
-        *_, mac, mark = found[: _VERDICTS.end + 2]
-        return self._origins.verify_verdicts(mac, span_hash, mark, _VERDICTS.read(found))
 
-
-def write_verdicts(result: Enrichment, verdicts: Sequence[Verdict]) -> VerdictRow:
-    """Return the row of the verdicts on a result; of one on what isn't in it, nothing is kept."""
+def write_verdicts(result: Enrichment, verdicts: Sequence[Verdict]) -> tuple[CountRow, str]:
+    """Return what the row of the verdicts on a result has; one on what isn't in it isn't kept."""
     places = _Places(result)
     entries: list[list[Any]] = []
     for verdict in verdicts:
@@ -141,12 +144,9 @@ def write_verdicts(result: Enrichment, verdicts: Sequence[Verdict]) -> VerdictRo
         number, letter = EVIDENCE_FIELDS.index(verdict.field), _LETTERS[verdict.ruling]
         entries.append([number, place, length, letter, kind, reason])
     rulings = Counter(entry[3] for entry in entries)
-    return VerdictRow(
-        proven=rulings["p"],
-        not_provable=rulings["n"],
-        dropped=" ".join(entry[4] for entry in entries if entry[3] == "r"),
-        verdicts=json.dumps(entries, separators=(",", ":")),
-    )
+    dropped = " ".join(entry[4] for entry in entries if entry[3] == "r")
+    counts = CountRow(rulings["p"], rulings["n"], dropped)
+    return counts, json.dumps(entries, separators=(",", ":"))
 
 
 class _Places:
@@ -173,12 +173,8 @@ class _Places:
         return _DROPPED, 0
 
 
-def read_verdicts(row: VerdictRow, enrichment: Mapping[str, Any]) -> tuple[Checked, ...]:
-    """Return the verdicts that a row holds, which was verified, on an enrichment as it is read."""
-    return tuple(_read(json.loads(row.verdicts), enrichment))
-
-
 def _read(entries: Sequence[Sequence[Any]], enrichment: Mapping[str, Any]) -> Iterator[Checked]:
+    """Yield the verdicts of a row that was verified, on an enrichment as it is read."""
     for number, place, length, letter, kind, reason in entries:
         name = EVIDENCE_FIELDS[number]
         value = enrichment["summary" if name == "summary_120w" else name]

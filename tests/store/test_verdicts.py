@@ -218,15 +218,13 @@ def test_wherever_a_text_goes_its_result_has_the_verdicts_it_was_stored_with(ste
 CHANGES = {
     "another text": "UPDATE enrichments SET summary = 'It is safe.'",
     "a model of another name": "UPDATE enrichments SET model = 'better'",
-    "another ruling": """UPDATE llmc_verdicts SET verdicts = replace(verdicts, '"n"', '"p"')""",
-    "another reason": "UPDATE llmc_verdicts SET verdicts = replace(verdicts, 'line 2', 'line 1')",
     "another number": "UPDATE llmc_verdicts SET proven = proven + 1",
     "fewer that were dropped": "UPDATE llmc_verdicts SET dropped = ''",
     "a number that is text": "UPDATE llmc_verdicts SET not_provable = 'x'",
-    "bytes": "UPDATE llmc_verdicts SET verdicts = CAST(verdicts AS BLOB)",
-    "no list": "UPDATE llmc_verdicts SET verdicts = '[['",
-    "a mark that is made up": "UPDATE llmc_verdicts SET mac = zeroblob(32)",
-    "the mark of the result": "UPDATE llmc_verdicts SET mac = (SELECT mac FROM llmc_origins)",
+    "numbers and their seal from another row": "UPDATE llmc_verdicts SET proven = 1, counted = mac",
+    "seals that are made up": "UPDATE llmc_verdicts SET mac = zeroblob(32), counted = mac",
+    "the mark of the result": "UPDATE llmc_verdicts SET (mac, counted) = "
+    "(SELECT mac, mac FROM llmc_origins)",
     "a result without a mark": "DELETE FROM llmc_origins",
     "a table that is gone": "DROP TABLE llmc_verdicts",
     "a table that lacks a column": "ALTER TABLE llmc_verdicts DROP COLUMN dropped",
@@ -247,6 +245,27 @@ def test_verdicts_count_for_nothing_once_anything_of_them_or_of_the_result_was_c
     assert totals.dropped == {}
 
 
+WORDS = {
+    "another ruling": """verdicts = replace(verdicts, '"n"', '"p"')""",
+    "another reason": "verdicts = replace(verdicts, 'line 2', 'line 1')",
+    "bytes": "verdicts = CAST(verdicts AS BLOB)",
+    "no list": "verdicts = '[['",
+    "no text": "verdicts = 7",
+    "the seal of the numbers": "mac = counted",
+}
+
+
+@pytest.mark.parametrize("change", WORDS)
+def test_verdicts_whose_words_alone_were_changed_are_not_shown_but_truly_counted(
+    store, path, change
+):
+    save(store, "one")
+    sql(path, f"UPDATE llmc_verdicts SET {WORDS[change]}")
+    assert found(store) == {"one": None}
+    totals = store.counts.count_all()
+    assert (totals.checked, totals.proven, totals.not_provable) == (1, 3, 2)
+
+
 def test_verdicts_that_are_put_beside_another_result_count_for_nothing(store, path):
     store.spans.put_file(file("a.py", span("one"), span("two", 11)))
     save(store, "one")
@@ -254,7 +273,7 @@ def test_verdicts_that_are_put_beside_another_result_count_for_nothing(store, pa
     sql(
         path,
         "INSERT INTO llmc_verdicts SELECT s.span_hash, installation, proven, not_provable, "
-        "dropped, verdicts, mac FROM llmc_verdicts, spans s WHERE s.symbol = 'two'",
+        "dropped, counted, verdicts, mac FROM llmc_verdicts, spans s WHERE s.symbol = 'two'",
     )
     assert found(store) == {"one": ALL, "two": None}
     assert store.counts.count_all().checked == 1

@@ -96,8 +96,8 @@ CREATE TABLE IF NOT EXISTS llmc_facts_read (
 _VERDICTS = """
 CREATE TABLE IF NOT EXISTS llmc_verdicts (
     span_hash TEXT NOT NULL, installation TEXT NOT NULL, proven INTEGER NOT NULL,
-    not_provable INTEGER NOT NULL, dropped TEXT NOT NULL, verdicts TEXT NOT NULL,
-    mac BLOB NOT NULL, PRIMARY KEY (span_hash, installation));
+    not_provable INTEGER NOT NULL, dropped TEXT NOT NULL, counted BLOB NOT NULL,
+    verdicts TEXT NOT NULL, mac BLOB NOT NULL, PRIMARY KEY (span_hash, installation));
 """
 
 

@@ -3,7 +3,8 @@
 Like its mark, the row of a result stays where the result goes to the archive and comes back.
 `verdicts` is a JSON list of [field, place, length, ruling, kind, reason]: a field by its number, a
 place in its list or, of a sentence, in the summary, with its length; -1 for a claim that was
-dropped, of which no text is kept. `dropped` has the kinds of these, one word each.
+dropped, of which no text is kept. `dropped` has the kinds of these, one word each. `counted` is a
+seal over the numbers alone: to count is not to read what was found.
 """
 
 from __future__ import annotations
@@ -13,16 +14,31 @@ from typing import Any, NamedTuple
 from llmc.store.tables.parts import list_columns, make_insertion
 
 
-class VerdictRow(NamedTuple):
-    """The verdicts on one result, as any program may have written them."""
+class CountRow(NamedTuple):
+    """What the verdicts on one result add up to, as any program may have written it."""
 
     proven: Any
     not_provable: Any
     dropped: Any
+
+
+class VerdictRow(NamedTuple):
+    """The verdicts on one result and the seals over them, as any program may have written them."""
+
+    proven: Any
+    not_provable: Any
+    dropped: Any
+    counted: Any
     verdicts: Any
+    mac: Any
+
+    @property
+    def counts(self) -> CountRow:
+        """What they add up to, as it claims itself."""
+        return CountRow(self.proven, self.not_provable, self.dropped)
 
 
-VERDICT_COLUMNS = f"installation, {list_columns(VerdictRow)}, mac"
+VERDICT_COLUMNS = f"installation, {list_columns(VerdictRow)}"
 PUT_VERDICTS = make_insertion("llmc_verdicts", VERDICT_COLUMNS)
 END_VERDICTS = "DELETE FROM llmc_verdicts WHERE span_hash = ? AND installation = ?"
 
@@ -30,12 +46,13 @@ _JOINED = (
     "JOIN llmc_origins m ON m.span_hash = v.span_hash AND m.what = 'result' "
     "AND m.installation = v.installation "
 )
-_FOUND = f"{list_columns(VerdictRow, 'v')}, v.mac AS mac, m.mac AS mark"
 VERDICTS_OF = (
-    f"SELECT {_FOUND} FROM llmc_verdicts v {_JOINED} WHERE v.span_hash = ? AND v.installation = ?"
+    f"SELECT {list_columns(VerdictRow, 'v')}, m.mac AS mark FROM llmc_verdicts v {_JOINED} "
+    "WHERE v.span_hash = ? AND v.installation = ?"
 )
-ALL_VERDICTS = (
-    f"SELECT {_FOUND}, v.span_hash AS span_hash FROM llmc_verdicts v {_JOINED} "
-    "JOIN enrichments e ON e.span_hash = v.span_hash WHERE v.installation = ?"
+ALL_COUNTS = (
+    f"SELECT {list_columns(CountRow, 'v')}, v.counted, v.span_hash, m.mac "
+    f"FROM llmc_verdicts v CROSS JOIN enrichments e ON e.span_hash = v.span_hash {_JOINED} "
+    "WHERE v.installation = ?"
 )
-"""The verdicts of an installation on results that are in use, with the marks of these."""
+"""What the verdicts of an installation on results in use add up to, with the marks of these."""
