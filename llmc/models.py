@@ -260,11 +260,6 @@ class AttemptOutcome:
     def success(self) -> bool:
         return self.enrichment is not None
 
-    @property
-    def dropped(self) -> list[str]:
-        """The kinds of the claims that were dropped, one for each."""
-        return [verdict.kind for verdict in self.verdicts if verdict.ruling == "refuted"]
-
 
 @dataclass(frozen=True, slots=True)
 class SpanReport:
@@ -289,6 +284,11 @@ class SpanReport:
     @property
     def success(self) -> bool:
         return self.last.success
+
+    @property
+    def dropped(self) -> list[str]:
+        """The kinds of the refuted claims that were left out of what is stored, one for each."""
+        return [verdict.kind for verdict in self.last.verdicts if verdict.ruling == "refuted"]
 
     @property
     def tokens_per_sec(self) -> float | None:

@@ -47,7 +47,7 @@ class Score:
         """Count a span that is enriched, or has used up its attempts."""
         if report.success:
             self.enriched += 1
-            self.dropped.update(report.last.dropped)
+            self.dropped.update(report.dropped)
         else:
             self.failed[report.last.failure_type or "runtime"] += 1
 
