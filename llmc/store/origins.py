@@ -88,16 +88,17 @@ class Origins:
         line: int,
         row: ResultRow | FailureRow,
         adopted_at: float | None = None,
-    ) -> bytes | None:
+    ) -> tuple[Any, ...] | None:
         """Seal what was stored for a span; its row is to be as the index gives it back.
 
-        Part of the transaction that stores them. Returns the mark, None without a seal to make one.
+        Returns the mark's row, None without a seal. Part of the transaction that stores them.
         """
         if self._seal is None:
             return None
         mac = self._seal.sign(_name(row), span_hash, line, adopted_at, *row)
-        self._db.execute(PUT_MARK, (span_hash, self.mine, _name(row), line, adopted_at, mac))
-        return mac
+        mark = (span_hash, self.mine, _name(row), line, adopted_at, mac)
+        self._db.execute(PUT_MARK, mark)
+        return mark
 
     def verify(
         self, span_hash: str, line: object, row: ResultRow | FailureRow, mark: MarkRow

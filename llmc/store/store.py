@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from llmc.models import Enrichment, IndexPlace, Span, Verdict
 from llmc.store.adoption import Adoption
@@ -134,8 +134,7 @@ class Store(Reader):
             more = not self._is_enriched(span.span_hash)
             if self._put_outcome(span.span_hash, outcome):
                 [stored] = self._db.execute(PUT_RESULT, (span.span_hash, *row)).fetchall()
-                stored = ResultRow._make(stored)
-                mark = self._origins.mark(span.span_hash, span.start_line, stored)
+                mark = self._seal_result(span, ResultRow._make(stored))
                 follow_span(self._db, span.span_hash, span.start_line)
                 self._db.execute(END_FAILURE.format(table=LIVING), (span.span_hash,))
             else:
@@ -167,11 +166,14 @@ class Store(Reader):
     def _is_enriched(self, span_hash: str) -> bool:
         return self._db.execute(IS_ENRICHED, (span_hash,)).fetchone() is not None
 
-    def _archive(self, span: Span, row: ResultRow) -> bytes | None:
+    def _archive(self, span: Span, row: ResultRow) -> tuple[Any, ...] | None:
         """Keep the result of a span that has left the index; return its mark."""
         query = f"{PUT_ARCHIVED} RETURNING {RESULT_COLUMNS}"
         [stored] = self._db.execute(query, (span.span_hash, span.start_line, *row)).fetchall()
-        return self._origins.mark(span.span_hash, span.start_line, ResultRow._make(stored))
+        return self._seal_result(span, ResultRow._make(stored))
+
+    def _seal_result(self, span: Span, row: ResultRow) -> tuple[Any, ...] | None:
+        return self._origins.mark(span.span_hash, span.start_line, row)
 
     def _put_failure(
         self, table: str, span_hash: str, outcome: Outcome, signature: str, excerpt: str | None

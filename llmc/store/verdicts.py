@@ -71,20 +71,27 @@ class Verdicts:
         self._origins = origins
 
     def keep(
-        self, span_hash: str, mark: bytes | None, result: Enrichment, verdicts: Sequence[Verdict]
-    ) -> None:
-        """Keep the verdicts on a result that bears this mark, in place of earlier ones.
+        self,
+        span_hash: str,
+        mark: Sequence[Any] | None,
+        result: Enrichment,
+        verdicts: Sequence[Verdict],
+    ) -> tuple[Any, ...] | None:
+        """Keep the verdicts on a result, whose mark's row this is, in place of earlier ones.
 
-        Part of the transaction that stores it; what has no mark keeps no verdicts.
+        Returns their row; what has no mark keeps no verdicts. Part of the transaction that stores
+        the result.
         """
         mine = self._origins.mine
         if not verdicts or mark is None:
             self._db.execute(END_VERDICTS, (span_hash, mine))
-            return
+            return None
         counts, text = write_verdicts(result, verdicts)
-        counted = self._origins.sign_verdicts(span_hash, mark, *counts)
-        mac = self._origins.sign_verdicts(span_hash, mark, *counts, text)
-        self._db.execute(PUT_VERDICTS, (span_hash, mine, *counts, counted, text, mac))
+        counted = self._origins.sign_verdicts(span_hash, mark[-1], *counts)
+        mac = self._origins.sign_verdicts(span_hash, mark[-1], *counts, text)
+        row = (span_hash, mine, *counts, counted, text, mac)
+        self._db.execute(PUT_VERDICTS, row)
+        return row
 
     def find(self, span_hash: str, enrichment: Mapping[str, Any]) -> tuple[Checked, ...] | None:
         """Return what was found here of a result that was made here; None if it wasn't checked.
