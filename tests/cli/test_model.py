@@ -120,6 +120,19 @@ def test_the_small_model_is_here_by_its_package(llmc):
     assert json.loads(out)["source"] == "installed"
 
 
+@pytest.mark.embedded
+def test_a_run_takes_the_model_that_is_named(llmc, repo, capsys):
+    assert main(["enrich", str(repo), "--limit", "1", "--model", "smollm2-135m"]) == 0
+    said = capsys.readouterr().err
+    assert "backend   7b: embedded (llamacpp, smollm2-135m, in this process)" in said
+    assert "privacy   nothing leaves this machine" in said
+
+
+def test_a_run_whose_model_is_not_here_asks_nobody(llmc, repo, capsys):
+    assert main(["enrich", str(repo), "--limit", "1", "--model", BETTER]) == 2
+    assert f"fetch it (491 MB): llmc model get {BETTER}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 )

