@@ -12,7 +12,13 @@ import queue
 import time
 from functools import partial
 
-from llmc.errors import LlmcError, LockedIndexError, StoreError
+from llmc.errors import (
+    CorruptIndexError,
+    DisplacedIndexError,
+    LlmcError,
+    LockedIndexError,
+    StoreError,
+)
 from llmc.events import AttemptFinished, Event, RunFinished, RunStarted, SpanStarted, Stopping
 from llmc.models import AttemptOutcome, RunReport
 from llmc.run.flights import (
@@ -99,7 +105,7 @@ class Run:
             self._tell(RunStarted(pending, self._parts.settings.pace.limit, self._slots.hosts))
             self._slots.begin(take_stock=self._parts.settings.health.enabled)
             self._parts.stop.listen(lambda: self._inbox.put(StopAsked()))
-            while not self._turn():
+            while not self._go_round():
                 pass
         except (KeyboardInterrupt, _HaltError):
             interrupted = True
@@ -127,8 +133,15 @@ class Run:
 
     # -- turn ------------------------------------------------------------------------------------
 
+    def _go_round(self) -> bool:
+        """Go round once, if need be in what is saved of an index; tell whether the run is over."""
+        try:
+            return self._turn()
+        except (DisplacedIndexError, CorruptIndexError) as error:
+            self._writer.go_on_beside(error)
+            return False
+
     def _turn(self) -> bool:
-        """Go round once; tell whether the run is over."""
         self._writer.commit(self._signature)
         if self._writer.error:
             self._stop_taking()

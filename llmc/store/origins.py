@@ -87,15 +87,17 @@ class Origins:
         line: int,
         row: ResultRow | FailureRow,
         adopted_at: float | None = None,
-    ) -> None:
+    ) -> tuple[Any, ...] | None:
         """Seal what was stored for a span; its row is to be as the index gives it back.
 
-        Part of the transaction that stores them.
+        Returns the mark's row, None without a seal. Part of the transaction that stores them.
         """
         if self._seal is None:
-            return
+            return None
         mac = self._seal.sign(_name(row), span_hash, line, adopted_at, *row)
-        self._db.execute(PUT_MARK, (span_hash, self.mine, _name(row), line, adopted_at, mac))
+        mark = (span_hash, self.mine, _name(row), line, adopted_at, mac)
+        self._db.execute(PUT_MARK, mark)
+        return mark
 
     def verify(
         self, span_hash: str, line: object, row: ResultRow | FailureRow, mark: MarkRow
