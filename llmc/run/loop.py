@@ -12,13 +12,7 @@ import queue
 import time
 from functools import partial
 
-from llmc.errors import (
-    CorruptIndexError,
-    DisplacedIndexError,
-    LlmcError,
-    LockedIndexError,
-    StoreError,
-)
+from llmc.errors import LlmcError, LockedIndexError, StoreError
 from llmc.events import AttemptFinished, Event, RunFinished, RunStarted, SpanStarted, Stopping
 from llmc.models import AttemptOutcome, RunReport
 from llmc.run.flights import (
@@ -105,7 +99,7 @@ class Run:
             self._tell(RunStarted(pending, self._parts.settings.pace.limit, self._slots.hosts))
             self._slots.begin(take_stock=self._parts.settings.health.enabled)
             self._parts.stop.listen(lambda: self._inbox.put(StopAsked()))
-            while not self._go_round():
+            while not self._writer.outlive(self._turn):
                 pass
         except (KeyboardInterrupt, _HaltError):
             interrupted = True
@@ -114,9 +108,10 @@ class Run:
             self._end()
         if self._error:
             raise self._error
+        failed = self._score.failed.total()
+        left, resting = self._writer.outlive(lambda: self._lease.count_rest(failed))
         if self._writer.error:
             self._score.stopped = str(self._writer.error)
-        left, resting = self._lease.count_rest(self._score.failed.total())
         report = report_run(
             self._score,
             left=left,
@@ -133,15 +128,8 @@ class Run:
 
     # -- turn ------------------------------------------------------------------------------------
 
-    def _go_round(self) -> bool:
-        """Go round once, if need be in what is saved of an index; tell whether the run is over."""
-        try:
-            return self._turn()
-        except (DisplacedIndexError, CorruptIndexError) as error:
-            self._writer.go_on_beside(error)
-            return False
-
     def _turn(self) -> bool:
+        """Go round once; tell whether the run is over."""
         self._writer.commit(self._signature)
         if self._writer.error:
             self._stop_taking()

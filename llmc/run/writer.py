@@ -110,11 +110,7 @@ class Writer:
 
         Each time, whether there is anything or not, the index is looked for at its place.
         """
-        try:
-            self._commit(signature)
-        except (DisplacedIndexError, CorruptIndexError) as error:
-            self.go_on_beside(error)
-            self._commit(signature)
+        self.outlive(lambda: self._commit(signature))
 
     def _commit(self, signature: str) -> None:
         batch = self._settled
@@ -161,10 +157,18 @@ class Writer:
         if changed and self._store.displaced:
             self._say_where()
 
-    def go_on_beside(self, error: StoreError) -> None:
+    def outlive(self, action: Callable[[], _T]) -> _T:
+        """Do what uses the index; again, in what is saved of it, once others have harmed it."""
+        while True:
+            try:
+                return action()
+            except (DisplacedIndexError, CorruptIndexError) as error:
+                self._go_on_beside(error)
+
+    def _go_on_beside(self, error: StoreError) -> None:
         """Save an index that others took away or damaged, and go on there; the run winds down.
 
-        Raises StoreError, `error` itself where that was done before.
+        Raises StoreError, `error` itself where it is damage and was saved from before.
         """
         damaged = isinstance(error, CorruptIndexError)
         if damaged and self._store.displaced:
