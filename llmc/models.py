@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
@@ -120,6 +120,23 @@ class Enrichment(BaseModel):
     schema_version: StrictStr | None = None
 
 
+Ruling = Literal["proven", "not provable", "refuted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found of one claim: a sentence of the summary, an entry of a list, the snippet.
+
+    `field` is the enrichment's, `kind` the rule that decided, `reason` is for people.
+    """
+
+    field: str
+    claim: str
+    ruling: Ruling
+    kind: str
+    reason: str
+
+
 def hash_span(lang: str, code: bytes) -> str:
     """Return the identity of a span: the same text in the same language is the same span."""
     return f"sha256:{hashlib.sha256(lang.encode() + code).hexdigest()}"
@@ -216,6 +233,7 @@ class AttemptOutcome:
     where the call never got that far. On failure `failure_type` is runtime, parse, truncation or
     validation, `detail` says why and `payload` is the raw reply that was refused. `parroted` counts
     the sentences that were dropped since they only repeat an instruction of the source.
+    `verdicts` are on the claims of an enrichment, those that were dropped as refuted included.
     `departures` are the prompts that left this machine for it.
     """
 
@@ -234,6 +252,7 @@ class AttemptOutcome:
     tokens_per_sec: float | None = None
     cut_lines: int = 0
     parroted: int = 0
+    verdicts: Sequence[Verdict] = ()
     records: Sequence[AttemptRecord] = ()
     gpu: GpuStats = field(default_factory=GpuStats)
     departures: Sequence[Departure] = ()

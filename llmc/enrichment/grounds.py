@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from llmc.enrichment import wording
 from llmc.facts.values import Facts, Parameter
-
-Ruling = Literal["proven", "not provable", "refuted"]
+from llmc.models import Ruling
 
 FUNCTIONS = frozenset({"function", "method"})
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from llmc.enrichment import wording
 from llmc.enrichment.arguments import check_arity, check_input, check_usage
-from llmc.enrichment.grounds import Finding, Ground, Ruling, leave, refute
+from llmc.enrichment.grounds import Finding, Ground, leave, refute
 from llmc.enrichment.raising import check_raising
 from llmc.enrichment.returning import check_async, check_effects, check_returning
-from llmc.models import Enrichment
+from llmc.models import Enrichment, Ruling, Verdict
 
 FIELDS = ("summary_120w", "inputs", "outputs", "side_effects", "pitfalls", "usage_snippet")
 MAX_CLAIM_CHARS = 2_000
@@ -25,17 +24,6 @@ MAX_CLAIM_CHARS = 2_000
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\"'(])")
 _ORDER: dict[Ruling, int] = {"refuted": 0, "proven": 1, "not provable": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What was found of one claim: a sentence of the summary, an entry of a list, the snippet."""
-
-    field: str
-    claim: str
-    ruling: Ruling
-    kind: str
-    reason: str
 
 
 def verify(enrichment: Enrichment, ground: Ground) -> tuple[Verdict, ...]:

@@ -110,14 +110,13 @@ class Results:
         return self._with_facts(found)
 
     def _with_facts(self, results: list[StoredResult]) -> list[StoredResult]:
-        """Return spans with what was proven of them, where this installation has proved it."""
+        return [replace(found, facts=self.find_facts(found.span.span_hash)) for found in results]
+
+    def find_facts(self, span_hash: str) -> str | None:
+        """Return what this installation proved of a span, as `facts.codec` writes it, if it did."""
         mine = self._origins.mine
         if not mine or "llmc_facts" not in self._db.list_own_tables():
-            return results
-        return [replace(result, facts=self._find_facts(result, mine)) for result in results]
-
-    def _find_facts(self, result: StoredResult, mine: str) -> str | None:
-        span_hash = result.span.span_hash
+            return None
         row = self._db.read_first(FACTS_OF, (span_hash, mine))
         if row is None or not self._origins.verify_facts(row["mac"], span_hash, row["facts"]):
             return None
