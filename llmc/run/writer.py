@@ -219,7 +219,8 @@ class Writer:
                     raise
                 self.tell(Warned(f"{error}; waiting on"))
             except FullDiskError as error:
-                if self._reserve is None or not self._reserve.spend():
+                harmed = self._store.displaced or self._store.find_fate()
+                if self._reserve is None or not self._reserve.spend(fold=not harmed):
                     raise
                 self.error = self.error or error
 

@@ -18,6 +18,7 @@ from llmc import engine
 from llmc.errors import DisplacedIndexError
 from llmc.events import SpanEnriched
 from llmc.store.carbon import Carbon
+from llmc.store.database.reserve import Reserve
 from llmc.store.database.watch import name_journal
 from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.store import Store
@@ -273,6 +274,17 @@ def test_one_that_closes_an_index_leaves_the_locks_of_others_in_its_process(tmp_
         asked = [sys.executable, "-c", program, str(path)]
         other = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
         assert "database is locked" in other.stderr, "who may change that is alone"
+
+
+def test_room_is_made_without_touching_an_index_that_is_another_by_now(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    with Store.open(path, create=True) as store:
+        store.spans.put_file(file_of("a", 100))
+        before = path.read_bytes(), name_journal(path).read_bytes()
+        reserve = Reserve.make(path, PAGE)
+        assert reserve.spend(fold=False)
+        assert (path.read_bytes(), name_journal(path).read_bytes()) == before
+        assert not reserve.path.exists()
 
 
 # -- the second copy -------------------------------------------------------------------------------
