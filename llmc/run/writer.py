@@ -146,7 +146,11 @@ class Writer:
                     version = report.schema_version
                     fresh.append(
                         self._store.save_enrichment(
-                            report.span, enrichment, schema_version=version, outcome=outcome
+                            report.span,
+                            enrichment,
+                            schema_version=version,
+                            outcome=outcome,
+                            verdicts=report.last.verdicts,
                         )
                     )
         return fresh
@@ -162,16 +166,20 @@ class Writer:
         while True:
             try:
                 return action()
-            except (DisplacedIndexError, CorruptIndexError) as error:
+            except StoreError as error:
+                # What is written over an index may show as anything: a table that isn't there.
+                harmed = isinstance(error, DisplacedIndexError | CorruptIndexError)
+                if not (harmed or self._store.find_fate()):
+                    raise
                 self._go_on_beside(error)
 
     def _go_on_beside(self, error: StoreError) -> None:
         """Save an index that others took away or damaged, and go on there; the run winds down.
 
-        Raises StoreError, `error` itself where it is damage and was saved from before.
+        Raises StoreError, `error` itself where what was saved is damaged, and not by others.
         """
         damaged = isinstance(error, CorruptIndexError)
-        if damaged and self._store.displaced:
+        if damaged and self._store.displaced and not self._store.find_fate():
             raise error
         self.write_patiently(lambda: self._store.save_beside(damaged=damaged))
         self._say_where()

@@ -33,9 +33,9 @@ class Carbon:
         self._ended = False
         self.complete = True
 
-    def keep(self, table: Table, row: tuple[Any, ...]) -> None:
-        """Keep a row that is being stored, in place of an earlier one."""
-        if self._ended:
+    def keep(self, table: Table, row: tuple[Any, ...] | None) -> None:
+        """Keep a row that is being stored, in place of an earlier one; None is no row."""
+        if self._ended or row is None:
             return
         try:
             if not self._copies or self._bytes > self._most_bytes // 2:

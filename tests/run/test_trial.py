@@ -13,7 +13,7 @@ from llmc.testing.openai import FakeOpenAI
 from tests.running import configured, enrich, entry, names, repo_of
 
 RATE = 1000.0
-SPANS = 64
+SPANS = 56
 
 
 def simulate(trial, slots, *, at_once, calls, speed=lambda active: active, seed=1, hidden=1.0):
@@ -138,7 +138,7 @@ class Plain(FakeOpenAI):
 
 def limits(tmp_path, slots, at_once):
     repo = repo_of(tmp_path / "repo", *names(SPANS))
-    with Plain(slots=at_once, latency=0.2) as server:
+    with Plain(slots=at_once, latency=0.3) as server:
         url = f"{server.url}/v1"
         toml = entry("x", provider="openai", url=url, model="m", slots=slots, routing_tier="7b")
         repo.write("llmc.toml", toml)

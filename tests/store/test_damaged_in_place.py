@@ -143,7 +143,7 @@ def test_results_of_earlier_runs_are_saved_as_far_as_they_can_be_read(tmp_path: 
     repo = repo_of(tmp_path / "repo", *names(400))
     with serving("a") as hosts:
         earlier = paid_for(enrich(repo, configured(repo, hosts, limit=300)))
-    ran = enriched_under(repo, after_checkpoint(cut_to(0.5)))
+    ran = enriched_under(repo, after_checkpoint(cut_to(0.8)))
     kept = results(saved_of(repo))
     assert kept >= paid_for(ran)
     assert len(kept & earlier) > 30
@@ -176,9 +176,10 @@ def test_what_was_saved_can_be_moved_into_place_and_gone_on_with(tmp_path: Path,
         hook = on_nth(SpanEnriched, AT, lambda _: HARMS[name](repo.index))
         first = enrich(repo, settings, hook).report.enriched
         saved_of(repo).rename(repo.index)
-        engine.index(repo.root, settings)
+        back = engine.index(repo.root, settings)
         second = enrich(repo, settings)
         asked = len(hosts["a"].calls)
+    assert back.elsewhere == 0, "each is known as made here"
     assert second.report.stopped is None
     assert first + second.report.enriched == SPANS == asked, "nothing is paid for twice"
     with Store.open_readonly(repo.index) as store:
