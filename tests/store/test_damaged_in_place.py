@@ -22,6 +22,7 @@ from llmc.store.database.reserve import Reserve
 from llmc.store.database.watch import name_journal
 from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.store import Store
+from llmc.testing.faults import SlowHeaders
 from llmc.testing.ollama import Call, FakeOllama
 from tests.driving import ROOT, Repo, environment, make_index, make_repo
 from tests.running import Ran, configured, enrich, names, on_nth, repo_of, serving
@@ -326,7 +327,10 @@ def test_a_saved_index_that_is_damaged_in_turn_is_saved_again(tmp_path: Path) ->
             seen.append(where)
             where.write_bytes(os.urandom(3 * PAGE))
 
-    with serving("a", slots=4, latency=0.1) as hosts:
+    calls = itertools.count(1)
+    slower = SlowHeaders(0.5)  # than the first, which is stored alone
+    with serving("a", lambda _: None if next(calls) == 1 else slower, slots=4) as hosts:
         ran = enrich(repo, configured(repo, hosts, slots=4), twice)
+    assert len(seen) == 2
     newest = max(repo.index.parent.glob("*.saved-*"))
     assert results(newest) >= paid_for(ran)
