@@ -12,13 +12,15 @@ from __future__ import annotations
 import gc
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
 
+from llmc.enrichment.answers import ASKED
+from llmc.enrichment.asking import find_question
 from llmc.errors import make_refusal
 from llmc.models import (
     EVIDENCE_FIELDS,
@@ -36,6 +38,9 @@ PROMPTED_FIELDS = EVIDENCE_FIELDS
 """What a model is asked for; evidence, tags and schema names the program knows itself."""
 
 _PROMPTED = frozenset(PROMPTED_FIELDS)
+_ANY = _PROMPTED.union(ASKED)
+
+Translate = Callable[[dict[str, Any]], dict[str, Any]]
 
 _THOUGHTS = r"(?:\w+:)?(?:think|thinking|thoughts?|reasoning|reflection)>"
 _THOUGHTS_BEGIN = re.compile(
@@ -67,6 +72,7 @@ def read_reply(
     done_reason: object = None,
     eval_count: object = None,
     require_summary: bool = False,
+    translate: Translate | None = None,
 ) -> Enrichment:
     """Read one reply about a span whose `lines` are (first, last), 1-based and inclusive.
 
@@ -74,15 +80,17 @@ def read_reply(
     `require_summary` asks more than the batch driver's contract allows: an empty summary is
     refused, U+FFFD takes the place of NUL, at which other readers of the index would stop, what a
     model thought aloud is no part of its reply, and a refusal names the server's reason to end.
+    `translate` makes the established form of what was asked for in another.
 
     Raises BackendError with `failure` = (parse | truncation | validation, detail, text).
     """
     said, ended = text, ""
     if require_summary:
-        text, ended = drop_thoughts(text), _why_it_ended(done_reason)
+        names = _ANY if translate else _PROMPTED
+        text, ended = drop_thoughts(text, names), _why_it_ended(done_reason)
     try:
         with _uncollected(len(text)):
-            return _accepted(text, lines, require_summary)
+            return _accepted(text, lines, require_summary, translate)
     except ValidationError as error:
         kind, detail = "validation", _first_problem(error)
     except _InvalidError as error:
@@ -96,8 +104,8 @@ def read_reply(
     raise make_refusal(kind, detail, said)
 
 
-def drop_thoughts(text: str) -> str:
-    """Return a reply without what a model thought aloud before it.
+def drop_thoughts(text: str, names: frozenset[str] = _ANY) -> str:
+    """Return a reply, which has some of these fields, without what a model thought aloud before it.
 
     The mark that ends thoughts may also stand in an answer, which is about code after all.
     """
@@ -105,12 +113,12 @@ def drop_thoughts(text: str) -> str:
         return text
     marks = list(_THOUGHTS_END.finditer(text))
     for mark in marks:
-        if is_answer(text[mark.end() :]):
+        if is_answer(text[mark.end() :], names):
             return text[mark.end() :]
     for mark in marks[:1]:
         head = text[: mark.start()]
         opened = _THOUGHTS_BEGIN.match(head)
-        if opened or not any(f'"{name}"' in head for name in PROMPTED_FIELDS):
+        if opened or not any(f'"{name}"' in head for name in names):
             return text[mark.end() :]
     return text
 
@@ -120,8 +128,11 @@ def is_thinking(text: str) -> bool:
     return bool(_THOUGHTS_BEGIN.match(text)) and not _THOUGHTS_END.search(text)
 
 
-def is_answer(text: str) -> bool:
-    """Tell whether a text holds the reply, not just braces in prose or in a model's thoughts."""
+def is_answer(text: str, names: frozenset[str] = _ANY) -> bool:
+    """Tell whether a text holds the reply, which has some of these fields.
+
+    Braces may also stand in prose, or in a model's thoughts.
+    """
     text = text[text.find("{") : text.rfind("}") + 1]
     if '"' not in text:
         return False
@@ -129,7 +140,7 @@ def is_answer(text: str) -> bool:
         found: object = _object(text)
     except (ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and not _PROMPTED.isdisjoint(found)
+    return isinstance(found, dict) and not names.isdisjoint(found)
 
 
 @cache
@@ -158,6 +169,12 @@ def build_schema(*, brief: bool = False) -> dict[str, Any]:
         "required": list(PROMPTED_FIELDS),
         "additionalProperties": False,
     }
+
+
+def find_schema(prompt: str, *, brief: bool = False) -> dict[str, Any]:
+    """Return the JSON schema for the reply to a prompt: its own, if it is made from facts."""
+    question = find_question(prompt)
+    return question.schema if question else build_schema(brief=brief)
 
 
 class _InvalidError(Exception):
@@ -198,8 +215,11 @@ def _is_truncated(text: str, done_reason: object, eval_count: object) -> bool:
     return isinstance(eval_count, int) and eval_count <= 0
 
 
-def _accepted(text: str, span_lines: Sequence[int], require_summary: bool) -> Enrichment:
-    reply = _normalised(_object(text), span_lines)
+def _accepted(
+    text: str, span_lines: Sequence[int], require_summary: bool, translate: Translate | None
+) -> Enrichment:
+    found = _object(text)
+    reply = _normalised(translate(found) if translate else found, span_lines)
     if require_summary and "\\u0000" in text:
         _replace_nul(reply)
     enrichment = Enrichment.model_validate(reply)

@@ -6,7 +6,7 @@ import builtins
 import keyword
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import lru_cache
 
 _IDENTIFIER = r"[A-Za-z_$][\w$]*(?:(?:\.|::)[A-Za-z_$][\w$]*)*"
@@ -14,7 +14,9 @@ _TICKED = re.compile(rf"`{{1,2}}[*&]{{0,2}}({_IDENTIFIER})(?:\(\))?`{{1,2}}")
 _QUOTED = re.compile(rf"(?<!\w)['\"]({_IDENTIFIER})['\"](?!\w)")
 _CALLED = re.compile(rf"(?<![\w.`])({_IDENTIFIER})\(")
 _SPELLED = re.compile(r"(?<![\w.$/-])([A-Za-z]\w*_\w+|_\w+_\w+)(?![\w/-])")
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_WORD = re.compile(r"(?<!\w)[^\W\d_]+(?:['’][^\W\d_]+)*(?!\w)")
+"""A word of prose, and no letters out of a number or a name."""
+
 _TOKEN = re.compile(r"[A-Za-z_$][\w$]*")
 _PART = re.compile(r"[\w$]+")
 
@@ -73,7 +75,7 @@ def read_tokens(text: str) -> frozenset[str]:
     return frozenset(_TOKEN.findall(text))
 
 
-def is_known(name: str, *texts: frozenset[str]) -> bool:
+def is_known(name: str, *texts: Container[str]) -> bool:
     """Tell whether a name stands in some texts: the last part of a dotted one decides."""
     last = _PART.findall(name)[-1]
     return last in ALWAYS_KNOWN or any(last in tokens or name in tokens for tokens in texts)
@@ -84,7 +86,7 @@ def find_foreign_language(text: str, source: str) -> str | None:
 
     Words that stand in the source may be in any language: they are quoted.
     """
-    quoted = set(_WORD.findall(source))
+    quoted = _read_words(source)
     words = [word for word in _WORD.findall(text) if word not in quoted]
     letters = [char for word in words for char in word]
     if not letters:
@@ -107,16 +109,21 @@ def find_foreign_language(text: str, source: str) -> str | None:
     )
 
 
+@lru_cache(maxsize=64)
+def _read_words(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(text))
+
+
 def find_borrowed(text: str, prompt: str, source: str) -> str | None:
     """Return the first words that a text has from a prompt, and not from the source."""
     words = _fold(text)
     if not words or not prompt:
         return None
     size = min(PHRASE_WORDS, max(3, len(words)))
-    asked, shown = _shingles(prompt, size), _shingles(source, size)
+    asked = _shingles(prompt, size)
     for start in range(len(words) - size + 1):
         phrase = tuple(words[start : start + size])
-        if phrase in asked and phrase not in shown:
+        if phrase in asked and phrase not in _shingles(source, size):
             return " ".join(phrase)
     return None
 
