@@ -9,9 +9,9 @@ import sqlite3
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from llmc.models import Enrichment, IndexPlace, Span
+from llmc.models import IndexPlace, Span
 from llmc.store.adoption import Adoption
 from llmc.store.claims import Claims
 from llmc.store.database.custody import locate, make_place, stat_at
@@ -41,6 +41,9 @@ from llmc.store.tables.results import (
     write_result,
 )
 from llmc.store.tables.values import count_runs, make_storable
+
+if TYPE_CHECKING:
+    from llmc.models import Enrichment
 
 EXCERPT_CHARS = 500
 """How much of a refused reply is kept beside the failure."""
