@@ -1,0 +1,135 @@
+"""Which marks were checked before, so that of an index that has changed only the change is checked.
+
+A check costs a hash and two lookups for each result, and while a run stores one after the other,
+the index is never as it was. So the rows that decide where results were made are hashed by pages of
+their rowids, which is six times as fast, and only results of a page that isn't as it was are
+checked again. Nothing in the index says what has changed: whoever wrote to it, and however, that
+is found. The hashes are keyed, and stand in the user's own folder.
+"""
+
+from __future__ import annotations
+
+import json
+import marshal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from llmc.store.database.handle import Database
+from llmc.store.origins import FIRST, Origins
+from llmc.store.tables.results import RESULT_COLUMNS
+from llmc.store.tables.values import is_hash
+
+PAGE_ROWS = 2048
+"""A change has so many results checked, which takes 50 ms; a million rows make 500 hashes."""
+
+_MOST_PAGES = 20_000
+_MOST_INVALID = 1_000
+"""What has more is strange, or of ten million spans, and is checked row by row each time."""
+
+_AT_ONCE = 500
+_MARSHAL = 2
+"""Its last format in which equal values always become the same bytes."""
+
+_TABLES = {
+    "enrichments": f"SELECT rowid, span_hash, {RESULT_COLUMNS} FROM enrichments WHERE ",
+    "spans": "SELECT rowid, span_hash, start_line FROM spans WHERE ",
+    "llmc_origins": "SELECT rowid, span_hash, line, adopted_at, mac FROM llmc_origins "
+    "WHERE what = 'result' AND installation = ? AND ",
+}
+_WITHOUT_SPAN = (
+    "SELECT span_hash FROM enrichments EXCEPT SELECT span_hash FROM spans ORDER BY 1 LIMIT -1"
+)
+_AMONG = "r.span_hash IN (SELECT value FROM json_each(?))"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found of an index: the hash of each page by its table and number, and the results
+    that have a mark of this installation which is not one over what stands there.
+    """
+
+    pages: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    invalid: frozenset[str] = frozenset()
+
+
+class _StrangeError(Exception):
+    """Something stands in the index that llmc would not write there."""
+
+
+class Checks:
+    """The marks that this installation has in one open index."""
+
+    def __init__(self, db: Database, origins: Origins) -> None:
+        self._db = db
+        self._origins = origins
+
+    def check(self, before: Checked) -> Checked | None:
+        """Check what isn't as it was; return what is so now, None where rows must tell one by one.
+
+        Part of a `freeze`. Raises StoreError.
+        """
+        pages: dict[str, dict[int, str]] = {table: {} for table in _TABLES}
+        invalid: set[str] = set()
+        try:
+            suspects = before.invalid | _names(self._db.read_plain(_WITHOUT_SPAN), 0)
+            for table, number, names in self._find_changed(before, pages):
+                if table == "enrichments":
+                    self._check("r.rowid BETWEEN ? AND ?", _bounds(number), invalid)
+                    suspects -= names
+                elif before.pages:  # else all results are checked, whatever stands beside them
+                    suspects |= names
+            rest = iter(suspects)
+            while some := list(islice(rest, _AT_ONCE)):
+                self._check(_AMONG, (json.dumps(some),), invalid)
+        except (_StrangeError, UnicodeError):
+            return None
+        return Checked(pages, frozenset(invalid))
+
+    def _find_changed(
+        self, before: Checked, pages: dict[str, dict[int, str]]
+    ) -> Iterator[tuple[str, int, frozenset[str]]]:
+        """Fill in the hash of each page; yield (table, number, its spans) where it is another."""
+        for table in _TABLES:
+            known = before.pages.get(table, {})
+            for number, rows in self._read_pages(table):
+                page = self._origins.hash_rows(marshal.dumps((table, rows), _MARSHAL))
+                pages[table][number] = page
+                if len(pages[table]) > _MOST_PAGES:
+                    raise _StrangeError
+                if page != known.get(number):
+                    yield table, number, _names(rows, 1)
+
+    def _read_pages(self, table: str) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
+        """Yield (number, rows) of each page that has any, by number."""
+        query = f"{_TABLES[table]} rowid BETWEEN ? AND ? ORDER BY rowid"
+        mine = (self._origins.mine,) if table == "llmc_origins" else ()
+        start = FIRST
+        while start <= -FIRST - 1:
+            first = f"SELECT min(rowid) FROM {table} WHERE rowid >= ?"
+            [(rowid,)] = self._db.read_plain(first, (start,))
+            if rowid is None:
+                break
+            number = rowid // PAGE_ROWS
+            yield number, self._db.read_plain(query, (*mine, *_bounds(number)))
+            start = (number + 1) * PAGE_ROWS
+
+    def _check(self, where: str, values: Sequence[object], invalid: set[str]) -> None:
+        """Add to the invalid ones those of some results."""
+        invalid |= self._origins.find_invalid(where, values)
+        if len(invalid) > _MOST_INVALID:
+            raise _StrangeError
+
+
+def _bounds(number: int) -> tuple[int, int]:
+    """Return the first and the last rowid of a page."""
+    return number * PAGE_ROWS, (number + 1) * PAGE_ROWS - 1
+
+
+def _names(rows: Sequence[tuple[Any, ...]], place: int) -> frozenset[str]:
+    """Return a column of hashes. Raises _StrangeError if one can't be any."""
+    names = frozenset(row[place] for row in rows)
+    if not all(map(is_hash, names)):
+        raise _StrangeError
+    return names
