@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from llmc.models.enrichment import EVIDENCE_FIELDS as EVIDENCE_FIELDS
     from llmc.models.enrichment import MAX_SNIPPET_CHARS as MAX_SNIPPET_CHARS
     from llmc.models.enrichment import MAX_SNIPPET_LINES as MAX_SNIPPET_LINES
     from llmc.models.enrichment import MAX_SUMMARY_CHARS as MAX_SUMMARY_CHARS
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 _OF_ENRICHMENT = frozenset(
     {
-        "EVIDENCE_FIELDS",
         "Enrichment",
         "Evidence",
         "MAX_SNIPPET_CHARS",
@@ -39,6 +37,17 @@ _OF_ENRICHMENT = frozenset(
 
 REFUSED = ("parse", "truncation", "validation")
 """Kinds of failure where a reply came back: the model, not the way to it, is at fault."""
+
+
+EVIDENCE_FIELDS = (
+    "summary_120w",
+    "inputs",
+    "outputs",
+    "side_effects",
+    "pitfalls",
+    "usage_snippet",
+)
+"""The fields an evidence entry may cite, in the order in which missing entries are filled."""
 
 
 def _say_nothing(_: str) -> None:
@@ -247,6 +256,11 @@ class SpanReport:
         return self.last.success
 
     @property
+    def dropped(self) -> list[str]:
+        """The kinds of the refuted claims that were left out of what is stored, one for each."""
+        return [verdict.kind for verdict in self.last.verdicts if verdict.ruling == "refuted"]
+
+    @property
     def tokens_per_sec(self) -> float | None:
         return self.last.tokens_per_sec if self.success else None
 
@@ -280,6 +294,7 @@ class RunReport:
     `left` are pending spans; `unfinished` of them had attempts in this run that came to nothing
     before it ended. `resting` spans failed in earlier runs and were left alone in this one.
     `stopped` says why a run ended before its work was done, other than by a user's wish.
+    `dropped` counts the refuted claims that were left out of what was stored, by kind.
     `sent` counts the prompts that left this machine by host; out of `blotted_prompts` of them
     `blotted` likely secrets were taken. `kept` spans are among those left, as they must stay and no
     model here could be asked.
@@ -297,6 +312,7 @@ class RunReport:
     blotted: int = 0
     blotted_prompts: int = 0
     kept: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 def __getattr__(name: str) -> Any:

@@ -14,16 +14,6 @@ MAX_SUMMARY_WORDS = 120
 MAX_SNIPPET_CHARS = 1200
 MAX_SNIPPET_LINES = 12
 
-EVIDENCE_FIELDS = (
-    "summary_120w",
-    "inputs",
-    "outputs",
-    "side_effects",
-    "pitfalls",
-    "usage_snippet",
-)
-"""The fields an evidence entry may cite, in the order in which missing entries are filled."""
-
 
 class Evidence(BaseModel):
     """One citation: the lines of the file (1-based, inclusive) that support a field."""

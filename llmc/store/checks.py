@@ -45,7 +45,7 @@ _AMONG = "r.span_hash IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Seen:
     """What was found of an index: the hash of each page by its table and number, and the results
     that have a mark of this installation which is not one over what stands there.
     """
@@ -65,7 +65,7 @@ class Checks:
         self._db = db
         self._origins = origins
 
-    def check(self, before: Checked) -> Checked | None:
+    def check(self, before: Seen) -> Seen | None:
         """Check what isn't as it was; return what is so now, None where rows must tell one by one.
 
         Part of a `freeze`. Raises StoreError.
@@ -85,10 +85,10 @@ class Checks:
                 self._check(_AMONG, (json.dumps(some),), invalid)
         except (_StrangeError, UnicodeError):
             return None
-        return Checked(pages, frozenset(invalid))
+        return Seen(pages, frozenset(invalid))
 
     def _find_changed(
-        self, before: Checked, pages: dict[str, dict[int, str]]
+        self, before: Seen, pages: dict[str, dict[int, str]]
     ) -> Iterator[tuple[str, int, frozenset[str]]]:
         """Fill in the hash of each page; yield (table, number, its spans) where it is another."""
         for table in _TABLES:

@@ -17,7 +17,7 @@ from typing import Any
 from llmc.errors import ConfigError
 from llmc.files import home
 from llmc.models import IndexPlace
-from llmc.store.checks import Checked
+from llmc.store.checks import Seen
 from llmc.store.database.custody import make_place, stat_at
 from llmc.store.reader import Reader
 from llmc.store.totals import Totals
@@ -33,7 +33,7 @@ WORTH_SEC = 0.1
 SETTLED_SEC = 2.0
 """How long nothing must have changed: two changes within a tick of a clock leave the same time."""
 
-_WAY = 1
+_WAY = 2
 """The way of counting; a number that another way doesn't have."""
 
 _PAIRS = ("by_model", "elsewhere")
@@ -55,12 +55,12 @@ def recall_totals(
     if totals := _known(_read(file).get(name), state):
         return replace(totals, claimed=reader.counts.count_claimed())
     began = time.monotonic()
-    before = _read_checked(_read(folder / CHECKED).get(name))
-    totals, checked = reader.counts.count_since(before)
+    before = _read_seen(_read(folder / CHECKED).get(name))
+    totals, seen = reader.counts.count_since(before)
     worth, changed = time.monotonic() - began >= worth_sec, max(state[2:][3::4])
     settled = time.time() - changed / 1e9 >= settled_sec
-    if worth and checked != before:
-        _remember(folder / CHECKED, name, [checked.pages, sorted(checked.invalid)])
+    if worth and seen != before:
+        _remember(folder / CHECKED, name, [seen.pages, sorted(seen.invalid)])
     if worth and settled and state == _find_state(reader):
         _remember(file, name, [state, _write_totals(totals)])
     return totals
@@ -107,7 +107,7 @@ def _known(found: Any, state: list[Any]) -> Totals | None:
         return None
 
 
-def _read_checked(found: Any) -> Checked:
+def _read_seen(found: Any) -> Seen:
     """Return what was remembered of checks, of nothing if it can't be read."""
     try:
         tables, invalid = found
@@ -115,9 +115,9 @@ def _read_checked(found: Any) -> Checked:
             table: {int(number): str(page) for number, page in known.items()}
             for table, known in tables.items()
         }
-        return Checked(pages, frozenset(map(str, invalid)))
+        return Seen(pages, frozenset(map(str, invalid)))
     except (ValueError, TypeError, AttributeError):
-        return Checked()
+        return Seen()
 
 
 def _read(file: Path) -> dict[str, Any]:

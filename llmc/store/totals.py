@@ -6,10 +6,11 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from llmc.store.checks import Checked, Checks
+from llmc.store.checks import Checks, Seen
 from llmc.store.database.handle import Database
 from llmc.store.origins import Origins, Result
 from llmc.store.owners import survey
@@ -17,6 +18,7 @@ from llmc.store.retries import REFUSED_PAUSES_SEC
 from llmc.store.tables.failures import RESTS
 from llmc.store.tables.outcomes import SUM_TOKENS
 from llmc.store.tables.values import read_text
+from llmc.store.verdicts import ClaimCounts, Verdicts
 
 _COUNT_SPANS = "SELECT count(*) FROM files f CROSS JOIN spans s ON s.file_id = f.id"
 _COUNT_ROWS = "SELECT count(*) FROM spans"
@@ -87,7 +89,8 @@ class Totals:
     """Counts of the whole index, each of its own: enriched, pending and `failed` make up `spans`.
 
     `claimed` spans are in work now; they are among the pending and the failed ones. `elsewhere` and
-    `adopted` enrichments are among those of `by_model`.
+    `adopted` enrichments are among those of `by_model`. Of the claims of `checked` enrichments, all
+    made here, so many were `proven` or `not_provable`; refuted ones were `dropped`, by kind.
     """
 
     files: int
@@ -103,15 +106,33 @@ class Totals:
     claimed: int = 0
     elsewhere: Mapping[tuple[str, str], int] = field(default_factory=dict)
     adopted: int = 0
+    checked: int = 0
+    proven: int = 0
+    not_provable: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Strangers:
+    """Enrichments made elsewhere by model and tier, None for all; how many are adopted.
+
+    `with_marks` are the spans of all that pretend to be made here, or of more of them.
+    """
+
+    by_maker: dict[tuple[str, str], int] | None
+    adopted: int = 0
+    with_marks: Collection[Any] = ()
+    seen: Seen = field(default_factory=Seen)
 
 
 class Counts:
     """The counts of one open index. Every method raises StoreError."""
 
-    def __init__(self, db: Database, origins: Origins) -> None:
+    def __init__(self, db: Database, origins: Origins, verdicts: Verdicts) -> None:
         self._db = db
         self._origins = origins
         self._checks = Checks(db, origins)
+        self._verdicts = verdicts
 
     def count_results(self) -> tuple[int, int]:
         """Return (spans, enrichments) of the whole index, as `count_all` counts them."""
@@ -167,21 +188,27 @@ class Counts:
 
     def count_all(self) -> Totals:
         """Count everything, for `llmc status`; all counts are of one moment."""
-        return self.count_since(Checked())[0]
+        return self.count_since(Seen())[0]
 
-    def count_since(self, before: Checked) -> tuple[Totals, Checked]:
+    def count_since(self, before: Seen) -> tuple[Totals, Seen]:
         """Count everything, but check only the marks of what isn't as it was then."""
         with self._db.freeze():
             return self._count_since(before, self._db.list_own_tables())
 
-    def _count_since(self, before: Checked, ours: set[str]) -> tuple[Totals, Checked]:
+    def _count_since(self, before: Seen, ours: set[str]) -> tuple[Totals, Seen]:
         languages = self._db.read(_BY_LANGUAGE)
         spans = sum(row["spans"] for row in languages)
         enriched = self._count_by_language(languages, spans)
         outcomes = "llmc_outcomes" in ours
         tokens = self._db.read_first(SUM_TOKENS) if outcomes else None
         by_model = self._by_model(outcomes=outcomes)
-        elsewhere, adopted, checked = self._not_made_here(ours, before)
+        strangers = self._find_strangers(ours, before)
+        elsewhere = strangers.by_maker
+        claims = (
+            ClaimCounts()
+            if elsewhere is None
+            else self._verdicts.count(without=strangers.with_marks)
+        )
         failed = self._failed(ours)
         totals = Totals(
             files=sum(row["files"] for row in languages),
@@ -196,9 +223,13 @@ class Counts:
             completion_tokens=tokens["completion_tokens"] if tokens else 0,
             claimed=self.count_claimed(),
             elsewhere=by_model if elsewhere is None else elsewhere,
-            adopted=adopted,
+            adopted=strangers.adopted,
+            checked=claims.results,
+            proven=claims.proven,
+            not_provable=claims.not_provable,
+            dropped=claims.dropped,
         )
-        return totals, checked
+        return totals, strangers.seen
 
     def _count_by_language(self, languages: list[sqlite3.Row], spans: int) -> dict[object, int]:
         """Return how many spans of each language are enriched; the first one has most spans."""
@@ -219,31 +250,29 @@ class Counts:
             by_model[_named(row["model"]), _named(row["tier"])] += row["count"]
         return dict(by_model)
 
-    def _not_made_here(
-        self, ours: set[str], before: Checked
-    ) -> tuple[dict[tuple[str, str], int] | None, int, Checked]:
-        """Count enrichments made elsewhere by model and tier, and adopted ones; None: all are."""
+    def _find_strangers(self, ours: set[str], before: Seen) -> _Strangers:
         mine, outcomes = (self._origins.mine,), "llmc_outcomes" in ours
         if not ("llmc_origins" in ours and all(mine) and self._db.read_first(_ANY_MARK, mine)):
-            return None, 0, Checked()
-        checked = self._checks.check(before)
-        if checked is None:
-            return *self._look_at_each(ours), Checked()
-        invalid = json.dumps(sorted(checked.invalid))
-        elsewhere = Counter(self._by_model(_AMONG, (invalid,), outcomes=outcomes))
+            return _Strangers(None)
+        seen = self._checks.check(before)
+        if seen is None:
+            return self._look_at_each(ours)
+        invalid = json.dumps(sorted(seen.invalid))
+        by_maker = Counter(self._by_model(_AMONG, (invalid,), outcomes=outcomes))
         if self.count_unmarked():
-            elsewhere.update(self._by_model(_UNMARKED, mine, outcomes=outcomes))
+            by_maker.update(self._by_model(_UNMARKED, mine, outcomes=outcomes))
         adopted = self._db.count(_COUNT_ADOPTED, (*mine, invalid))
-        return dict(elsewhere), adopted, checked
+        return _Strangers(dict(by_maker), adopted, seen.invalid, seen)
 
-    def _look_at_each(self, ours: set[str]) -> tuple[dict[tuple[str, str], int], int]:
-        elsewhere: Counter[tuple[str, str]] = Counter()
-        adopted = 0
+    def _look_at_each(self, ours: set[str]) -> _Strangers:
+        by_maker: Counter[tuple[str, str]] = Counter()
+        adopted, found = 0, set()
         for result in self._origins.read_results("enrichments"):
             adopted += result.made == "adopted"
             if result.made == "elsewhere":
-                elsewhere[self._find_maker(result, ours)] += 1
-        return dict(elsewhere), adopted
+                by_maker[self._find_maker(result, ours)] += 1
+                found.add(result.span_hash)
+        return _Strangers(dict(by_maker), adopted, found)
 
     def _find_maker(self, result: Result, ours: set[str]) -> tuple[str, str]:
         """Return the model and tier of a result, as `by_model` has them."""

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmc.models import Enrichment, Evidence
-from llmc.store.checks import PAGE_ROWS, Checked
+from llmc.store.checks import PAGE_ROWS, Seen
 from llmc.store.database.handle import Database
 from llmc.store.database.opening import connect_readonly
 from llmc.store.origins import Origins
@@ -81,7 +81,7 @@ def read_counts(totals):
 
 
 def test_it_is_counted_what_a_look_at_each_result_finds(index):
-    totals, checked = count(index, Checked())
+    totals, checked = count(index, Seen())
     assert read_counts(totals) == look_at_each(index) == (1, 1)
     assert totals.elsewhere == {("-", "-"): 1}
     assert checked.invalid == frozenset()
@@ -89,7 +89,7 @@ def test_it_is_counted_what_a_look_at_each_result_finds(index):
 
 def test_what_is_as_it_was_is_not_checked_again(index):
     change(index, "UPDATE enrichments SET summary = 'forged' WHERE span_hash = ?", name(2))
-    totals, checked = count(index, Checked())
+    totals, checked = count(index, Seen())
     assert (read_counts(totals), checked.invalid) == ((2, 1), {name(2)})
     pretended = replace(checked, invalid=frozenset())
     totals, again = count(index, pretended)
@@ -97,7 +97,7 @@ def test_what_is_as_it_was_is_not_checked_again(index):
 
 
 def test_a_result_of_this_installation_is_added_to_what_was_checked(index):
-    _, before = count(index, Checked())
+    _, before = count(index, Seen())
     with Store.open(index, seal=MINE) as store:
         [last, *_] = store.spans.list_pending(0, 9)
         store.save_enrichment(last, RESULT, schema_version="v", outcome=OUTCOME)
@@ -158,7 +158,7 @@ def fill(statement):
 
 @pytest.mark.parametrize("statement", CHANGES.values(), ids=CHANGES.keys())
 def test_whatever_is_changed_is_checked_again(index, statement):
-    _, before = count(index, Checked())
+    _, before = count(index, Seen())
     change(index, fill(statement))
     totals, checked = count(index, before)
     assert read_counts(totals) == look_at_each(index)
@@ -169,7 +169,7 @@ def test_a_result_that_moved_with_its_span_is_checked_again_when_that_is_gone(in
     with Store.open(index, seal=MINE) as store:
         moved = (replace(span(each), start_line=50 + each, end_line=99) for each in range(10))
         store.spans.put_file(ParsedFile("a.py", "python", "1", 1, 1.0, tuple(moved)))
-    totals, before = count(index, Checked())
+    totals, before = count(index, Seen())
     assert read_counts(totals) == (1, 1)
     change(index, "DELETE FROM spans WHERE span_hash = ?", name(1))
     assert read_counts(count(index, before)[0]) == look_at_each(index) == (2, 1)
@@ -179,7 +179,7 @@ def test_a_result_that_moved_with_its_span_is_checked_again_when_that_is_gone(in
 @given(st.lists(st.sampled_from(sorted(CHANGES.values())), max_size=6))
 def test_changes_in_any_order_are_checked_again(tmp_path_factory, statements):
     index = make(tmp_path_factory.mktemp("changes") / "index.db")
-    _, checked = count(index, Checked())
+    _, checked = count(index, Seen())
     for statement in statements:
         try:
             change(index, fill(statement))
@@ -199,7 +199,7 @@ def test_a_mark_without_anything_in_it_does_not_hide_a_forged_result(index):
         name(7),
         MINE.installation,
     )
-    totals, checked = count(index, Checked())
+    totals, checked = count(index, Seen())
     assert (read_counts(totals), checked.invalid) == ((1, 1), {name(7)})
 
 
@@ -209,7 +209,7 @@ def test_rows_are_known_again_by_each_page(index):
             place = (PAGE_ROWS * (page + 5), name(number))
             raw.execute("UPDATE enrichments SET rowid = ? WHERE span_hash = ?", place)
         raw.commit()
-    _, before = count(index, Checked())
+    _, before = count(index, Seen())
     assert sorted(before.pages["enrichments"]) == [0, 5, 6, 7]
     change(index, "UPDATE enrichments SET summary = 'forged' WHERE span_hash = ?", name(2))
     totals, after = count(index, before)
@@ -219,7 +219,7 @@ def test_rows_are_known_again_by_each_page(index):
 
 
 def test_another_key_knows_no_row_again(index):
-    _, before = count(index, Checked())
+    _, before = count(index, Seen())
     with Reader.open_readonly(index, seal=replace(MINE, key=b"x" * 32)) as reader:
         totals, checked = reader.counts.count_since(before)
     assert read_counts(totals) == (8, 0)
@@ -234,5 +234,5 @@ def test_of_an_index_full_of_forged_marks_nothing_is_kept(index):
             mark = (name(number), MINE.installation)
             raw.execute("INSERT INTO llmc_origins VALUES (?, ?, 'result', 1, NULL, 'x')", mark)
         raw.commit()
-    totals, checked = count(index, Checked())
-    assert (read_counts(totals), checked) == ((1101, 1), Checked())
+    totals, checked = count(index, Seen())
+    assert (read_counts(totals), checked) == ((1101, 1), Seen())
