@@ -27,7 +27,9 @@ from llmc.store.tables.values import is_time, measure_shift, shift_evidence
 Made = Literal["here", "adopted", "elsewhere"]
 Table = Literal["enrichments", "llmc_archive"]
 
-FIRST = -(2**63)
+FIRST, BEFORE_FIRST = -(2**63), -1e19
+"""The least rowid, and a number below it: a row may stand there, too."""
+
 _PAGE = 500
 _FACTS = "facts"
 _VERDICTS = "verdicts"
@@ -160,12 +162,12 @@ class Origins:
 
     def read_results(self, table: Table) -> Iterator[Result]:
         """Yield each result of a table, with its seal checked; takes about 10 s per million."""
-        after = FIRST
+        after: float = BEFORE_FIRST
         while page := self.read_page(table, after):
             yield from page
             after = page[-1].rowid
 
-    def read_page(self, table: Table, after: int) -> list[Result]:
+    def read_page(self, table: Table, after: float) -> list[Result]:
         """Return some results of a table whose rowid is above `after`, in that order."""
         query = f"{_PAGES[table]} {JOINED.format('r.span_hash', 'result')} "
         query += "WHERE r.rowid > ? ORDER BY r.rowid LIMIT ?"

@@ -2,7 +2,7 @@
 
 They stand in the user's own folder, by the state of the index's files: the system's time of their
 last change, which no program sets. Claims are counted each time, as they end with their owners.
-Beside them stands which marks were checked, so that after a change only what changed is checked.
+Beside them stands which seals were checked, so that after a change only what changed is checked.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def recall_totals(
     worth, changed = time.monotonic() - began >= worth_sec, max(state[2:][3::4])
     settled = time.time() - changed / 1e9 >= settled_sec
     if worth and seen != before:
-        _remember(folder / CHECKED, name, [seen.pages, sorted(seen.invalid)])
+        _remember(folder / CHECKED, name, [seen.pages, sorted(seen.invalid), sorted(seen.unsound)])
     if worth and settled and state == _find_state(reader):
         _remember(file, name, [state, _write_totals(totals)])
     return totals
@@ -110,12 +110,13 @@ def _known(found: Any, state: list[Any]) -> Totals | None:
 def _read_seen(found: Any) -> Seen:
     """Return what was remembered of checks, of nothing if it can't be read."""
     try:
-        tables, invalid = found
+        tables, *wrong = found
         pages = {
             table: {int(number): str(page) for number, page in known.items()}
             for table, known in tables.items()
         }
-        return Seen(pages, frozenset(map(str, invalid)))
+        invalid, unsound = (frozenset(map(str, names)) for names in wrong)
+        return Seen(pages, invalid, unsound)
     except (ValueError, TypeError, AttributeError):
         return Seen()
 

@@ -6,9 +6,8 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from llmc.store.checks import Checks, Seen
 from llmc.store.database.handle import Database
@@ -113,15 +112,14 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class _Strangers:
-    """Enrichments made elsewhere by model and tier, None for all; how many are adopted.
-
-    `with_marks` are the spans of all that pretend to be made here, or of more of them.
+class _Made:
+    """Enrichments made elsewhere by model and tier, None for all; how many are adopted; the claims
+    of those made here.
     """
 
-    by_maker: dict[tuple[str, str], int] | None
+    elsewhere: dict[tuple[str, str], int] | None
     adopted: int = 0
-    with_marks: Collection[Any] = ()
+    claims: ClaimCounts = field(default_factory=ClaimCounts)
     seen: Seen = field(default_factory=Seen)
 
 
@@ -131,7 +129,7 @@ class Counts:
     def __init__(self, db: Database, origins: Origins, verdicts: Verdicts) -> None:
         self._db = db
         self._origins = origins
-        self._checks = Checks(db, origins)
+        self._checks = Checks(db, origins, verdicts)
         self._verdicts = verdicts
 
     def count_results(self) -> tuple[int, int]:
@@ -202,13 +200,8 @@ class Counts:
         outcomes = "llmc_outcomes" in ours
         tokens = self._db.read_first(SUM_TOKENS) if outcomes else None
         by_model = self._by_model(outcomes=outcomes)
-        strangers = self._find_strangers(ours, before)
-        elsewhere = strangers.by_maker
-        claims = (
-            ClaimCounts()
-            if elsewhere is None
-            else self._verdicts.count(without=strangers.with_marks)
-        )
+        made = self._find_made(ours, before)
+        claims = made.claims
         failed = self._failed(ours)
         totals = Totals(
             files=sum(row["files"] for row in languages),
@@ -222,14 +215,14 @@ class Counts:
             prompt_tokens=tokens["prompt_tokens"] if tokens else 0,
             completion_tokens=tokens["completion_tokens"] if tokens else 0,
             claimed=self.count_claimed(),
-            elsewhere=by_model if elsewhere is None else elsewhere,
-            adopted=strangers.adopted,
+            elsewhere=by_model if made.elsewhere is None else made.elsewhere,
+            adopted=made.adopted,
             checked=claims.results,
             proven=claims.proven,
             not_provable=claims.not_provable,
             dropped=claims.dropped,
         )
-        return totals, strangers.seen
+        return totals, made.seen
 
     def _count_by_language(self, languages: list[sqlite3.Row], spans: int) -> dict[object, int]:
         """Return how many spans of each language are enriched; the first one has most spans."""
@@ -250,10 +243,10 @@ class Counts:
             by_model[_named(row["model"]), _named(row["tier"])] += row["count"]
         return dict(by_model)
 
-    def _find_strangers(self, ours: set[str], before: Seen) -> _Strangers:
+    def _find_made(self, ours: set[str], before: Seen) -> _Made:
         mine, outcomes = (self._origins.mine,), "llmc_outcomes" in ours
         if not ("llmc_origins" in ours and all(mine) and self._db.read_first(_ANY_MARK, mine)):
-            return _Strangers(None)
+            return _Made(None)
         seen = self._checks.check(before)
         if seen is None:
             return self._look_at_each(ours)
@@ -262,9 +255,12 @@ class Counts:
         if self.count_unmarked():
             by_maker.update(self._by_model(_UNMARKED, mine, outcomes=outcomes))
         adopted = self._db.count(_COUNT_ADOPTED, (*mine, invalid))
-        return _Strangers(dict(by_maker), adopted, seen.invalid, seen)
+        there = "llmc_verdicts" in ours
+        wrong = seen.invalid | seen.unsound
+        claims = self._verdicts.count_sound(without=wrong) if there else ClaimCounts()
+        return _Made(dict(by_maker), adopted, claims, seen)
 
-    def _look_at_each(self, ours: set[str]) -> _Strangers:
+    def _look_at_each(self, ours: set[str]) -> _Made:
         by_maker: Counter[tuple[str, str]] = Counter()
         adopted, found = 0, set()
         for result in self._origins.read_results("enrichments"):
@@ -272,7 +268,7 @@ class Counts:
             if result.made == "elsewhere":
                 by_maker[self._find_maker(result, ours)] += 1
                 found.add(result.span_hash)
-        return _Strangers(dict(by_maker), adopted, found)
+        return _Made(dict(by_maker), adopted, self._verdicts.count(without=found))
 
     def _find_maker(self, result: Result, ours: set[str]) -> tuple[str, str]:
         """Return the model and tier of a result, as `by_model` has them."""

@@ -137,9 +137,9 @@ def test_a_change_has_only_the_marks_checked_of_what_changed(place, kept):
     forge(place)
     assert recall(place).elsewhere == {("m", "7b"): 1}
     checked = kept.with_name(CHECKED)
-    [(name, (pages, invalid))] = json.loads(checked.read_text()).items()
+    [(name, (pages, invalid, unsound))] = json.loads(checked.read_text()).items()
     assert len(invalid) == 1
-    checked.write_text(json.dumps({name: [pages, []]}))
+    checked.write_text(json.dumps({name: [pages, [], unsound]}))
     fail_once_more(place)
     assert recall(place).elsewhere == {}
     forge(place, "forged again")
@@ -154,7 +154,15 @@ def test_what_is_forged_after_a_check_is_found(place):
 
 @pytest.mark.parametrize(
     "entry",
-    [None, 5, [], [{}], [[], []], [{"enrichments": 5}, []], [{"enrichments": {"x": "y"}}, []]],
+    [
+        None,
+        5,
+        [],
+        [{}, []],
+        [[], [], []],
+        [{"enrichments": 5}, [], []],
+        [{"spans": {"x": "y"}}, [], []],
+    ],
 )
 def test_damaged_checks_are_made_anew(place, kept, entry):
     forge(place)
