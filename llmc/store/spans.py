@@ -71,7 +71,7 @@ class Spans:
 
         None stands for one of which something can't be used: it looks changed, as in `list_files`.
         """
-        rows = self._db.read(ALL_STAMPS)
+        rows = self._db.read_plain(ALL_STAMPS)
         return {
             path.decode("utf-8", "replace"): (size, mtime) if is_usable else None
             for path, size, mtime, is_usable in rows
