@@ -196,14 +196,24 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """What was found of a reply that was accepted.
+
+    `parroted` counts the sentences that were dropped since they only repeat an instruction of the
+    source. `verdicts` are on the claims, those that were dropped as refuted included.
+    """
+
+    parroted: int = 0
+    verdicts: Sequence[Verdict] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptOutcome:
     """What one attempt came to.
 
     `backend` is ollama, gateway or embedded; `model` is the one sent or the gateway's label, None
     where the call never got that far. On failure `failure_type` is runtime, parse, truncation or
-    validation, `detail` says why and `payload` is the raw reply that was refused. `parroted` counts
-    the sentences that were dropped since they only repeat an instruction of the source.
-    `verdicts` are on the claims of an enrichment, those that were dropped as refuted included.
+    validation, `detail` says why and `payload` is the raw reply that was refused.
     `departures` are the prompts that left this machine for it.
     """
 
@@ -221,8 +231,7 @@ class AttemptOutcome:
     completion_tokens: int | None = None
     tokens_per_sec: float | None = None
     cut_lines: int = 0
-    parroted: int = 0
-    verdicts: Sequence[Verdict] = ()
+    review: Review = field(default_factory=Review)
     records: Sequence[AttemptRecord] = ()
     gpu: GpuStats = field(default_factory=GpuStats)
     departures: Sequence[Departure] = ()
@@ -259,7 +268,9 @@ class SpanReport:
     @property
     def dropped(self) -> list[str]:
         """The kinds of the refuted claims that were left out of what is stored, one for each."""
-        return [verdict.kind for verdict in self.last.verdicts if verdict.ruling == "refuted"]
+        return [
+            verdict.kind for verdict in self.last.review.verdicts if verdict.ruling == "refuted"
+        ]
 
     @property
     def tokens_per_sec(self) -> float | None:
