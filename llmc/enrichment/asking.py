@@ -8,7 +8,7 @@ never changes comes first, as in any prompt, and what is asked of this span come
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -43,13 +43,17 @@ MOST_NAMES = 60
 _MOST_NAME_CHARS = 80
 
 
+def _find_nothing() -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Question:
     """What is asked about a span, and what the reply is judged by.
 
     `source` is the whole text of the span, also where the prompt has less of it; `nearby` are the
     names in its file, `known` those of the index. `facts` are None where nothing was proven.
-    `usage` is a real call of it, with its place.
+    `find_usage` returns a real call of it with its place; asked once there is a reply.
     """
 
     source: str
@@ -59,7 +63,7 @@ class Question:
     facts: Facts | None = None
     nearby: Container[str] = frozenset()
     known: Container[str] = frozenset()
-    usage: str | None = None
+    find_usage: Callable[[], str | None] = _find_nothing
     brief: bool = False
 
     @cached_property

@@ -42,7 +42,9 @@ class Intake:
         self._rules = rules
         self._writer = writer
         self._lease = lease
-        self._work = WorkList(parts.settings, store, rules, (writer.tell,), self.put_back)
+        self._work = WorkList(
+            parts.settings, store, rules, (writer.tell,), self.put_back, parts.examples
+        )
         size = min(CLAIMS_AT_ONCE, max(4, slots)) if rules.batch is None else rules.batch
         self._fresh = self._planned(size)
         self._warm: dict[int, Job] = {}

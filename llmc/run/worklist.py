@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from llmc.enrichment import prompts
 from llmc.enrichment.asking import Question, build_request
+from llmc.enrichment.examples import Examples
 from llmc.events import Event, EventHook, FileGone, SpanKept, SpanLeft, Warned
 from llmc.facts.codec import decode_facts
 from llmc.indexer.files import Ignored
@@ -90,6 +91,7 @@ class WorkList:
     rules: Rules
     hooks: Sequence[EventHook] = ()
     left: Callable[[Sequence[Span]], object] = len
+    examples: Examples | None = None
     _home: _Home = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
     _files: IndexedFiles | None = field(init=False, repr=False)
@@ -154,6 +156,8 @@ class WorkList:
         question = Question(
             code, span.symbol, span.lang, span.kind, facts, *self._names.find_around(span)
         )
+        if self.examples:
+            question = replace(question, find_usage=partial(self.examples.describe, span, facts))
         return build_request(span, question)
 
     def _read(self, span: Span) -> str | None:
