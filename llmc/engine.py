@@ -279,7 +279,10 @@ def plan(
     settings = settings or load_settings(repo)
     rules = rules or Rules()
     opened = Store.open if rules.maintain else Store.open_readonly
-    with opened(_telling(settings.index, hooks)) as store:
+    seal = None
+    if rules.by_facts:
+        seal = installation.load_seal(settings.environ, lambda said: _tell(hooks, Warned(said)))
+    with opened(_telling(settings.index, hooks), seal=seal) as store:
         planned = WorkList(settings, store, rules).make_jobs(read_pages(settings, store, rules))
         for job in itertools.islice(planned, max(0, settings.pace.limit) or None):
             assert job.prompt is not None, "a job is made with its prompt"
