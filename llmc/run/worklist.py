@@ -24,6 +24,7 @@ from llmc.indexer.files import Ignored
 from llmc.indexer.unchanged import IndexedFiles
 from llmc.models import Span
 from llmc.run import measures, routing
+from llmc.run.callees import Callees
 from llmc.run.job import Job
 from llmc.run.sources import Names, read_source
 from llmc.settings.config import Settings
@@ -92,6 +93,7 @@ class WorkList:
     hooks: Sequence[EventHook] = ()
     left: Callable[[Sequence[Span]], object] = len
     examples: Examples | None = None
+    callees: Callees | None = None
     _home: _Home = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
     _files: IndexedFiles | None = field(init=False, repr=False)
@@ -111,7 +113,7 @@ class WorkList:
         while page := source(after):
             after = page[-1].id
             left: list[Span] = []
-            for span in page:
+            for span in self.callees.sort(page, self._read) if self.callees else page:
                 is_work = not (ignored and ignored.covers(span, page)) and span.path not in dropped
                 if is_work and self.rules.maintain and _is_gone(self.settings.repo, span.path):
                     _tell(self.hooks, _drop(self.store, span.path))

@@ -122,6 +122,18 @@ class Results:
             return None
         return str(row["facts"])
 
+    def find_summaries(self, hashes: Sequence[str]) -> dict[str, str]:
+        """Return what is said of some spans, by their hashes, as far as it may be given to agents.
+
+        Up to a hundred hashes.
+        """
+        among = f"s.span_hash IN ({', '.join('?' * len(hashes))}) AND e.span_hash IS NOT NULL"
+        return {
+            result.span.span_hash: result.summary
+            for result in (self._read(among, hashes) if hashes else ())
+            if result.origin and result.origin.servable and result.summary
+        }
+
     def read_servable(self, page: int = 500) -> Iterator[StoredResult]:
         """Yield each span whose enrichment may be given to agents, by id; twins are left out."""
         after = -(2**63)
