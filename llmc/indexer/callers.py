@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -31,7 +33,10 @@ MAX_SCAN_SEC = 20.0
 MAX_PARSED_BYTES = 256 * 1024
 """Larger files are not looked at for a call to show."""
 
-_FILES_KEPT, _TREES_KEPT = 128, 4
+_FILES_KEPT = 128
+_TREES_BYTES = 512 * 1024
+"""Text whose trees are kept; they take 35 times as much."""
+
 _NOT_LOOKED_AT = frozenset({"markdown", "bash"})
 _BY_NOBODY = re.compile(
     r"(?:^|/)(?:vendor|vendored|third_party|thirdparty|node_modules|site-packages|generated|gen|"
@@ -71,7 +76,7 @@ class Callers:
         self._files: list[tuple[str, str]] = []
         self._table = NameTable()
         self.read = lru_cache(_FILES_KEPT)(self._read)
-        self.parse = lru_cache(_TREES_KEPT)(self._parse)
+        self._trees: OrderedDict[str, tuple[int, Node | None]] = OrderedDict()
         self.find_namesakes = lru_cache(_FILES_KEPT)(self._find_namesakes)
 
     def close(self) -> None:
@@ -96,7 +101,7 @@ class Callers:
 
     def find_usage(self, file: CallingFile, at: int, name: str, most_lines: int) -> Usage | None:
         """Return the call of a name at a byte of a file: see `usages.find_usage`."""
-        root = self.parse(file)
+        root = self._parse(file)
         if root is None:
             return None
         return find_usage(root, file.source, at, name, LANGUAGES[file.lang], most_lines)
@@ -111,10 +116,15 @@ class Callers:
 
     def _parse(self, file: CallingFile) -> Node | None:
         """Return a file's syntax tree, None if it can't be parsed."""
-        try:
-            return make_tree(file.source, LANGUAGES[file.lang])
-        except IndexingError:
-            return None
+        if file.path not in self._trees:
+            root = None
+            with suppress(IndexingError):
+                root = make_tree(file.source, LANGUAGES[file.lang])
+            self._trees[file.path] = len(file.source), root
+            while sum(size for size, _ in self._trees.values()) > _TREES_BYTES:
+                self._trees.popitem(last=False)
+        self._trees.move_to_end(file.path)
+        return self._trees[file.path][1]
 
     @cached_property
     def _langs(self) -> dict[str, str]:
