@@ -286,6 +286,11 @@ class SpanReport:
         return self.last.success
 
     @property
+    def dropped(self) -> list[str]:
+        """The kinds of the refuted claims that were left out of what is stored, one for each."""
+        return [verdict.kind for verdict in self.last.verdicts if verdict.ruling == "refuted"]
+
+    @property
     def tokens_per_sec(self) -> float | None:
         return self.last.tokens_per_sec if self.success else None
 
@@ -319,6 +324,7 @@ class RunReport:
     `left` are pending spans; `unfinished` of them had attempts in this run that came to nothing
     before it ended. `resting` spans failed in earlier runs and were left alone in this one.
     `stopped` says why a run ended before its work was done, other than by a user's wish.
+    `dropped` counts the refuted claims that were left out of what was stored, by kind.
     `sent` counts the prompts that left this machine by host; out of `blotted_prompts` of them
     `blotted` likely secrets were taken. `kept` spans are among those left, as they must stay and no
     model here could be asked.
@@ -336,3 +342,4 @@ class RunReport:
     blotted: int = 0
     blotted_prompts: int = 0
     kept: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)

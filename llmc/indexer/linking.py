@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from io import TextIOWrapper
-from pathlib import Path
 from typing import NamedTuple
 
+from llmc.indexer.common import is_telling
 from llmc.indexer.imports import EVERYTHING, Binding, Parts
 from llmc.models import Span
 
@@ -21,40 +20,6 @@ SELVES = frozenset({"self", "this", "cls", "Self"})
 _ROOTS = frozenset({"crate", "self", "super"})
 _NAME = r"[^\W\d]\w*"
 _PATH = re.compile(rf"{_NAME}(?:\.{_NAME})*")
-
-MIN_METHOD_NAME = 5
-"""Characters of a method's name that no other thing is likely to have."""
-
-_WORDS = (
-    "accept apply before after bind build cancel check clone collect commit compile "
-    "configure connect consume contains create decode delete describe destroy dispatch "
-    "display dispose drain empty enable encode equals every execute exists fetch filter "
-    "finish flush foreach generate handle hashcode includes initialize invoke length listen "
-    "locate length match merge notify observe parse parseint perform prepare prepend print "
-    "process produce publish query readline readlines receive record reduce refresh register "
-    "release reload remove render replace report request reset resize resolve restore resume "
-    "return reverse rollback search select shutdown slice splice start state status store "
-    "stream string subscribe substring teardown tostring transform trigger unregister unwrap "
-    "update upload validate value valueof values verify visit warning write writeline yield"
-)
-_COMMON = frozenset(_WORDS.split()) | frozenset(
-    name.strip("_").lower()
-    for kind in (
-        str,
-        bytes,
-        list,
-        dict,
-        set,
-        int,
-        float,
-        Exception,
-        re.Pattern,
-        Path,
-        TextIOWrapper,
-    )
-    for name in dir(kind)
-)
-"""Names, without underscores and capitals, that methods of many things bear."""
 
 
 class Use(NamedTuple):
@@ -148,7 +113,7 @@ def _link_qualified(use: Use, found: list[Span]) -> Span | None:
     if typed:
         return _only([span for span in typed if _sees(use, span)])
     is_open = use.receiver == "?" or bool(bound) or len(found) != 1
-    if is_open or not methods or not _is_telling(use.name):
+    if is_open or not methods or not is_telling(use.name):
         return None
     return methods[0] if _sees(use, methods[0]) else None
 
@@ -266,11 +231,6 @@ def _is_of(use: Use, owner: str) -> bool:
 
 def _is_own(span: Span, use: Use) -> bool:
     return bool(use.owner) and span.path == use.path and find_owner(span.symbol) == use.owner
-
-
-def _is_telling(name: str) -> bool:
-    plain = name.replace("_", "").lower()
-    return len(plain) >= MIN_METHOD_NAME and plain not in _COMMON
 
 
 def _folder(path: str) -> str:

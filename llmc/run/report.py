@@ -28,6 +28,7 @@ class Score:
     blotted: int = 0
     blotted_prompts: int = 0
     stopped: str | None = None
+    dropped: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -46,6 +47,7 @@ class Score:
         """Count a span that is enriched, or has used up its attempts."""
         if report.success:
             self.enriched += 1
+            self.dropped.update(report.dropped)
         else:
             self.failed[report.last.failure_type or "runtime"] += 1
 
@@ -67,6 +69,7 @@ def report_run(
         blotted=score.blotted,
         blotted_prompts=score.blotted_prompts,
         kept=score.kept,
+        dropped=dict(score.dropped),
     )
 
 

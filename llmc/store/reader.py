@@ -20,6 +20,7 @@ from llmc.store.origins import Origins
 from llmc.store.results import Results
 from llmc.store.seal import Seal
 from llmc.store.totals import Counts
+from llmc.store.verdicts import Verdicts
 
 
 class Reader:
@@ -34,8 +35,9 @@ class Reader:
         self.path = path
         self._db = Database(path, connection)
         self._origins = Origins(self._db, seal)
-        self.counts = Counts(self._db, self._origins)
-        self.results = Results(self._db, self._origins)
+        self._verdicts = Verdicts(self._db, self._origins)
+        self.counts = Counts(self._db, self._origins, self._verdicts)
+        self.results = Results(self._db, self._origins, self._verdicts)
         self.definitions = Definitions(self._db)
         self._version = self._data_version()
 

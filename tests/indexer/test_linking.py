@@ -128,7 +128,10 @@ def test_a_method_of_a_telling_name_that_is_alone_is_meant_where_its_module_is_s
     assert link(call("refill_all", text, receiver="?"), [REFILL]) is None
 
 
-@pytest.mark.parametrize("name", ["append", "get", "close", "toString", "read_line", "run"])
+@pytest.mark.parametrize(
+    "name",
+    ["append", "get", "close", "toUpperCase", "read_line", "run", "Errorf", "unwrap_or_else"],
+)
 def test_a_method_of_a_common_name_is_not_meant_by_that_alone(name):
     method = define("shop/stock.py", f"Stock.{name}", "method")
     text = "from shop.stock import open_stock\nitem = open_stock()"
