@@ -57,7 +57,7 @@ def name_of(prompt):
 
 def reply(call):
     name = name_of(call.prompt)
-    return json.dumps({"summary": f"Says what {name} is.", "parameters": {}, "result": "it"})
+    return json.dumps({"summary": f"Says what {name} is.", "parameters": {}, "returns": "it"})
 
 
 def run(repo, tmp_path, url, settings="", **flags):
