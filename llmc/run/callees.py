@@ -71,7 +71,11 @@ class Callees:
             return spans
         names = [read_name(span.symbol) for span in spans]
         called = [find_called(read(span) or "") for span in spans]
-        return [spans[number] for number in sort_bottom_up(list_calls(names, called))]
+        calls = [
+            [other for other in found if not _holds(spans[number], spans[other])]
+            for number, found in enumerate(list_calls(names, called))
+        ]
+        return [spans[number] for number in sort_bottom_up(calls)]
 
     def tell(self, span: Span, prompt: Prompt, choice: Choice) -> Prompt:
         """Return a span's request with what is known of its callees, if that pays."""
@@ -109,6 +113,12 @@ class Callees:
         except IndexingError:
             return ()
         return read_bindings(lang, source.decode("utf-8", "replace"))
+
+
+def _holds(outer: Span, inner: Span) -> bool:
+    """Tell whether a span is a part of another: what it defines, it need not call."""
+    is_inside = outer.byte_start <= inner.byte_start and inner.byte_end <= outer.byte_end
+    return outer.path == inner.path and is_inside
 
 
 def _list_places(code: str, source: bytes) -> Iterator[tuple[int, str, str]]:

@@ -101,6 +101,12 @@ def test_what_an_earlier_run_stored_is_told_too(repo, tmp_path):
     assert '- `pack`: "Says what pack is."' in prompt
 
 
+def test_a_class_still_comes_before_its_members(repo, tmp_path):
+    write(repo, {"shop/b.py": "class Till:\n    def ring_up(self):\n        return 1\n"})
+    order = list(ask(repo, tmp_path))
+    assert order.index("Till") < order.index("Till.ring_up")
+
+
 def test_a_cycle_is_enriched_like_anything(repo, tmp_path):
     write(repo, {"shop/cycle.py": CYCLE})
     assert {"ping", "pong"} <= ask(repo, tmp_path).keys()
