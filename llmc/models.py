@@ -175,12 +175,13 @@ class Attempt:
 class CallTimes:
     """When a call was sent, when its host began to work on it, as far as known, and when it ended.
 
-    Moments are of `time.monotonic`.
+    Moments are of `time.monotonic`. `received` counts the bytes of its reply.
     """
 
     sent: float
     started: float
     ended: float
+    received: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,6 @@
 
 Modules, each built on those before it: routing, measures, job, sources, lanes, callees, worklist,
 health, scheduler, failover, spread, stopping, gpu, attempts, flights, workers, stock, concurrency,
-slots, writer, parts, lease, patience, report, intake, settlement, loop, destinations, selection,
-departures.
+trial, slots, writer, parts, lease, patience, report, intake, settlement, loop, destinations,
+selection, departures.
 """
