@@ -11,18 +11,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from llmc.enrichment import prompts
 from llmc.enrichment.asking import Question, build_request
+from llmc.enrichment.examples import Examples
 from llmc.events import Event, EventHook, FileGone, SpanKept, SpanLeft, Warned
 from llmc.facts.codec import decode_facts
 from llmc.indexer.files import Ignored
 from llmc.indexer.unchanged import IndexedFiles
 from llmc.models import Span
 from llmc.run import measures, routing
+from llmc.run.callees import Callees
 from llmc.run.job import Job
 from llmc.run.sources import Names, read_source
 from llmc.settings.config import Settings
@@ -90,6 +92,8 @@ class WorkList:
     rules: Rules
     hooks: Sequence[EventHook] = ()
     left: Callable[[Sequence[Span]], object] = len
+    examples: Examples | None = None
+    callees: Callees | None = None
     _home: _Home = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
     _files: IndexedFiles | None = field(init=False, repr=False)
@@ -109,7 +113,7 @@ class WorkList:
         while page := source(after):
             after = page[-1].id
             left: list[Span] = []
-            for span in page:
+            for span in self.callees.sort(page, self._read) if self.callees else page:
                 is_work = not (ignored and ignored.covers(span, page)) and span.path not in dropped
                 if is_work and self.rules.maintain and _is_gone(self.settings.repo, span.path):
                     _tell(self.hooks, _drop(self.store, span.path))
@@ -154,6 +158,8 @@ class WorkList:
         question = Question(
             code, span.symbol, span.lang, span.kind, facts, *self._names.find_around(span)
         )
+        if self.examples:
+            question = replace(question, find_usage=partial(self.examples.describe, span, facts))
         return build_request(span, question)
 
     def _read(self, span: Span) -> str | None:
