@@ -6,6 +6,7 @@ Takes the docstrings of the installed Python's standard library, or the sources 
 claims that are true: parameters, errors, what is returned, names in backquotes. Each is then made
 false: another function's parameter, another error, a return denied or made up, a name that is
 nowhere. Prints the share of lies that are refuted (aim: 99 %) and of truths that are (aim: 1 %).
+A comment on a parameter whose name is nowhere in the code is no truth: it is counted by itself.
 Each claim is judged alone, by the very rules that judge a model's.
 """
 
@@ -29,8 +30,9 @@ from llmc.indexer.parsing import parse_file
 from llmc.languages import find_language
 
 ERRORS = ("KeyError", "ValueError", "TypeError", "RuntimeError", "OSError", "IndexError")
-JAVA_ERRORS = ("IllegalStateException", "NullPointerException", "IOException")
+JAVA_ERRORS = ("IllegalStateException", "UnsupportedOperationException", "IOException")
 MOST_FILES = 1500
+STALE = "stale comments"
 SHOWN = int(os.environ.get("TRUTH_SHOWN", "0"))
 
 
@@ -45,7 +47,11 @@ class Claim:
 def read_grounds(folder: Path) -> list[Ground]:
     """Return every function with a comment below a folder."""
     files = sorted(
-        path for path in folder.rglob("*") if find_language(path.name) and path.is_file()
+        path
+        for path in folder.rglob("*")
+        if find_language(path.name)
+        and path.is_file()
+        and "site-packages" not in path.relative_to(folder).parts
     )
     read, known = [], set()
     for path in files[:MOST_FILES]:
@@ -134,7 +140,9 @@ def make_lie(claim: Claim, ground: Ground, names: list[str], chance: random.Rand
         if not others or claim.name not in own:
             return None
         open_ended = any(entry.kind == "keywords" for entry in facts.parameters or ())
+        taken_apart = any(entry.names for entry in facts.parameters or ())
         kind = "with **kwargs" if open_ended else claim.kind
+        kind = "beside a pattern" if taken_apart else kind
         return Claim(kind, claim.field, claim.text.replace(claim.name, others[0], 1))
     if claim.kind == "error":
         said = set(
@@ -159,13 +167,27 @@ def make_lie(claim: Claim, ground: Ground, names: list[str], chance: random.Rand
     return Claim(claim.kind, claim.field, claim.text.replace(name, f"q{name[::-1]}_of"))
 
 
+def is_stale(claim: Claim, ground: Ground) -> bool:
+    """Tell whether a comment names a parameter that has another name by now, or never was.
+
+    Told by the words of the code, not by what was proven of it.
+    """
+    given = ground.facts.parameters or ()
+    is_open = any(entry.kind in ("rest", "keywords") or entry.names for entry in given)
+    words = set(re.findall(r"\w+", ground.code))
+    return claim.kind == "parameter" and not is_open and not {claim.name, "arguments"} & words
+
+
 def measure(folder: Path) -> None:
     chance = random.Random(7)
     grounds = read_grounds(folder)
     by_file: dict[str, list[str]] = defaultdict(list)
     for ground in grounds:
         by_file[ground.file] += [
-            entry.name for entry in ground.facts.parameters or () if entry.kind != "receiver"
+            name
+            for entry in ground.facts.parameters or ()
+            if entry.kind != "receiver"
+            for name in entry.names or (entry.name,)
         ]
     truths: Counter[tuple[str, str]] = Counter()
     lies: Counter[tuple[str, str]] = Counter()
@@ -173,6 +195,9 @@ def measure(folder: Path) -> None:
         names = sorted(set(by_file[ground.file]))
         for claim in find_claims(ground):
             verdict = judge_claim(claim.field, claim.text, ground)
+            if is_stale(claim, ground):
+                truths[STALE, verdict.ruling] += 1
+                continue
             truths[claim.kind, verdict.ruling] += 1
             if verdict.ruling == "refuted":
                 _show("TRUTH", ground, claim, verdict.reason)
@@ -212,9 +237,10 @@ def _is_of(row: str, kind: str) -> bool:
     return not row or row == kind or (row == _DECIDABLE and kind not in _OPEN)
 
 
-_OPEN = ("with **kwargs", "made up, decorated")
+_OPEN = ("with **kwargs", "beside a pattern", "made up, decorated", STALE)
 """Kinds of lies that no text of the span alone can tell: what a decorator gives back, which names a
-callee knows that gets all keywords."""
+callee knows that gets all keywords, what a comment calls an argument that is taken apart at once;
+and what was true once."""
 
 _DECIDABLE = "all decidable"
 _shown: Counter[str] = Counter()

@@ -88,7 +88,7 @@ def check_parameter(name: str, text: str, ground: Ground) -> Finding | None:
         return leave(PARAMETER, f"{name} may be among the keywords it takes")
     if any(entry.names or entry.name[:1] in "{[(" for entry in arguments):
         return leave(PARAMETER, f"{name} may be part of what is taken apart")
-    if name.istitle() and len(name) > 1 and name not in ground.code_names:
+    if name.istitle() and name.isalpha() and len(name) > 1 and name not in ground.code_names:
         return None  # a word of prose: "Note: ..."
     code = ground.code
     is_constant = name.isupper() and len(name) > 1

@@ -32,8 +32,28 @@ _COMMON_WORDS = """
     from raise raises raised raising throw throws thrown error errors exception exceptions case
     except self none true false does must should will can cannot given but only
 """
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _COMMON = frozenset(_COMMON_WORDS.split())
 """Words that tell no condition from another."""
+
+_CHECKED_NAMES = """
+    IOException FileNotFoundException EOFException UnsupportedEncodingException
+    MalformedURLException UnknownHostException SocketException URISyntaxException SQLException
+    InterruptedException ExecutionException TimeoutException CloneNotSupportedException
+    ReflectiveOperationException ClassNotFoundException NoSuchMethodException NoSuchFieldException
+    IllegalAccessException InstantiationException InvocationTargetException ParseException
+    GeneralSecurityException NoSuchAlgorithmException InvalidKeyException
+"""
+_CHECKED = frozenset(_CHECKED_NAMES.split())
+"""Errors that leave a Java method only if it declares them, or a kind that they belong to."""
+
+_BY_ITSELF_NAMES = """
+    NullPointerException ArrayIndexOutOfBoundsException IndexOutOfBoundsException
+    StringIndexOutOfBoundsException NegativeArraySizeException ArrayStoreException
+    ClassCastException ArithmeticException StackOverflowError OutOfMemoryError
+"""
+_BY_ITSELF = frozenset(_BY_ITSELF_NAMES.split())
+"""Errors that Java raises itself, beside what a text raises under a condition on the same names."""
 
 _ERROR_ENDS = ("Error", "Exception", "Warning", "Exit", "Interrupt", "Iteration", "Timeout")
 
@@ -88,8 +108,10 @@ def check_error(error: str, text: str, ground: Ground) -> Finding:
         return leave(KIND, "it is left to others to implement")
     if any(entry.error is None for entry in proven):
         return leave(KIND, "an error leaves whose name isn't known")
-    for entry in proven:
-        if _speaks_of(text, error, entry):
+    if ground.language == "java" and not facts.declared and last in _CHECKED:
+        return refute(KIND, f"{last} leaves only if it is declared, and nothing is")
+    for entry in proven if last not in _BY_ITSELF else ():
+        if _speaks_of(text, error, entry, ground):
             where = f"line {entry.line + 1} of it"
             return refute(KIND, f"what leaves under that condition is {entry.error}, in {where}")
     if _is_closed(ground):
@@ -97,15 +119,19 @@ def check_error(error: str, text: str, ground: Ground) -> Finding:
     return leave(KIND, f"a callee may raise {error}")
 
 
-def _speaks_of(text: str, error: str, entry: Raise) -> bool:
-    """Tell whether a text has words of the guard or the message of an error, or no others."""
+def _speaks_of(text: str, error: str, entry: Raise, ground: Ground) -> bool:
+    """Tell whether a text has words of the guard, the message or the line of an error, or no
+    others."""
     said = _words(text.replace(error, " "))
-    return not said or bool(said & _words(f"{entry.guard or ''} {entry.message or ''}"))
+    line = ground.source.splitlines()[entry.line : entry.line + 1]
+    there = " ".join((entry.guard or "", entry.message or "", *line))
+    return not said or bool(said & _words(there))
 
 
 def _words(text: str) -> set[str]:
-    """Return the words that tell conditions apart, without their endings."""
-    return {word[:6] for word in re.findall(r"[a-z0-9]{2,}", text.lower()) if word not in _COMMON}
+    """Return the words that tell conditions apart, without their endings, those of names singly."""
+    found = re.findall(r"[a-z0-9]{2,}", _HUMP.sub(" ", text).lower())
+    return {word[:6] for word in found if word not in _COMMON}
 
 
 def _check_denial(errors: list[str], ground: Ground) -> Iterator[Finding]:
@@ -127,7 +153,9 @@ def _is_closed(ground: Ground) -> bool:
     facts = ground.facts
     if facts.calls or not facts.sound:
         return False
-    return not re.search(r"[-\[/*%+.@]|\b(?:import|with|for|in|await|assert)\b", _body(ground.code))
+    return not re.search(
+        r"[-\[/*%+.@]|\b(?:import|with|for|in|await|assert|new)\b", _body(ground.code)
+    )
 
 
 def _body(code: str) -> str:

@@ -29,7 +29,7 @@ _VALUE = re.compile(
     r"silently|directly|at|back|only|once|after|before|until|and|or|early)\b)[\w`'\"*{\[(<:]",
     re.IGNORECASE,
 )
-_GIVES_BACK = re.compile(r"\breturns\s+[^,.;]*\bto\s+(?:the|an?|its)\b", re.IGNORECASE)
+_GIVES_BACK = re.compile(r"\breturns\s+(?:[^,.;]|\.(?=\w))*\bto\s+(?:the|an?|its)\b", re.IGNORECASE)
 """Something is returned to its place, not to the caller."""
 
 _YIELDS = re.compile(r"\byield(?:s|ed|ing)?\b(?!\s+(?:from|to|up|control))", re.IGNORECASE)
@@ -39,7 +39,8 @@ _EFFECT = re.compile(
     re.IGNORECASE,
 )
 _ASYNC = re.compile(
-    r"\b(?:asynchronous(?:ly)?|is\s+async|async\s+(?:function|method)|must be awaited|"
+    r"\b(?:asynchronously|is\s+asynchronous|asynchronous\s+(?:function|method)|is\s+async|"
+    r"async\s+(?:function|method)|must be awaited|"
     r"(?:is|as|returns|this)\s+(?:a\s+)?coroutine|"
     r"returns\s+a\s+promise)\b",
     re.IGNORECASE,
@@ -153,7 +154,7 @@ def _may_be_nothing(ground: Ground) -> bool:
 
 
 def _may_return_anyway(text: str, ground: Ground) -> bool:
-    if not all(map(_TRANSPARENT.search, ground.facts.decorators)):
+    if ground.language != "java" and not all(map(_TRANSPARENT.search, ground.facts.decorators)):
         return True
     constructs = ground.name in ("__init__", "constructor", "__new__")
     return constructs and bool(

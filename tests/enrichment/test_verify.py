@@ -39,12 +39,30 @@ SOURCES = {
     "wait": ("a.py", "async def wait(a):\n    return await a\n"),
     "wrapped": ("a.py", "@cached_by(9)\ndef wrapped(a):\n    run(a)\n"),
     "abstract": ("a.py", "def abstract(a):\n    raise NotImplementedError\n"),
+    "kept": ("a.py", "def kept(a):\n    pool.put(a)\n"),
     "load": (
         "a.ts",
         (
             "export function load(key: string, more?: number): void {\n"
             '  if (!key) { throw new RangeError("no key") }\n  store.set(key, more)\n}\n'
         ),
+    ),
+    "Shop.take": (
+        "Shop.java",
+        (
+            "class Shop {\n"
+            "  @Deprecated\n  void take(String itemName, int count) {\n"
+            "    if (!isForSale(itemName)) {\n"
+            '      throw new IllegalArgumentException("unknown: " + itemName);\n'
+            "    }\n    stock.remove(itemName, count);\n  }\n"
+            "  String read(String path) throws IOException {\n"
+            '    if (path.isEmpty()) {\n      throw new IOException("no path");\n    }\n'
+            "    return text(path);\n  }\n}\n"
+        ),
+    ),
+    "Box.copy": (
+        "Box.java",
+        "class Box {\n  Box copy(int count) {\n    return new Box<>(count);\n  }\n}\n",
     ),
     "Open": (
         "a.go",
@@ -56,10 +74,15 @@ SOURCES = {
 }
 
 
+SOURCES["Shop.read"] = SOURCES["Shop.take"]
+
+
 def ground(name, **more):
     file, source = SOURCES[name]
     facts = prove_all(file, source)[name]
-    language = {"py": "python", "ts": "typescript", "go": "go"}[file.partition(".")[2]]
+    language = {"py": "python", "ts": "typescript", "go": "go", "java": "java"}[
+        file.partition(".")[2]
+    ]
     return Ground(facts, source, name, language, source, **more)
 
 
@@ -119,6 +142,11 @@ REFUTED = [
     ("load", "outputs", "the value that was loaded", "returns"),
     ("load", "pitfalls", "throws TypeError without a key", "raises"),
     ("Open", "summary_120w", "Returns nothing.", "returns"),
+    ("Shop.take", "pitfalls", "throws IllegalStateException if the item is not for sale", "raises"),
+    ("Shop.take", "pitfalls", "throws SQLException if the table is full", "raises"),
+    ("Shop.take", "outputs", "the items that were taken", "returns"),
+    ("plain", "inputs", "B2: the second graph", "parameter"),
+    ("plain", "summary_120w", "An asynchronous function that gives back a.", "async"),
 ]
 
 LEFT = [
@@ -136,6 +164,11 @@ LEFT = [
     ("check", "summary_120w", "Checks it (see 5e331e7e5b73 and 3a9e1e)."),
     ("save", "summary_120w", "It returns a connection to the pool."),
     ("check", "summary_120w", "Takes a callable that takes three arguments."),
+    ("Shop.take", "pitfalls", "throws NullPointerException if the item name is null"),
+    ("Box.copy", "pitfalls", "throws IllegalArgumentException if count is negative"),
+    ("Shop.read", "pitfalls", "throws FileNotFoundException if there is no such file"),
+    ("kept", "summary_120w", "It returns the zlib.Reader to the pool."),
+    ("plain", "summary_120w", "Prepares a for asynchronous I/O."),
 ]
 
 
