@@ -33,7 +33,7 @@ from llmc.enrichment.reply import read_reply
 from llmc.errors import BackendError
 from llmc.models import Span
 from llmc.net.deadlines import Cancellation
-from llmc.run.worklist import read_source
+from llmc.run.sources import read_source
 from llmc.settings.loading import load_settings
 from llmc.store.store import Store
 

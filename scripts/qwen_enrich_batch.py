@@ -402,6 +402,7 @@ def _run(repo: Path, args: argparse.Namespace) -> int:
         sleep=max(0.0, args.sleep),
         batch=max(0, args.batch_size),
         side_by_side=False,
+        by_facts=False,
     )
     if args.dry_run:
         for span, tier, prompt in engine.plan(repo, settings, hooks=(_print_event,), rules=rules):

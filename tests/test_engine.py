@@ -371,7 +371,7 @@ def test_a_plan_sends_nothing_and_shows_the_prompts(settings):
 
 
 def test_a_run_on_a_fake_ollama_stores_what_it_said(settings, clean_environ):
-    reply = Reply(text='{"summary_120w": "From the host.", "inputs": ["a: b"]}')
+    reply = Reply(text='{"summary_120w": "From the host.", "inputs": ["left: the one"]}')
     with FakeOllama(lambda call: reply) as fake:
         environ = clean_environ | {"ENRICH_OLLAMA_HOSTS": f"attic={fake.url}"}
         configured = load_settings(settings.repo, Flags(), environ)
@@ -381,7 +381,7 @@ def test_a_run_on_a_fake_ollama_stores_what_it_said(settings, clean_environ):
     assert report.enriched == 5
     with Store.open(configured.index_path) as store:
         [shown] = store.results.find("small.py", 5)
-    assert shown.enrichment["inputs"] == ["a: b"]
+    assert shown.enrichment["inputs"] == ["left: the one", "right"]
     assert shown.enrichment["evidence"][0]["lines"] == [4, 6]
     assert shown.outcome.completion_tokens > 0
 

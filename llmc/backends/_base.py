@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmc.backends.cascade import BackendCascade
+from llmc.enrichment.answers import translate
+from llmc.enrichment.asking import find_question
+from llmc.enrichment.judging import settle
 from llmc.enrichment.parroting import drop_parroted
 from llmc.enrichment.prompts import EXAMPLE_SUMMARY, find_source
 from llmc.enrichment.reply import read_reply
@@ -146,18 +149,22 @@ def _accepted(
     *,
     require_summary: bool,
 ) -> Enrichment:
+    question = find_question(prompt)
     enrichment = read_reply(
         text,
         item["lines"],
         done_reason=meta.get("done_reason"),
         eval_count=meta.get("eval_count"),
         require_summary=require_summary,
+        translate=translate if question else None,
     )
     if not require_summary:
         return enrichment
     own, meta["parroted"] = drop_parroted(enrichment, find_source(prompt))
     if detail := _lack(own):
         raise make_refusal("validation", detail, text)
+    if question:
+        own, meta["verdicts"] = settle(own, question, item["lines"], text)
     return own
 
 

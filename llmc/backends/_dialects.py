@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llmc.backends._base import MAX_REPLY_TOKENS
+from llmc.enrichment.asking import find_question
 from llmc.enrichment.prompts import fit, make_chat_messages
-from llmc.enrichment.reply import build_schema
+from llmc.enrichment.reply import find_schema
 
 _UNKNOWN = ("unsupported", "not supported", "unrecognized", "unknown", "unexpected", "extra")
 """How servers say that they don't know a parameter, as against a value they don't like."""
@@ -94,17 +95,23 @@ class Dialect:
         said, first, *rest = messages
         return [{**first, "content": f"{said['content']}\n\n{first['content']}"}, *rest]
 
-    def make_words(self) -> dict[str, Any]:
+    def make_words(self, prompt: str) -> dict[str, Any]:
         """Return the part of a request that is put in this dialect."""
         words: dict[str, Any] = {"stream": self.stream, self.bound: self.reply_tokens}
         if self.stream and self.stream_options:
             words["stream_options"] = {"include_usage": True}
         if self.response_format == "json_schema":
-            form = {"name": "enrichment", "schema": build_schema()}
+            form = {"name": "enrichment", **_make_form(prompt)}
             words["response_format"] = {"type": "json_schema", "json_schema": form}
         elif self.response_format == "json_object":
             words["response_format"] = {"type": "json_object"}
         return words
+
+
+def _make_form(prompt: str) -> dict[str, Any]:
+    """Return the schema of a reply; where it is made for strict modes, one is asked for."""
+    form = {"schema": find_schema(prompt)}
+    return {**form, "strict": True} if find_question(prompt) else form
 
 
 def choose_dialect(url: str, *, stream: bool) -> Dialect:

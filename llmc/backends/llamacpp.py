@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from llmc.backends._base import BackendConfig, CallPolicy, Surroundings, accept
+from llmc.enrichment.asking import make_brief
 from llmc.enrichment.prompts import fit, make_chat_messages
-from llmc.enrichment.reply import build_schema
+from llmc.enrichment.reply import find_schema
 from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
 from llmc.net.deadlines import Cancellation
@@ -102,10 +103,19 @@ class LlamaCppBackend:
     ) -> tuple[Enrichment, dict[str, Any]]:
         """Make one attempt; later attempts of a span sample another reply."""
         model = self._model()
+        prompt = make_brief(prompt) if model.brief else prompt
         limit = int(self.options["num_predict"])
         deadline = time.monotonic() + self._policy.timeout
         fitted = fit(prompt, self.options, limit)
-        request = {**_SAMPLING, **_sampling(item), **_chosen(self.options), "max_tokens": limit}
+        schema = find_schema(prompt, brief=model.brief)
+        form = {"type": "json_schema", "json_schema": {"name": "enrichment", "schema": schema}}
+        request = {
+            **_SAMPLING,
+            **_sampling(item),
+            **_chosen(self.options),
+            "max_tokens": limit,
+            "response_format": form,
+        }
         answer = model.chat(
             {**request, "messages": make_chat_messages(fitted)}, self._ended(deadline)
         )
@@ -185,7 +195,7 @@ class _Model:
                 f"{path}: llama.cpp cannot load this model; is the file complete, and of a kind "
                 "that llama.cpp supports?"
             ) from error
-        self._brief = path.stat().st_size < _SMALL_MODEL_BYTES
+        self.brief = path.stat().st_size < _SMALL_MODEL_BYTES
         self._turn = threading.Lock()
 
     def chat(self, request: dict[str, Any], ended: Any) -> dict[str, Any]:
@@ -210,10 +220,6 @@ class _Model:
         request = request | {
             "stream": True,
             "stream_options": {"include_usage": True},
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "enrichment", "schema": build_schema(brief=self._brief)},
-            },
         }
         with self._turn:
             self._server.handle_chat_completions(request, take)

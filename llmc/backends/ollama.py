@@ -34,7 +34,7 @@ from llmc.backends._gathering import Aside
 from llmc.backends._parts import find_worked_sec, keep_aside, read_meta, read_text
 from llmc.backends._stream import Guard, pick_answer, split_lines
 from llmc.enrichment.prompts import ROUTING_CHARS_PER_TOKEN, fit, make_chat_messages
-from llmc.enrichment.reply import build_schema
+from llmc.enrichment.reply import find_schema
 from llmc.errors import (
     BackendError,
     CancelledError,
@@ -195,7 +195,10 @@ class OllamaBackend:
 
     def _stream(self, prompt: str, timeout: float) -> Answer:
         request = self._request(
-            messages=make_chat_messages(prompt), format=build_schema(), stream=True, think=False
+            messages=make_chat_messages(prompt),
+            format=find_schema(prompt),
+            stream=True,
+            think=False,
         )
         request["options"].setdefault("num_predict", MAX_REPLY_TOKENS)
         request["options"].setdefault("temperature", 0)

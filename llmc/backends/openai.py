@@ -196,7 +196,7 @@ class OpenAIBackend:
         request = {
             "model": self._endpoint.model,
             "messages": dialect.put(prompt),
-            **dialect.make_words(),
+            **dialect.make_words(prompt),
             **{key: value for key, value in self.options.items() if key != "num_ctx"},
         }
         got = Gathered()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,7 +27,8 @@ class Finding:
 class Ground:
     """A span with all that a claim about it may rest on.
 
-    `source` is its text, `file` that of its file, `known` are names of the rest of the index, and
+    `source` is its text, `file` that of its file, or `nearby` the names in it; `known` are names of
+    the rest of the index, and
     `prompt` is what the model was told beside the source: words from there are no knowledge.
     """
 
@@ -35,7 +37,8 @@ class Ground:
     symbol: str = ""
     language: str = "python"
     file: str = ""
-    known: frozenset[str] = frozenset()
+    known: Container[str] = frozenset()
+    nearby: Container[str] = frozenset()
     prompt: str = ""
 
     @cached_property
@@ -53,10 +56,10 @@ class Ground:
         return wording.read_tokens(self.code)
 
     @cached_property
-    def names(self) -> frozenset[str]:
-        """All names that a claim may use."""
+    def names(self) -> tuple[Container[str], ...]:
+        """All names that a claim may use, the nearest first."""
         own = frozenset(re.findall(r"[\w$]+", self.symbol))
-        return self.code_names | wording.read_tokens(self.file) | self.known | own
+        return self.code_names, own, wording.read_tokens(self.file), self.nearby, self.known
 
     @property
     def is_function(self) -> bool:

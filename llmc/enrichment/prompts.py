@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from typing import Self
 
 from llmc.models import Span
 from llmc.redaction import secrets
@@ -81,7 +82,7 @@ FINGERPRINT = f"{SYSTEM}\n{_EXAMPLE_TURN}\n{_EXAMPLE_REPLY}"
 """What is the same in every prompt: when it changes, a span that failed may well succeed."""
 
 
-_CONSTANT = f"{SYSTEM}\n\n{_EXAMPLE_TURN}\n\n{_EXAMPLE_REPLY}\n\n"
+_CONSTANT = f"{SYSTEM}\n\n{_EXAMPLE_TURN}\n\n{_EXAMPLE_REPLY}"
 _END = "\n\n"
 _FENCES = re.compile("```+")
 
@@ -89,20 +90,30 @@ _FENCES = re.compile("```+")
 class Prompt(str):
     """A whole prompt as text, which also knows its chat turns and how to become shorter.
 
-    `cut_lines` counts the lines of code left out to make it fit.
+    `cut_lines` counts the lines of code left out to make it fit; `turn` is what is said of this
+    span, after what is `_constant`.
     """
 
-    __slots__ = ("_code", "_head", "_lang", "cut_lines")
+    __slots__ = ("_code", "_constant", "_head", "_lang", "cut_lines", "turn")
 
     _code: str
+    _constant: str
     _head: str
     _lang: str
     cut_lines: int
+    turn: str
 
-    def __new__(cls, head: str, lang: str, code: str, cut_lines: int = 0) -> Prompt:
-        prompt = super().__new__(cls, f"{_CONSTANT}{_turn(head, lang, code, cut_lines)}{_END}")
+    def __new__(cls, head: str, lang: str, code: str, cut_lines: int = 0) -> Self:
+        return cls._make(_CONSTANT, head, lang, code, cut_lines)
+
+    @classmethod
+    def _make(
+        cls, constant: str, head: str, lang: str, code: str, cut_lines: int, *, form: str = ""
+    ) -> Self:
+        turn = f"{_turn(head, lang, code, cut_lines)}{form}"
+        prompt = super().__new__(cls, f"{constant}{_END}{turn}{_END}")
         prompt._head, prompt._lang, prompt._code = head, lang, code
-        prompt.cut_lines = cut_lines
+        prompt._constant, prompt.turn, prompt.cut_lines = constant, turn, cut_lines
         return prompt
 
     def make_messages(self) -> list[Message]:
@@ -111,8 +122,11 @@ class Prompt(str):
             {"role": "system", "content": SYSTEM},
             {"role": "user", "content": _EXAMPLE_TURN},
             {"role": "assistant", "content": _EXAMPLE_REPLY},
-            {"role": "user", "content": self[len(_CONSTANT) : -len(_END)]},
+            {"role": "user", "content": self.turn},
         ]
+
+    def _remake(self, head: str, code: str, cut_lines: int) -> Prompt:
+        return Prompt(head, self._lang, code, cut_lines)
 
     def fit(self, tokens: float, chars_per_token: int = CHARS_PER_TOKEN) -> Prompt:
         """Return the prompt cut to about `tokens`, code at a line boundary; itself if it fits.
@@ -127,7 +141,7 @@ class Prompt(str):
         boundary = kept.rfind("\n")
         kept = kept[:boundary] if boundary > room // 2 else kept
         lost = max(1, _line_count(self._code) - _line_count(kept))
-        shorter = Prompt(self._head, self._lang, kept, self.cut_lines + lost)
+        shorter = self._remake(self._head, kept, self.cut_lines + lost)
         return shorter if len(shorter) < len(self) else self
 
     def blot(self) -> tuple[Prompt, int]:
@@ -138,17 +152,22 @@ class Prompt(str):
         head, in_head = secrets.blot(self._head)
         code, in_code = secrets.blot(self._code)
         count = in_head + in_code
-        return (Prompt(head, self._lang, code, self.cut_lines) if count else self), count
+        return (self._remake(head, code, self.cut_lines) if count else self), count
 
 
 def build(span: Span, code: str) -> Prompt:
-    """Return the prompt for a span whose source text is `code`.
+    """Return the prompt for a span whose source text is `code`."""
+    return Prompt(*make_head(span), code)
 
-    Whatever a repository calls its files and headings, each name stays in its place in the first
-    line: what follows a line break in one would read as ours.
+
+def make_head(span: Span) -> tuple[str, str]:
+    """Return the line that says what a span is, and its language.
+
+    Whatever a repository calls its files and headings, each name stays in its place in that line:
+    what follows a line break in one would read as ours.
     """
     lang, kind, symbol, path = map(make_quotable, (span.lang, span.kind, span.symbol, span.path))
-    return Prompt(f"{lang} {kind} `{symbol}` in {path}", lang, code)
+    return f"{lang} {kind} `{symbol}` in {path}", lang
 
 
 def find_source(prompt: str) -> str:

@@ -12,13 +12,15 @@ from __future__ import annotations
 import gc
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
 
+from llmc.enrichment.answers import ASKED
+from llmc.enrichment.asking import find_question
 from llmc.errors import make_refusal
 from llmc.models import (
     EVIDENCE_FIELDS,
@@ -35,7 +37,9 @@ LIST_FIELDS = ("inputs", "outputs", "side_effects", "pitfalls", "tags")
 PROMPTED_FIELDS = EVIDENCE_FIELDS
 """What a model is asked for; evidence, tags and schema names the program knows itself."""
 
-_PROMPTED = frozenset(PROMPTED_FIELDS)
+_PROMPTED = frozenset((*PROMPTED_FIELDS, *ASKED))
+
+Translate = Callable[[dict[str, Any]], dict[str, Any]]
 
 _THOUGHTS = r"(?:\w+:)?(?:think|thinking|thoughts?|reasoning|reflection)>"
 _THOUGHTS_BEGIN = re.compile(
@@ -67,6 +71,7 @@ def read_reply(
     done_reason: object = None,
     eval_count: object = None,
     require_summary: bool = False,
+    translate: Translate | None = None,
 ) -> Enrichment:
     """Read one reply about a span whose `lines` are (first, last), 1-based and inclusive.
 
@@ -74,6 +79,7 @@ def read_reply(
     `require_summary` asks more than the batch driver's contract allows: an empty summary is
     refused, U+FFFD takes the place of NUL, at which other readers of the index would stop, what a
     model thought aloud is no part of its reply, and a refusal names the server's reason to end.
+    `translate` makes the established form of what was asked for in another.
 
     Raises BackendError with `failure` = (parse | truncation | validation, detail, text).
     """
@@ -82,7 +88,7 @@ def read_reply(
         text, ended = drop_thoughts(text), _why_it_ended(done_reason)
     try:
         with _uncollected(len(text)):
-            return _accepted(text, lines, require_summary)
+            return _accepted(text, lines, require_summary, translate)
     except ValidationError as error:
         kind, detail = "validation", _first_problem(error)
     except _InvalidError as error:
@@ -110,7 +116,7 @@ def drop_thoughts(text: str) -> str:
     for mark in marks[:1]:
         head = text[: mark.start()]
         opened = _THOUGHTS_BEGIN.match(head)
-        if opened or not any(f'"{name}"' in head for name in PROMPTED_FIELDS):
+        if opened or not any(f'"{name}"' in head for name in _PROMPTED):
             return text[mark.end() :]
     return text
 
@@ -160,6 +166,12 @@ def build_schema(*, brief: bool = False) -> dict[str, Any]:
     }
 
 
+def find_schema(prompt: str, *, brief: bool = False) -> dict[str, Any]:
+    """Return the JSON schema for the reply to a prompt: its own, if it is made from facts."""
+    question = find_question(prompt)
+    return question.schema if question else build_schema(brief=brief)
+
+
 class _InvalidError(Exception):
     """A rule that the pydantic model cannot express is broken."""
 
@@ -198,8 +210,11 @@ def _is_truncated(text: str, done_reason: object, eval_count: object) -> bool:
     return isinstance(eval_count, int) and eval_count <= 0
 
 
-def _accepted(text: str, span_lines: Sequence[int], require_summary: bool) -> Enrichment:
-    reply = _normalised(_object(text), span_lines)
+def _accepted(
+    text: str, span_lines: Sequence[int], require_summary: bool, translate: Translate | None
+) -> Enrichment:
+    found = _object(text)
+    reply = _normalised(translate(found) if translate else found, span_lines)
     if require_summary and "\\u0000" in text:
         _replace_nul(reply)
     enrichment = Enrichment.model_validate(reply)

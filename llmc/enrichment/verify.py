@@ -80,5 +80,5 @@ def _check_wording(field: str, claim: str, ground: Ground) -> Iterator[Finding]:
     if language := wording.find_foreign_language(claim, ground.source):
         yield refute("language", f"it is in {language}")
     for name in wording.find_names(claim):
-        if not wording.is_known(name, ground.names):
+        if not wording.is_known(name, *ground.names):
             yield refute("identifier", f"{name} is nowhere in the text, its file or the index")

@@ -6,7 +6,7 @@ import builtins
 import keyword
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import lru_cache
 
 _IDENTIFIER = r"[A-Za-z_$][\w$]*(?:(?:\.|::)[A-Za-z_$][\w$]*)*"
@@ -73,7 +73,7 @@ def read_tokens(text: str) -> frozenset[str]:
     return frozenset(_TOKEN.findall(text))
 
 
-def is_known(name: str, *texts: frozenset[str]) -> bool:
+def is_known(name: str, *texts: Container[str]) -> bool:
     """Tell whether a name stands in some texts: the last part of a dotted one decides."""
     last = _PART.findall(name)[-1]
     return last in ALWAYS_KNOWN or any(last in tokens or name in tokens for tokens in texts)
@@ -113,10 +113,10 @@ def find_borrowed(text: str, prompt: str, source: str) -> str | None:
     if not words or not prompt:
         return None
     size = min(PHRASE_WORDS, max(3, len(words)))
-    asked, shown = _shingles(prompt, size), _shingles(source, size)
+    asked = _shingles(prompt, size)
     for start in range(len(words) - size + 1):
         phrase = tuple(words[start : start + size])
-        if phrase in asked and phrase not in shown:
+        if phrase in asked and phrase not in _shingles(source, size):
             return " ".join(phrase)
     return None
 

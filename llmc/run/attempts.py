@@ -134,6 +134,7 @@ def _succeeded(
         tokens_per_sec=_speed(meta, load.seconds),
         cut_lines=meta.get("cut_lines") or 0,
         parroted=count(meta, "parroted") or 0,
+        verdicts=meta.get("verdicts") or (),
         records=tuple(records),
         gpu=load.gpu,
         departures=load.departures,

@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from llmc.enrichment import prompts, reply
+from llmc.enrichment import asking, prompts, reply
 from llmc.models import Span
 from llmc.run.job import Job
 from llmc.run.lanes import Lanes
 from llmc.run.lease import Lease
 from llmc.run.parts import Parts
-from llmc.run.worklist import WorkList, give_once
+from llmc.run.worklist import Rules, WorkList, give_once
 from llmc.run.writer import Writer
 from llmc.settings.config import Settings
 
@@ -97,15 +97,14 @@ class Intake:
             self._writer.write_patiently(lambda: self._store.spans.read_anew(paths))
 
 
-def sign(settings: Settings, lanes: Lanes) -> str:
+def sign(settings: Settings, lanes: Lanes, rules: Rules) -> str:
     """Return what a failure depends on, as a short hash: models, prompt and schema.
 
     When one of them changes, a span that failed deserves another try.
     """
     parts = [
         lanes.models(),
-        prompts.FINGERPRINT,
-        reply.build_schema(),
+        asking.FINGERPRINT if rules.by_facts else [prompts.FINGERPRINT, reply.build_schema()],
         settings.labels.schema_version,
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

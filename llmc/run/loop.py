@@ -63,7 +63,7 @@ class Run:
         settings = parts.settings
         lanes = parts.lay_lanes()
         self._width = max(1, sum(lane.slots for lane in lanes.lanes if lane.name))
-        self._signature = sign(settings, lanes)
+        self._signature = sign(settings, lanes, parts.rules)
         self._score = Score()
         hooks = (self._score, *parts.hooks, LoadHook(self._tell))
         self._writer = Writer(parts.store, parts.ledger, hooks, stop=parts.stop)

@@ -9,21 +9,22 @@ span whose text is no longer what was indexed.
 from __future__ import annotations
 
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from llmc.enrichment import prompts
+from llmc.enrichment.asking import Question, build_request
 from llmc.events import Event, EventHook, FileGone, SpanKept, SpanLeft, Warned
-from llmc.indexer.encodings import HEAD_BYTES, decode
+from llmc.facts.codec import decode_facts
 from llmc.indexer.files import Ignored
 from llmc.indexer.unchanged import IndexedFiles
-from llmc.models import Span, hash_span
+from llmc.models import Span
 from llmc.run import measures, routing
 from llmc.run.job import Job
+from llmc.run.sources import Names, read_source
 from llmc.settings.config import Settings
 from llmc.settings.privacy import KeptPaths
 from llmc.store.store import Store
@@ -45,6 +46,7 @@ class Rules:
     `batch` is how many spans are taken from the index at a time; None: what the run finds best.
     `side_by_side` is off for the driver: one span at a time, down the host chain as it stands,
     whoever answers; spans that failed in earlier runs are tried like any other.
+    `by_facts`: a model is asked only for what the parser can't prove, and held against what it can.
     """
 
     excerpt_chars: int | None = None
@@ -54,6 +56,7 @@ class Rules:
     sleep: float = 0.0
     batch: int | None = None
     side_by_side: bool = True
+    by_facts: bool = True
 
 
 Source = Callable[[int], Sequence[Span]]
@@ -88,11 +91,13 @@ class WorkList:
     hooks: Sequence[EventHook] = ()
     left: Callable[[Sequence[Span]], object] = len
     _home: _Home = field(init=False, repr=False)
+    _names: Names = field(init=False, repr=False)
     _files: IndexedFiles | None = field(init=False, repr=False)
     _said: set[str] = field(init=False, repr=False, default_factory=set)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_home", _Home(self.settings))
+        object.__setattr__(self, "_names", Names(self.settings.repo, self.store))
         files = IndexedFiles(partial(_indexed, self.store)) if self.rules.maintain else None
         object.__setattr__(self, "_files", files)
 
@@ -128,18 +133,28 @@ class WorkList:
         if code is None:
             self._say_left(span)
             return None
-        return _job(self.settings, self.rules, span, code, self._home if kept else None)
+        prompt = self._ask(span, code)
+        return _job(self.settings, self.rules, span, code, prompt, self._home if kept else None)
 
     def make_prompt(self, job: Job) -> prompts.Prompt | None:
         """Return a job's prompt, made anew if it was put by; None if its text has changed."""
         if job.prompt is None:
             code = self._read(job.span)
-            job.prompt = None if code is None else prompts.build(job.span, code)
+            job.prompt = None if code is None else self._ask(job.span, code)
         return job.prompt
 
     def put_by(self, job: Job) -> None:
         """Drop a job's prompt, which takes room; it is made anew when its turn comes."""
         job.prompt = None
+
+    def _ask(self, span: Span, code: str) -> prompts.Prompt:
+        if not self.rules.by_facts:
+            return prompts.build(span, code)
+        facts = decode_facts(self.store.results.find_facts(span.span_hash))
+        question = Question(
+            code, span.symbol, span.lang, span.kind, facts, *self._names.find_around(span)
+        )
+        return build_request(span, question)
 
     def _read(self, span: Span) -> str | None:
         return read_source(self.settings.repo, span, verify=self.rules.verify, files=self._files)
@@ -160,64 +175,6 @@ class WorkList:
             _tell(self.hooks, Warned(message))
 
 
-def read_source(
-    repo: Path, span: Span, *, verify: bool = True, files: IndexedFiles | None = None
-) -> str | None:
-    """Return a span's text, None if it can't be read or, with `verify`, is no longer the same.
-
-    With `files`, also None if its whole file is not the one that they know. The path comes from the
-    database. What counts is where the opened file really is: one outside the repository, or one
-    that is no plain file, is not read.
-    """
-    root = _root(repo)
-    path = f"{root}{span.path}"
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError):
-        return None
-    try:
-        status = os.fstat(descriptor)
-        if not (stat.S_ISREG(status.st_mode) and _real_path(descriptor, path).startswith(root)):
-            return None
-        start, end = max(0, span.byte_start), min(span.byte_end, status.st_size)
-        code = os.pread(descriptor, max(0, end - start), start)
-        if files and not files.holds(span, descriptor):
-            return None
-        head = os.pread(descriptor, HEAD_BYTES, 0) if verify and not _is_plain(code) else b""
-    except (OSError, ValueError):
-        return None
-    finally:
-        os.close(descriptor)
-    if verify and span.span_hash != hash_span(span.lang, code):
-        return None
-    return decode(code, head)
-
-
-def _is_plain(code: bytes) -> bool:
-    """Tell whether bytes are text as nearly all of it is: no encoding but UTF-8 is to be seen."""
-    if code.isascii():
-        return b"\0" not in code
-    try:
-        code.decode()
-    except UnicodeDecodeError:
-        return False
-    return b"\0" not in code
-
-
-@lru_cache(maxsize=8)
-def _root(repo: Path) -> str:
-    """Return where a repository really is, with a slash at the end."""
-    return str(repo.resolve() / "_")[:-1]
-
-
-def _real_path(descriptor: int, path: str) -> str:
-    """Return where an open file is; the system knows best, and nobody can swap a link meanwhile."""
-    try:
-        return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - text is all we need
-    except OSError:
-        return os.path.realpath(path)
-
-
 class _Home:
     """What counts for spans that must stay: their paths, and the tiers and hosts that stay."""
 
@@ -227,8 +184,14 @@ class _Home:
         self.hosts = len(settings.keep_home().hosts) if self.paths else 0
 
 
-def _job(settings: Settings, rules: Rules, span: Span, code: str, home: _Home | None) -> Job:
-    prompt = prompts.build(span, code)
+def _job(
+    settings: Settings,
+    rules: Rules,
+    span: Span,
+    code: str,
+    prompt: prompts.Prompt,
+    home: _Home | None,
+) -> Job:
     metrics = measures.measure(
         cut_excerpt(code, rules.excerpt_chars),
         line_count=span.line_count,

@@ -10,7 +10,7 @@ from llmc.errors import IndexingError
 from llmc.indexer.encodings import make_source
 from llmc.indexer.parsing import parse_file
 from llmc.models import Span
-from llmc.run.worklist import read_source
+from llmc.run.sources import read_source
 
 CODE = '''# {cookie}
 """Names."""

@@ -1,0 +1,173 @@
+"""What is asked about a span: only what needs judgement, as the parser has proven the rest.
+
+A request names the parameters that a meaning is wanted for, and its schema has them as properties,
+so that no other can be written. There is no worked example: small models repeat its words. What
+never changes comes first, as in any prompt, and what is asked of this span comes last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from llmc.enrichment.prompts import Message, Prompt, make_head
+from llmc.facts.values import Facts, Parameter
+from llmc.models import Span
+
+_ROLE = """\
+You explain source code to developers who search a code base. You are shown one function, class \
+or document section, and then the names of what to fill in. Reply with one JSON object and nothing \
+else.
+summary: say in one to three plain sentences what it does and when one would use it
+parameters: say for each in a few words what the caller gives with it
+result: say in a few words what the caller gets back"""
+_PITFALLS = """
+pitfalls: list what else a caller must beware of, beyond raised errors; leave it empty if unsure"""
+_END = """
+Go by the code; a comment may be wrong or out of date."""
+
+SYSTEM = f"{_ROLE}{_PITFALLS}{_END}"
+BRIEF_SYSTEM = f"{_ROLE}{_END}"
+"""For a model so small that its pitfalls are false as often as not."""
+
+FINGERPRINT = f"{SYSTEM}\n3"
+"""What is the same in every request, and the number of its form: when it changes, a span that
+failed may well succeed."""
+
+MOST_NAMES = 60
+"""Parameters that a meaning is asked for; servers take schemas of a hundred properties."""
+
+_MOST_NAME_CHARS = 80
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about a span, and what the reply is judged by.
+
+    `source` is the whole text of the span, also where the prompt has less of it; `nearby` are the
+    names in its file, `known` those of the index. `facts` are None where nothing was proven.
+    `usage` is a real call of it, with its place.
+    """
+
+    source: str
+    symbol: str
+    lang: str
+    kind: str
+    facts: Facts | None = None
+    nearby: Container[str] = frozenset()
+    known: Container[str] = frozenset()
+    usage: str | None = None
+    brief: bool = False
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters that a caller gives, as far as they are proven."""
+        facts = self.facts
+        if facts is None or not facts.sound:
+            return ()
+        return tuple(entry for entry in facts.parameters or () if entry.kind != "receiver")
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names that a meaning is asked for, in their order, each once."""
+        found = dict.fromkeys(name for entry in self.parameters for name in list_names(entry))
+        asked = [name for name in found if name.strip("_") and len(name) <= _MOST_NAME_CHARS]
+        return tuple(asked[:MOST_NAMES])
+
+    @property
+    def asks_result(self) -> bool:
+        facts = self.facts
+        return bool(facts and facts.sound and facts.returns.what in ("value", "both", "yields"))
+
+    @property
+    def asks_pitfalls(self) -> bool:
+        return not self.brief and self.lang != "markdown"
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of the reply, within what the strict modes of servers take."""
+        text = {"type": "string"}
+        properties: dict[str, Any] = {"summary": text}
+        if self.names:
+            properties["parameters"] = _object(dict.fromkeys(self.names, text))
+        if self.asks_result:
+            properties["result"] = text
+        if self.asks_pitfalls:
+            properties["pitfalls"] = {"type": "array", "items": text}
+        return _object(properties)
+
+    @cached_property
+    def form(self) -> str:
+        """What is asked, as the model reads it: the reply's keys."""
+        parts = ["summary"]
+        if self.names:
+            parts.append(f"parameters {json.dumps(self.names, ensure_ascii=False)}")
+        if self.asks_result:
+            parts.append("result")
+        if self.asks_pitfalls:
+            parts.append("pitfalls")
+        return f"Fill in: {', '.join(parts)}"
+
+
+class Request(Prompt):
+    """A prompt made from what is proven of its span; `question` goes with it to the reply."""
+
+    __slots__ = ("question",)
+
+    question: Question
+
+    def __new__(
+        cls, head: str, lang: str, code: str, cut_lines: int = 0, *, question: Question
+    ) -> Request:
+        system = BRIEF_SYSTEM if question.brief else SYSTEM
+        request = cls._make(system, head, lang, code, cut_lines, form=f"\n\n{question.form}")
+        request.question = question
+        return request
+
+    def make_messages(self) -> list[Message]:
+        """Return the request as chat turns."""
+        return [
+            {"role": "system", "content": self._constant},
+            {"role": "user", "content": self.turn},
+        ]
+
+    def _remake(self, head: str, code: str, cut_lines: int) -> Request:
+        return Request(head, self._lang, code, cut_lines, question=self.question)
+
+    def make_brief(self) -> Request:
+        """Return the request as it is put to a very small model."""
+        question = replace(self.question, brief=True)
+        return Request(self._head, self._lang, self._code, self.cut_lines, question=question)
+
+
+def build_request(span: Span, question: Question) -> Request:
+    """Return the request for a span."""
+    head, lang = make_head(span)
+    return Request(head, lang, question.source, question=question)
+
+
+def make_brief(prompt: str) -> str:
+    """Return any prompt as it is put to a very small model."""
+    return prompt.make_brief() if isinstance(prompt, Request) else prompt
+
+
+def find_question(prompt: str) -> Question | None:
+    """Return what a prompt asks by the facts, None if it is of another kind."""
+    return prompt.question if isinstance(prompt, Request) else None
+
+
+def list_names(parameter: Parameter) -> tuple[str, ...]:
+    """Return the bare names that a parameter binds: a pattern has several."""
+    return parameter.names or (parameter.name.lstrip("*&."),)
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
