@@ -27,6 +27,7 @@ from llmc.models import IndexPlace, IndexReport, RunReport, Span
 from llmc.records.ledger import Ledger
 from llmc.run import destinations
 from llmc.run.attempts import Builder
+from llmc.run.job import Job
 from llmc.run.loop import Run
 from llmc.run.parts import Parts
 from llmc.run.stopping import Stop
@@ -245,6 +246,8 @@ def enrich(
         settings.environ, lambda message: _tell(hooks, Warned(message)), make=True
     )
     with open_store(settings.index, hooks, seal=seal) as store:
+        if settings.pace.ask_all:
+            store.forget_by_rule()
         parts = Parts(settings, store, ledger, builder, rules or Rules(), hooks, stop or Stop())
         return Run(parts).run()
 
@@ -258,14 +261,16 @@ def plan(
 ) -> Iterator[tuple[Span, str, prompts.Prompt]]:
     """Yield each pending span with its start tier and prompt; sends nothing.
 
-    Those that rest after a failure are among them, though `enrich` would leave them alone.
+    Those that rest after a failure are among them, though `enrich` would leave them alone; those
+    that it would write by rule are not.
     """
     settings = settings or load_settings(repo)
     rules = rules or Rules()
     opened = Store.open if rules.maintain else Store.open_readonly
     with opened(_telling(settings.index, hooks)) as store:
         planned = WorkList(settings, store, rules).make_jobs(read_pages(settings, store, rules))
-        for job in itertools.islice(planned, max(0, settings.pace.limit) or None):
+        asked = (job for job in planned if isinstance(job, Job))
+        for job in itertools.islice(asked, max(0, settings.pace.limit) or None):
             assert job.prompt is not None, "a job is made with its prompt"
             yield job.span, job.state.tier, job.prompt
 

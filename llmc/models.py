@@ -23,6 +23,11 @@ MAX_SNIPPET_LINES = 12
 REFUSED = ("parse", "truncation", "validation")
 """Kinds of failure where a reply came back: the model, not the way to it, is at fault."""
 
+BY_RULE = "facts"
+"""The model's name, and the backend's, of an enrichment that was written by rule: no model was."""
+
+RULE_TIER = "rule"
+
 EVIDENCE_FIELDS = (
     "summary_120w",
     "inputs",
@@ -158,6 +163,8 @@ class SpanMetrics:
 class Attempt:
     """The next thing to try for a span: `number` counts from 1; `wait` asks for the retry pause.
 
+    One of number 0 was none: what came of it was written by rule.
+
     `first_entry` is where in the tier's configured entries the cascade begins, the ones before it
     coming last. `kept`: the span must stay, so only targets that stay are asked; `host_index` and
     `first_entry` count among those.
@@ -286,6 +293,15 @@ class SpanReport:
         return self.last.success
 
     @property
+    def by_rule(self) -> bool:
+        """Whether nobody was asked: the enrichment says what the parser has proven."""
+        return self.last.backend == BY_RULE
+
+    @property
+    def attempts(self) -> int:
+        return 0 if self.by_rule else len(self.outcomes)
+
+    @property
     def tokens_per_sec(self) -> float | None:
         return self.last.tokens_per_sec if self.success else None
 
@@ -321,7 +337,8 @@ class RunReport:
     `stopped` says why a run ended before its work was done, other than by a user's wish.
     `sent` counts the prompts that left this machine by host; out of `blotted_prompts` of them
     `blotted` likely secrets were taken. `kept` spans are among those left, as they must stay and no
-    model here could be asked.
+    model here could be asked. `by_rule` spans were written without a model, besides those that are
+    `enriched`.
     """
 
     enriched: int
@@ -336,3 +353,4 @@ class RunReport:
     blotted: int = 0
     blotted_prompts: int = 0
     kept: int = 0
+    by_rule: int = 0

@@ -12,7 +12,8 @@ from llmc.enrichment.asking import Question
 from llmc.enrichment.instructions import find_instructions, fold
 from llmc.enrichment.judging import settle
 from llmc.errors import BackendError
-from llmc.facts.plain import Plain, Step
+from llmc.facts.plain import Plain
+from llmc.facts.steps import Step
 from llmc.facts.values import Facts
 from llmc.models import MAX_SUMMARY_CHARS, MAX_SUMMARY_WORDS, Enrichment, Evidence, Span, Verdict
 from llmc.redaction import secrets
@@ -40,10 +41,14 @@ def write_enrichment(plain: Plain, question: Question, span: Span) -> Written | 
         return None
     if any(verdict.ruling == "refuted" for verdict in verdicts):
         return None
+    if plain.rule == "failure":  # what is declared to come back never does
+        enrichment = enrichment.model_copy(update={"outputs": []})
+        verdicts = tuple(verdict for verdict in verdicts if verdict.field != "outputs")
     lines = [span.start_line + row for row in plain.body]
     evidence = [
         Evidence(field=cited.field, lines=lines) if cited.field == "summary_120w" else cited
         for cited in enrichment.evidence
+        if getattr(enrichment, cited.field)
     ]
     reason = f"all that stands there, a {plain.rule}"
     proven = tuple(
@@ -120,7 +125,7 @@ def _tell_failure(step: Step, facts: Facts) -> str:
     """Say how a step leaves, as the facts have it."""
     for word in ("raise ", "throw "):
         if step.text.startswith(word):
-            return f"only raises `{step.text.removeprefix(word)}`"
+            return f"only raises `{step.text.removeprefix(word).removeprefix('new ')}`"
     how = facts.raises[0].how if facts.raises else "panics"
     return f"only {'ends the process' if how == 'exits' else 'panics'}, by `{step.text}`"
 

@@ -84,8 +84,8 @@ class Writer:
 
     @property
     def unsaved(self) -> int:
-        """How many enrichments are yet to be stored."""
-        return sum(report.success for report in self._settled)
+        """How many enrichments by models are yet to be stored."""
+        return sum(report.success and not report.by_rule for report in self._settled)
 
     @property
     def is_clear(self) -> bool:
@@ -205,7 +205,7 @@ def _stored_outcome(report: SpanReport) -> Outcome:
         tier=report.tier,
         backend=last.backend,
         model=report.model,
-        attempts=len(report.outcomes),
+        attempts=report.attempts,
         prompt_tokens=sum(outcome.prompt_tokens or 0 for outcome in report.outcomes),
         completion_tokens=sum(outcome.completion_tokens or 0 for outcome in report.outcomes),
         wall_ms=round(report.wall_sec * 1000),

@@ -196,6 +196,7 @@ def _read_pace(table: EnrichmentTable, flags: Flags, env: Mapping[str, str]) -> 
         host_order=flags.host_order or HOST_ORDERS[0],
         host_patience=_first(flags.host_patience, HOST_PATIENCE_SEC) or 0.0,
         retry_failed=flags.retry_failed,
+        ask_all=flags.ask_all,
     )
 
 
