@@ -237,7 +237,8 @@ class AttemptOutcome:
 
     `backend` is ollama, gateway or embedded; `model` is the one sent or the gateway's label, None
     where the call never got that far. On failure `failure_type` is runtime, parse, truncation or
-    validation, `detail` says why and `payload` is the raw reply that was refused. `parroted` counts
+    validation, `detail` says why (where nobody was asked: by which rule it was written) and
+    `payload` is the raw reply that was refused. `parroted` counts
     the sentences that were dropped since they only repeat an instruction of the source.
     `verdicts` are on the claims of an enrichment, those that were dropped as refuted included.
     `departures` are the prompts that left this machine for it.

@@ -6,7 +6,7 @@ import time
 
 from llmc.enrichment.asking import Question
 from llmc.enrichment.written import write_enrichment
-from llmc.facts.plain import Plain, find_plain
+from llmc.facts.plain import find_plain
 from llmc.models import (
     BY_RULE,
     RULE_TIER,
@@ -20,19 +20,14 @@ from llmc.run import measures
 from llmc.settings.config import Settings
 
 
-def find_rule(question: Question, settings: Settings) -> Plain | None:
-    """Return what a span comes to if a run writes it by rule; None if a model is to be asked."""
-    if settings.pace.ask_all or question.facts is None:
-        return None
-    return find_plain(question.source, question.lang, question.facts)
-
-
 def settle_by_rule(span: Span, question: Question, settings: Settings) -> SpanReport | None:
     """Return the report of a span that is written by rule, None if a model is to be asked."""
     started = time.monotonic()
-    plain = find_rule(question, settings)
+    if settings.pace.ask_all or question.facts is None:
+        return None
+    plain = find_plain(question.source, question.lang, question.facts)
     written = plain and write_enrichment(plain, question, span)
-    if not written:
+    if not (plain and written):
         return None
     enrichment, verdicts = written
     outcome = AttemptOutcome(
@@ -41,6 +36,7 @@ def settle_by_rule(span: Span, question: Question, settings: Settings) -> SpanRe
         duration_sec=0.0,
         model=BY_RULE,
         enrichment=enrichment,
+        detail=plain.rule,
         verdicts=verdicts,
     )
     return SpanReport(

@@ -198,10 +198,11 @@ class Writer:
 
 def _stored_outcome(report: SpanReport) -> Outcome:
     last = report.last
+    told = not report.success or report.by_rule
     return Outcome(
         result="pass" if report.success else "fail",
         reason="success" if report.success else last.failure_type or "runtime",
-        detail=None if report.success else (last.detail or "")[:1000],
+        detail=(last.detail or "")[:1000] if told else None,
         tier=report.tier,
         backend=last.backend,
         model=report.model,
