@@ -34,7 +34,7 @@ _BEFORE = frozenset(
     {"decorator", "attribute_item", "template_parameter_list", "requires_clause", "modifiers"}
 )
 _DEFINED = re.compile(r"^([ \t]+)(?:def|class)\b", re.MULTILINE)
-_HAS_TEXT = re.compile(r"""['"].{2,}['"]""")
+_HAS_TEXT = re.compile(r"""['"][^'"$]{2,}['"]""")
 """What is passed on as a text of its own has a meaning that the call doesn't tell."""
 
 

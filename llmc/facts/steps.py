@@ -60,6 +60,8 @@ class Steps:
         for child in node.children:
             if child.type in ("async", "*"):
                 raise NotSimpleError
+            if child.type in self._language.comments:  # between head and body
+                self.comments += child.end_byte - child.start_byte
             if child.type == "field_initializer_list":
                 for entry in child.named_children:
                     yield self._initialize(entry)
