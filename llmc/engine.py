@@ -267,7 +267,10 @@ def plan(
     settings = settings or load_settings(repo)
     rules = rules or Rules()
     opened = Store.open if rules.maintain else Store.open_readonly
-    with opened(_telling(settings.index, hooks)) as store:
+    seal = None
+    if rules.by_facts:
+        seal = installation.load_seal(settings.environ, lambda said: _tell(hooks, Warned(said)))
+    with opened(_telling(settings.index, hooks), seal=seal) as store:
         planned = WorkList(settings, store, rules).make_jobs(read_pages(settings, store, rules))
         asked = (job for job in planned if isinstance(job, Job))
         for job in itertools.islice(asked, max(0, settings.pace.limit) or None):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llmc.backends._base import BackendConfig, CallPolicy, Surroundings, accept
-from llmc.enrichment.asking import make_brief
+from llmc.enrichment.asking import count_reply_tokens, make_brief
 from llmc.enrichment.prompts import fit, make_chat_messages
 from llmc.enrichment.reply import find_schema
 from llmc.errors import BackendError, ConfigError
@@ -104,7 +104,7 @@ class LlamaCppBackend:
         """Make one attempt; later attempts of a span sample another reply."""
         model = self._model()
         prompt = make_brief(prompt) if model.brief else prompt
-        limit = int(self.options["num_predict"])
+        limit = count_reply_tokens(prompt, int(self.options["num_predict"]))
         deadline = time.monotonic() + self._policy.timeout
         fitted = fit(prompt, self.options, limit)
         schema = find_schema(prompt, brief=model.brief)

@@ -6,7 +6,8 @@ import re
 
 from llmc.doctor.findings import Finding, shorten, tell_seconds
 from llmc.doctor.targets import TRIAL_SECONDS, Asked
-from llmc.enrichment.prompts import build
+from llmc.enrichment.asking import Question, build_request
+from llmc.facts.values import Facts, Parameter, Returned
 from llmc.models import Attempt, AttemptOutcome, Span
 from llmc.run.attempts import make_attempt
 
@@ -27,6 +28,12 @@ _SPAN = Span(
     byte_end=len(_CODE),
     span_hash="sha256:example",
 )
+_PROVEN = Facts(
+    "function",
+    parameters=(Parameter("price", "both"), Parameter("rate", "both", default="0.2")),
+    returns=Returned("value", (2,)),
+    doc='"""Return a price with tax, in whole cents."""',
+)
 _REFUSED = re.compile(r"HTTP 40[13]\b")
 
 
@@ -36,7 +43,9 @@ def try_model(asked: Asked, section: str, *, loads: bool = False) -> tuple[Findi
     `loads` says that the model has to be loaded first. Raises ConfigError for what a run would stop
     at.
     """
-    outcome = make_attempt(asked.builder, _SPAN, build(_SPAN, _CODE), Attempt(1, asked.tiers[0], 0))
+    question = Question(_CODE, _SPAN.symbol, _SPAN.lang, _SPAN.kind, _PROVEN)
+    request = build_request(_SPAN, question)
+    outcome = make_attempt(asked.builder, _SPAN, request, Attempt(1, asked.tiers[0], 0))
     name = asked.target.model or outcome.model or asked.target.name
     return judge_trial(outcome, name, section, loads=loads)
 

@@ -8,6 +8,7 @@ never changes comes first, as in any prompt, and what is asked of this span come
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Container
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,10 +38,14 @@ FINGERPRINT = f"{SYSTEM}\n3"
 """What is the same in every request, and the number of its form: when it changes, a span that
 failed may well succeed."""
 
-MOST_NAMES = 60
-"""Parameters that a meaning is asked for; servers take schemas of a hundred properties."""
+MOST_NAMES = 40
+"""Parameters that a meaning is asked for: a reply has room for as many, and servers take schemas of
+a hundred properties. The others are listed with what is proven of them."""
 
-_MOST_NAME_CHARS = 80
+_TOKENS = 20
+"""Of a parameter: its name, the marks around it, and a dozen words."""
+
+_NAME = re.compile(r"(?=.*[^\W_])[\w$]{1,80}")
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,7 @@ class Question:
     def names(self) -> tuple[str, ...]:
         """The names that a meaning is asked for, in their order, each once."""
         found = dict.fromkeys(name for entry in self.parameters for name in list_names(entry))
-        asked = [name for name in found if name.strip("_") and len(name) <= _MOST_NAME_CHARS]
-        return tuple(asked[:MOST_NAMES])
+        return tuple(filter(_NAME.fullmatch, found))[:MOST_NAMES]
 
     @property
     def asks_result(self) -> bool:
@@ -157,6 +161,12 @@ def make_brief(prompt: str) -> str:
 def find_question(prompt: str) -> Question | None:
     """Return what a prompt asks by the facts, None if it is of another kind."""
     return prompt.question if isinstance(prompt, Request) else None
+
+
+def count_reply_tokens(prompt: str, usual: int) -> int:
+    """Return the tokens that a reply may have: more than the usual where there is much to say."""
+    question = find_question(prompt)
+    return max(usual, 200 + _TOKENS * len(question.names)) if question else usual
 
 
 def list_names(parameter: Parameter) -> tuple[str, ...]:

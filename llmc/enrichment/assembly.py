@@ -124,18 +124,25 @@ def _sort(entries: list[str], question: Question) -> tuple[dict[str, str], list[
     for text in entries:
         match = _SAID.match(text)
         if match and match[1] in names:
-            told.setdefault(match[1], _meaning(text[match.end() :], match[1]))
+            told.setdefault(match[1], _meaning(text[match.end() :], match[1], question))
         elif text.strip("`'\"*& ") not in names:
             other.append(text)
     return told, other
 
 
-def _meaning(text: str, name: str) -> str:
+def _meaning(text: str, name: str, question: Question) -> str:
     again = _SAID.match(text)
     if again and again[1] == name and text[: again.end()].rstrip().endswith(":"):
         text = text[again.end() :]
-    text = mend(text, MAX_MEANING_CHARS, MAX_MEANING_WORDS)
-    return "" if text.strip("`'\".… ") in ("", name) else text
+    return _words(text, question)
+
+
+def _words(text: str, question: Question) -> str:
+    """Return a meaning at its length, empty if it is none: a name, or code of the span."""
+    bare = text.strip("`'\".… ")
+    if not bare or (len(bare.split()) == 1 and bare in question.source):
+        return ""
+    return mend(text, MAX_MEANING_CHARS, MAX_MEANING_WORDS)
 
 
 def _declared(entry: Parameter) -> str:
@@ -160,7 +167,7 @@ def _outputs(said: Enrichment, facts: Facts, place: Place) -> Iterator[Entry]:
     what = "values, one by one" if yields else "a value"
     told = _plain(facts.result, "") if facts.result else ""
     bare = Entry("outputs", told or what, lines, "it yields" if yields else "it returns a value")
-    texts = [mend(text, MAX_MEANING_CHARS, MAX_MEANING_WORDS) for text in said.outputs]
+    texts = [_words(text, place.question) for text in said.outputs]
     for text in texts or [""]:
         yield Entry("outputs", text, lines, bare=bare) if text else bare
     if returns.what == "both" and returns.bare:
@@ -204,8 +211,8 @@ _HOW = {
 
 
 def _guarded(entry: Raise) -> str:
-    guard = _CUT_NAME.sub("…", entry.guard or "")
-    if not guard.strip("… "):
+    guard = entry.guard
+    if not guard:
         return ""
     return f" where {guard}" if _PLAIN_GUARD.match(guard) else f" if {guard}"
 
@@ -216,7 +223,7 @@ def _theirs(field: str, text: str, place: Place) -> Entry:
 
 def _plain(text: str, otherwise: str) -> str:
     """Return a text of the source's; the other one if it tells its reader to do something."""
-    text = " ".join(text.split())
+    text = _CUT_NAME.sub("…", " ".join(text.split()))
     quotes = any(mark in text for mark in "'\"`")
     return otherwise if quotes and any(find_instructions(fold(text))) else text
 

@@ -14,7 +14,9 @@ _TICKED = re.compile(rf"`{{1,2}}[*&]{{0,2}}({_IDENTIFIER})(?:\(\))?`{{1,2}}")
 _QUOTED = re.compile(rf"(?<!\w)['\"]({_IDENTIFIER})['\"](?!\w)")
 _CALLED = re.compile(rf"(?<![\w.`])({_IDENTIFIER})\(")
 _SPELLED = re.compile(r"(?<![\w.$/-])([A-Za-z]\w*_\w+|_\w+_\w+)(?![\w/-])")
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_WORD = re.compile(r"(?<!\w)[^\W\d_]+(?:['’][^\W\d_]+)*(?!\w)")
+"""A word of prose, and no letters out of a number or a name."""
+
 _TOKEN = re.compile(r"[A-Za-z_$][\w$]*")
 _PART = re.compile(r"[\w$]+")
 
@@ -84,7 +86,7 @@ def find_foreign_language(text: str, source: str) -> str | None:
 
     Words that stand in the source may be in any language: they are quoted.
     """
-    quoted = set(_WORD.findall(source))
+    quoted = _read_words(source)
     words = [word for word in _WORD.findall(text) if word not in quoted]
     letters = [char for word in words for char in word]
     if not letters:
@@ -105,6 +107,11 @@ def find_foreign_language(text: str, source: str) -> str | None:
         if likely != "english" and enough and counts[likely] > 2 * counts["english"]
         else None
     )
+
+
+@lru_cache(maxsize=64)
+def _read_words(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(text))
 
 
 def find_borrowed(text: str, prompt: str, source: str) -> str | None:

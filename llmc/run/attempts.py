@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 from llmc.backends.builder import AttemptCascade, Gate, count, put_behind
 from llmc.backends.cascade import BackendCascade
+from llmc.enrichment.asking import find_question
+from llmc.enrichment.judging import settle
 from llmc.errors import BackendError, classify_failure
 from llmc.models import (
     Attempt,
@@ -71,12 +73,35 @@ def make_attempt(
     with GpuSampler(search) if sampled else nullcontext() as sampler:
         try:
             result, meta, records = built.cascade.generate_for_span(prompt, item=item)
+            enrichment = Enrichment.model_validate(result)
+            if "verdicts" not in meta:
+                enrichment, meta = _judged(enrichment, meta, prompt, item, records)
             error = None
         except BackendError as caught:
             error = gate.judge(caught) if gate else caught
         seconds = time.monotonic() - started
     load = _Load(attempt, seconds, sampler.stats if sampler else GpuStats(), tuple(departures))
-    return _failed(built, load, error) if error else _succeeded(built, load, result, meta, records)
+    if error:
+        return _failed(built, load, error)
+    return _succeeded(built, load, enrichment, meta, records)
+
+
+def _judged(
+    said: Enrichment,
+    meta: dict[str, Any],
+    prompt: str,
+    item: Mapping[str, Any],
+    records: Sequence[AttemptRecord],
+) -> tuple[Enrichment, dict[str, Any]]:
+    """Hold what a backend that isn't ours accepted against the facts. Raises BackendError."""
+    question = find_question(prompt)
+    if question is None:
+        return said, meta
+    try:
+        kept, verdicts = settle(said, question, item["lines"])
+    except BackendError as error:
+        raise error.after(records) from error
+    return kept, {**meta, "verdicts": verdicts}
 
 
 class _Load(NamedTuple):
@@ -117,7 +142,7 @@ def _failed(built: AttemptCascade, load: _Load, error: BackendError) -> AttemptO
 def _succeeded(
     built: AttemptCascade,
     load: _Load,
-    result: object,
+    enrichment: Enrichment,
     meta: Mapping[str, Any],
     records: Sequence[AttemptRecord],
 ) -> AttemptOutcome:
@@ -128,7 +153,7 @@ def _succeeded(
         model=meta.get("model"),
         host=meta.get("host") or built.host_label,
         options=meta.get("options"),
-        enrichment=Enrichment.model_validate(result),
+        enrichment=enrichment,
         prompt_tokens=count(meta, "prompt_eval_count"),
         completion_tokens=count(meta, "eval_count", "completion_tokens"),
         tokens_per_sec=_speed(meta, load.seconds),

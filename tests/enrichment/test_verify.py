@@ -133,6 +133,7 @@ LEFT = [
     ("abstract", "outputs", "the list of names"),
     ("abstract", "pitfalls", "raises KeyError if the name is not known"),
     ("check", "summary_120w", "Checks a number against bounds."),
+    ("check", "summary_120w", "Checks it (see 5e331e7e5b73 and 3a9e1e)."),
     ("save", "summary_120w", "It returns a connection to the pool."),
     ("check", "summary_120w", "Takes a callable that takes three arguments."),
 ]

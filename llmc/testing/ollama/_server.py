@@ -126,7 +126,10 @@ class FakeOllama(FakeServer):
     def _default_text(self, call: Call) -> str:
         body = call.body or {}
         wanted = as_chat(dict(body))["format"] if call.path == CHAT_PATH else body.get("format")
-        return json.dumps(fitted(wanted, enrichment(call.prompt)))
+        said = enrichment(call.prompt)
+        if isinstance(wanted, dict):  # which may ask for it under its short name
+            said["summary"] = said["summary_120w"]
+        return json.dumps(fitted(wanted, said))
 
     def _words_for(self, call: Call) -> Words:
         return self._words_at(call.path)
