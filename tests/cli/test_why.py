@@ -80,7 +80,7 @@ def test_a_run_does_what_was_told(repo):
         settings = configure(repo, host)
         engine.index(repo, settings)
         told = tell(settings)
-        assert host.calls == []
+        assert not host.calls
         engine.enrich(repo, settings)
         asked = {story.asking.tier for story in told.values() if story.asking}
         tiers = {LARGE_MODEL: "14b", SMALL_MODEL: "7b"}
