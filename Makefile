@@ -4,6 +4,7 @@
 VENV  := .venv
 REPO  ?= .
 LIMIT ?= 20
+MODEL ?= qwen2.5-coder-0.5b
 # A particular Python: make install PYTHON=python3.12 (after make clean, if there is a .venv).
 PYTHON ?=
 
@@ -13,7 +14,7 @@ PIP     := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 CODE    := $(foreach dir,llmc tools scripts tests bench,$(if $(wildcard $(dir)/*.py),$(dir)))
 
 # Recipes read these from the environment, so that spaces and quotes in a path do no harm.
-export REPO LIMIT
+export REPO LIMIT MODEL
 
 .DEFAULT_GOAL := help
 .PHONY: help install enrich test chaos check bench pins clean
@@ -28,9 +29,12 @@ help: ## Show this list
 install: $(VENV)/.installed ## Make .venv with llmc, the embedded backend and its small model
 
 # Spans that failed (status 1) are part of the result, which is shown all the same.
-enrich: install ## Index and enrich a repository, show the result [REPO=. LIMIT=20]
-	@backend='--backend embedded'; test ! -f "$$REPO/llmc.toml" || backend=; \
-	$(VENV)/bin/llmc enrich "$$REPO" --limit "$$LIMIT" $$backend || test $$? -eq 1
+enrich: install ## Index and enrich a repository, show the result [REPO=. LIMIT=20 MODEL=NAME]
+	@if test -f "$$REPO/llmc.toml"; then set --; \
+	elif $(VENV)/bin/llmc model get "$$MODEL"; then set -- --model "$$MODEL"; \
+	else test $$? -eq 2 || exit 1; set -- --backend embedded; \
+	    echo 'The better model cannot be had here, so the small one (SmolLM2) is used.'; fi; \
+	$(VENV)/bin/llmc enrich "$$REPO" --limit "$$LIMIT" "$$@" || test $$? -eq 1
 	@echo
 	@$(VENV)/bin/llmc status "$$REPO"
 	@echo

@@ -303,6 +303,11 @@ class SpanReport:
         return 0 if self.by_rule else len(self.outcomes)
 
     @property
+    def dropped(self) -> list[str]:
+        """The kinds of the refuted claims that were left out of what is stored, one for each."""
+        return [verdict.kind for verdict in self.last.verdicts if verdict.ruling == "refuted"]
+
+    @property
     def tokens_per_sec(self) -> float | None:
         return self.last.tokens_per_sec if self.success else None
 
@@ -336,6 +341,7 @@ class RunReport:
     `left` are pending spans; `unfinished` of them had attempts in this run that came to nothing
     before it ended. `resting` spans failed in earlier runs and were left alone in this one.
     `stopped` says why a run ended before its work was done, other than by a user's wish.
+    `dropped` counts the refuted claims that were left out of what was stored, by kind.
     `sent` counts the prompts that left this machine by host; out of `blotted_prompts` of them
     `blotted` likely secrets were taken. `kept` spans are among those left, as they must stay and no
     model here could be asked. `by_rule` spans were written without a model, besides those that are
@@ -355,3 +361,4 @@ class RunReport:
     blotted_prompts: int = 0
     kept: int = 0
     by_rule: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)

@@ -6,6 +6,9 @@ import subprocess
 
 import pytest
 
+from llmc.errors import ConfigError
+from llmc.settings.catalogue import BETTER, locate, require_model
+
 CODE = '''\
 """A small module."""
 
@@ -33,13 +36,28 @@ class Counter:
 OURS = ("ENRICH_", "OLLAMA_", "ATHENA_", "ROUTER_", "AZURE_", "GEMINI_", "OPENAI_", "LLM", "RAG_")
 
 
+USERS = dict(os.environ)
+"""The environment of whoever runs the tests."""
+
+
 @pytest.fixture(autouse=True, scope="session")
 def user_folder(tmp_path_factory):
     """A home for what llmc keeps about its user, so that no test writes into the real one."""
     folder = tmp_path_factory.mktemp("config")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(folder))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield folder / "llmc"
+
+
+@pytest.fixture
+def better_model():
+    """The file of the better model, where its user has fetched it."""
+    try:
+        path = locate(require_model(BETTER), USERS)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    return path or pytest.skip(f"it is not here; fetch it: llmc model get {BETTER}")
 
 
 @pytest.fixture

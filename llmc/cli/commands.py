@@ -116,6 +116,13 @@ def add_backend_flags(parser: argparse.ArgumentParser) -> None:
         "(default: auto)",
     )
     parser.add_argument(
+        "--model",
+        dest="in_process",
+        metavar="MODEL",
+        help="run this model in this process, and ask nobody else: a name from llmc model list, or "
+        "a GGUF file",
+    )
+    parser.add_argument(
         "--chain",
         metavar="NAME",
         help="the chain of llmc.toml to use (default: what default_chain names there)",

@@ -64,6 +64,7 @@ def _doctor(args: argparse.Namespace) -> int:
     flags = Flags(
         backend=args.backend,
         chain=args.chain,
+        in_process=args.in_process,
         proxy=args.proxy,
         gateway_path=find_gateway_program(args.gateway_path, repo),
         gateway=args.gateway,

@@ -46,6 +46,7 @@ _WORDS = Words(
         "llmc enrich --limit 5              try it on five spans",
         "llmc enrich --dry-run --limit 1    see what would be asked",
         "llmc enrich --backend embedded     without Ollama or a cloud",
+        "llmc enrich --model qwen2.5-coder-0.5b  with a better model, from llmc model get",
         "llmc enrich --slots 4 --quiet      four requests at once to each host",
     ),
     status="0 done, 1 some spans failed, 2 could not run or go on, 130 interrupted, 143 ended by "
@@ -163,6 +164,7 @@ def _settings_flags(args: argparse.Namespace, repo: Path) -> Flags:
     return Flags(
         backend=args.backend,
         chain=args.chain,
+        in_process=args.in_process,
         proxy=args.proxy,
         limit=args.limit,
         router=args.router,

@@ -130,6 +130,8 @@ def _variables(env: Mapping[str, str], *names: str) -> list[tuple[object, str]]:
 def _chain(settings: Settings, flags: Flags, table: EnrichmentTable) -> _Row:
     from_file = not any(isinstance(entry, UserEntry) for entry in settings.chain)
     origin = f"{CONFIG_FILE} enrichment.chain" if from_file else "$ENRICH_CHAIN_JSON"
+    if flags.in_process:
+        return "chain", f"{flags.in_process} in this process, and nothing else", "--model"
     chosen = _origin(
         (flags.chain, "--chain"),
         (table.default_chain != "default", f"{CONFIG_FILE} enrichment.default_chain"),

@@ -22,6 +22,8 @@ def examine_model(asked: Asked, *, trial: bool) -> Examined:
     try:
         if find_spec("xllamacpp") is not None:
             found.append(Finding(section, "library", "ok", "llama.cpp (xllamacpp) is installed"))
+        if asked.target.problem:
+            raise ConfigError(asked.target.problem)
         path = Path(asked.target.place) if asked.target.place else find_packaged_model()
         check_gguf(path)
         size = path.stat().st_size / 2**20

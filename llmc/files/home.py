@@ -1,8 +1,9 @@
-"""The user's own folder: what llmc keeps about its user, outside of every repository.
+"""The user's own folders: what llmc keeps about and for its user, outside of every repository.
 
 `$XDG_CONFIG_HOME/llmc`, else `~/.config/llmc`. What stands there is believed (which repositories
 are trusted, which results were made here), so it must be the user's: a file that belongs to
-somebody else, or that others may write to, is refused rather than read.
+somebody else, or that others may write to, is refused rather than read. What can be fetched again
+is in `$XDG_CACHE_HOME/llmc`, else `~/.cache/llmc`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from llmc.errors import ConfigError
 from llmc.files import tilde
 from llmc.files.advice import describe
 from llmc.files.folders import make_folder
-from llmc.files.locks import wait_for_lock
+from llmc.files.locks import lock, wait_for_lock
 
 _LOOK = "see what it is"
 _PRIVATE = 0o700
@@ -28,17 +29,14 @@ _PRIVATE = 0o700
 def find_folder(environ: Mapping[str, str]) -> Path:
     """Return the user's folder for llmc; it need not be there.
 
-    A relative $XDG_CONFIG_HOME is passed over, as its specification says. Raises ConfigError where
-    the environment names no home at all.
+    Raises ConfigError where the environment names no home at all.
     """
-    for name, below in (("XDG_CONFIG_HOME", "llmc"), ("HOME", ".config/llmc")):
-        named = tilde.expand(environ.get(name, ""), environ, f"${name}")
-        if named and Path(named).is_absolute():
-            return Path(named) / below
-    raise ConfigError(
-        "neither $XDG_CONFIG_HOME nor $HOME is an absolute path, so there is no place for what "
-        "llmc keeps about its user; set one of them"
-    )
+    return _find(environ, "XDG_CONFIG_HOME", ".config", "about its user")
+
+
+def find_cache(environ: Mapping[str, str]) -> Path:
+    """Return the user's folder for what can be fetched again. Raises as `find_folder`."""
+    return _find(environ, "XDG_CACHE_HOME", ".cache", "of what it fetches")
 
 
 def read(path: Path, most: int, *, secret: bool = False) -> bytes | None:
@@ -88,10 +86,11 @@ def write(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def exclude_others(folder: Path) -> Iterator[None]:
+def exclude_others(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Run a block while no other process is in such a block for the same folder.
 
-    Raises ConfigError if the folder can't be made.
+    `waiting` is called before a wait for another one. Raises ConfigError if the folder can't be
+    made.
     """
     try:
         make_folder(folder, mode=_PRIVATE)
@@ -100,9 +99,28 @@ def exclude_others(folder: Path) -> Iterator[None]:
         raise ConfigError(f"{folder} cannot be used: {describe(error, _LOOK)}") from error
     try:
         try:
-            wait_for_lock(descriptor)
+            held = lock(descriptor)
+            if held is False:
+                waiting()
+            if not held:
+                wait_for_lock(descriptor)
         except OSError as error:
             raise ConfigError(f"{folder} cannot be locked: {describe(error, _LOOK)}") from error
         yield
     finally:
         os.close(descriptor)
+
+
+def _find(environ: Mapping[str, str], variable: str, usual: str, what: str) -> Path:
+    """Return llmc's folder below the one that a variable names, else below the home's usual one.
+
+    A relative path is passed over, as the XDG specification says.
+    """
+    for name, below in ((variable, "llmc"), ("HOME", f"{usual}/llmc")):
+        named = tilde.expand(environ.get(name, ""), environ, f"${name}")
+        if named and Path(named).is_absolute():
+            return Path(named) / below
+    raise ConfigError(
+        f"neither ${variable} nor $HOME is an absolute path, so there is no place for what "
+        f"llmc keeps {what}; set one of them"
+    )

@@ -29,6 +29,7 @@ class Score:
     blotted_prompts: int = 0
     stopped: str | None = None
     by_rule: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -49,6 +50,7 @@ class Score:
         """Count a span that is enriched, or has used up its attempts."""
         if report.success:
             self.enriched += 1
+            self.dropped.update(report.dropped)
         else:
             self.failed[report.last.failure_type or "runtime"] += 1
 
@@ -71,6 +73,7 @@ def report_run(
         blotted_prompts=score.blotted_prompts,
         kept=score.kept,
         by_rule=score.by_rule,
+        dropped=dict(score.dropped),
     )
 
 

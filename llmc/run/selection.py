@@ -16,6 +16,7 @@ from llmc.errors import ConfigError
 from llmc.events import Destinations
 from llmc.net.places import spell_address
 from llmc.run import destinations
+from llmc.settings.catalogue import BETTER
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings
 from llmc.settings.documents import POLICY_FILE
@@ -59,7 +60,7 @@ def _embedded(settings: Settings, why: str) -> Selection:
     lines = [
         f"backend   {path.stem} in this process (llama.cpp): {why}",
         "          a very small model, here so that everything can be tried at once;",
-        "          for summaries worth keeping, use a bigger one (see README)",
+        f"          for better ones: llmc model get {BETTER}, then --model {BETTER}",
     ]
     return _settle(_local_only(replace(settings, backend="embedded")), lines)
 

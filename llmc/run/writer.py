@@ -137,7 +137,11 @@ class Writer:
                     version = report.schema_version
                     fresh.append(
                         self._store.save_enrichment(
-                            report.span, enrichment, schema_version=version, outcome=outcome
+                            report.span,
+                            enrichment,
+                            schema_version=version,
+                            outcome=outcome,
+                            verdicts=report.last.verdicts,
                         )
                     )
         return fresh

@@ -87,7 +87,8 @@ class ChainEntry(BaseModel):
     """The way to the model; gateway and gemini mean openai."""
 
     model: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
-    """A name that the server knows; for llamacpp a GGUF file, none: the packaged model."""
+    """A name that the server knows; for llamacpp a name of the catalogue, or a GGUF file; none: the
+    packaged model."""
 
     url: Annotated[str, Field(max_length=MAX_TEXT, pattern=r"^https?://[^\s/]+")] | None = None
     """Its base URL; none: the user's own hosts, or gateway."""

@@ -75,6 +75,9 @@ class Flags(PaceFlags):
     chain: str | None = None
     """The chain of `llmc.toml` that is used; None: its default."""
 
+    in_process: str | None = None
+    """The model that runs in this process and does it all: a name of the catalogue, or a file."""
+
     proxy: str | None = None
     """The URL of a proxy that is used; env: those of the environment; None: as settings say."""
 

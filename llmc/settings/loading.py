@@ -18,10 +18,12 @@ from llmc.net.routes import Network
 from llmc.programs.launching import SearchPath
 from llmc.settings import gateways, needs, privacy, trust
 from llmc.settings.addresses import OLLAMA_PORT, find_missing_port
+from llmc.settings.catalogue import find_model
 from llmc.settings.chains import (
     DEFAULT_CHAIN,
     ChainEntry,
     EnrichmentTable,
+    UserEntry,
     count_in_flight,
     read_table,
 )
@@ -116,7 +118,31 @@ def load_settings(
         labels=_read_labels(table, flags, env),
         sources=sources,
     )
+    if flags.in_process:
+        settings = _ask_only(flags, settings)
     return settings.change(warnings=tuple(_check(settings, flags.chain)))
+
+
+def _ask_only(flags: Flags, settings: Settings) -> Settings:
+    """Return the settings for which every tier beside the cloud's asks the one model that the user
+    named, in this process. Raises ConfigError."""
+    if flags.chain or flags.backend not in (None, "auto", "embedded"):
+        raise ConfigError(
+            "--model names one that runs in this process, and nothing else is asked then: leave "
+            "--chain and other backends out"
+        )
+    model = flags.in_process or ""
+    if not find_model(model):
+        model = str(Path(tilde.expand(model, settings.environ, "--model")).absolute())
+        if not Path(model).is_file():
+            raise ConfigError(
+                f"--model {flags.in_process!r}: there is no such file, and no such name: "
+                "llmc model list says which names there are"
+            )
+    entry = UserEntry(name="embedded", provider="llamacpp", model=model)
+    tiers = [tier for tier in settings.tiers if tier != "nano"]
+    chain = tuple(entry.model_copy(update={"routing_tier": tier}) for tier in tiers)
+    return settings.change(backend="auto", chain=chain, chain_chosen=None, passed_over=())
 
 
 def find_network(flags: Flags, file: SettingsFile | None, env: Mapping[str, str]) -> Network:

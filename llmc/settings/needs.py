@@ -17,6 +17,7 @@ from typing import Literal
 
 from llmc.net.places import is_cloud_model, is_this_machine, spell_address
 from llmc.settings import network
+from llmc.settings.catalogue import find_model
 from llmc.settings.chains import DEFAULT_CHAIN, ChainEntry, Provider, UserEntry, read_table
 from llmc.settings.documents import CONFIG_FILE, OPTIONS, PRESET_FILE, SettingsFile
 from llmc.settings.presets import TIERS, TierPreset, choose_preset, read_presets
@@ -168,7 +169,7 @@ def find_in_entry(entry: ChainEntry, provider: Provider) -> Iterator[Need]:
         yield Need("gateway", entry.model or "", where("provider"), text)
     if is_cloud_model(entry.model):
         yield _cloud_model(str(entry.model), where("model"))
-    if entry.model and provider == "llamacpp":
+    if entry.model and provider == "llamacpp" and not find_model(entry.model):
         yield _model_file(entry.model, where("model"))
     if entry.api_key_env:
         place = _spelt(spell_address(entry.url)) if entry.url else "your gateway"

@@ -17,6 +17,7 @@ from pathlib import Path
 from llmc.errors import ConfigError
 from llmc.net.deadlines import MAX_TIMEOUT_SEC
 from llmc.net.places import spell_address
+from llmc.settings import catalogue
 from llmc.settings.addresses import name_call
 from llmc.settings.chains import ChainEntry
 from llmc.settings.config import Settings
@@ -240,8 +241,7 @@ class _Tier:
             shown = entry.model or settings.gateway.label
             yield replace(target, place=entry.command or "", shown=shown, environ=environ)
         elif entry.provider == "llamacpp":
-            path = settings.repo / Path(entry.model).expanduser() if entry.model else ""
-            yield replace(target, place=str(path), shown=entry.model or PACKAGED_MODEL)
+            yield self._in_process(entry.model, target)
         else:
             yield self._by_row(entry, target)
 
@@ -294,6 +294,18 @@ class _Tier:
             )
         known = gateway.endpoint
         return replace(_at(target, known) if known else target, problem=problem)
+
+    def _in_process(self, model: str | None, target: Target) -> Target:
+        """Return the target of a model's file: the catalogue's of that name, else one by its path,
+        else the packaged one."""
+        if known := catalogue.find_model(model):
+            try:
+                path = catalogue.require(known, self.settings.environ)
+            except ConfigError as error:
+                return replace(target, problem=str(error))
+            return replace(target, place=str(path))
+        path = self.settings.repo / Path(model).expanduser() if model else Path()
+        return replace(target, place=str(path) if model else "", shown=model or PACKAGED_MODEL)
 
     def _by_row(self, entry: ChainEntry, target: Target) -> Target:
         """Return the target of a provider that is not one of llmc's own."""

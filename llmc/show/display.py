@@ -7,7 +7,7 @@ control: `make_plain` takes control characters out, and no markup is read.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.text import Text
 
 from llmc.doctor.findings import Finding, Report
 from llmc.redaction.text import describe_place, make_one_line, make_plain
+from llmc.show.claims import make_verdicts_record, tell_dropped, view_claims, view_legend
 from llmc.show.counting import tell_count
 from llmc.show.facts import make_facts_record, view_facts
 from llmc.store.origins import Made, Origin
@@ -25,7 +26,6 @@ from llmc.store.provenance import Source, mark_sources
 from llmc.store.results import StoredResult
 from llmc.store.totals import Totals
 
-SNIPPET_STYLE = "cyan"
 NOT_SERVED = "people are shown them, agents aren't"
 _ORIGINS: dict[Made, str] = {
     "here": "",
@@ -66,6 +66,7 @@ def view_status(totals: Totals) -> RenderableType:
     if totals.adopted:
         were = "was" if totals.adopted == 1 else "were"
         parts.append(Text(f"{totals.adopted} of them {were} adopted"))
+    parts += map(Text, _tell_claims(totals))
     if totals.failed:
         failures = _table("failed", "spans")
         for kind, count in totals.failed.items():
@@ -81,9 +82,21 @@ def view_status(totals: Totals) -> RenderableType:
     return Group(*parts)
 
 
+def _tell_claims(totals: Totals) -> Iterator[str]:
+    """Yield what was found of the claims of all enrichments."""
+    if totals.checked:
+        claims = f"claims: {totals.proven} proven by the parser, {totals.not_provable} not provable"
+        yield ", ".join(filter(None, (claims, tell_dropped(totals.dropped))))
+    if unchecked := totals.enriched - totals.checked:
+        yield f"claims of {tell_count(unchecked, 'enrichment')} were not checked"
+
+
 def view_results(results: Iterable[StoredResult]) -> RenderableType:
     """Return spans with their enrichments as a screen."""
-    return Group(*(_result(result) for result in results))
+    shown = list(results)
+    views = [_result(result) for result in shown]
+    legend = view_legend(shown)
+    return Group(*views, legend) if legend else Group(*views)
 
 
 def _result(result: StoredResult) -> RenderableType:
@@ -94,15 +107,7 @@ def _result(result: StoredResult) -> RenderableType:
     found, facts = result.enrichment, view_facts(result)
     if found is None:
         return Group(head, _indent(Group(_missing(result), facts), below=1))
-    body: list[RenderableType] = [Text(make_plain(str(result.summary or "(no summary)")))]
-    for name in ("inputs", "outputs", "side_effects", "pitfalls"):
-        if found[name]:
-            body.append(Text(name.replace("_", " "), style="dim"))
-            body += [_indent(Text(f"- {make_plain(str(entry))}")) for entry in found[name]]
-    if found["usage_snippet"]:
-        body.append(Text("usage", style="dim"))
-        snippet = Text(make_plain(str(found["usage_snippet"])), style=SNIPPET_STYLE)
-        body.append(_indent(snippet))
+    body = list(view_claims(result))
     tier = f", {result.outcome.tier}" if result.outcome else ""
     line = Text(make_one_line(f"by {found['model']}{tier}"), style="dim")
     if result.origin:
@@ -160,6 +165,7 @@ def record_result(result: StoredResult, *, withhold: bool = True) -> dict[str, A
         "origin": asdict(origin) if origin else None,
         "facts": make_facts_record(result),
         "enrichment": result.enrichment,
+        "verdicts": make_verdicts_record(result),
         "failure": _failure_record(result),
     }
     return mark_sources(record | ({"note": _WITHHELD} if hidden else {}), _sources(origin))
@@ -171,7 +177,8 @@ def _sources(origin: Origin | None) -> dict[str, Source]:
     if origin and not origin.servable:
         return dict.fromkeys((*by_its_authors, "enrichment", "failure"), "repository")
     sources: dict[str, Source] = dict.fromkeys(by_its_authors, "repository")
-    return sources | {"enrichment": "model", "failure.detail": "host", "failure.reply": "model"}
+    said: dict[str, Source] = dict.fromkeys(("enrichment", "verdicts", "failure.reply"), "model")
+    return sources | said | {"failure.detail": "host"}
 
 
 def _failure_record(result: StoredResult) -> dict[str, Any] | None:
@@ -216,6 +223,13 @@ def record_status(totals: Totals) -> dict[str, Any]:
         "models": [entry for entry in models if entry["enriched"]],
         "prompt_tokens": totals.prompt_tokens,
         "completion_tokens": totals.completion_tokens,
+        "claims": {
+            "proven": totals.proven,
+            "not_provable": totals.not_provable,
+            "dropped": sum(totals.dropped.values()),
+            "dropped_by_kind": dict(totals.dropped),
+        },
+        "not_checked": totals.enriched - totals.checked,
     }
     # The index says so, and an index may be the repository's.
     return mark_sources(

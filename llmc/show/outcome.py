@@ -36,6 +36,7 @@ def record_run(
         "prompts_blotted": report.blotted_prompts,
         "kept_here": report.kept,
         "made_elsewhere": elsewhere,
+        "claims_dropped": dict(report.dropped),
         "failures": failures,
     }
     return mark_sources(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from llmc.store.database.handle import Database
-from llmc.store.seal import Seal, is_installation
+from llmc.store.seal import Seal, Value, is_installation
 from llmc.store.tables.failures import FailureRow
 from llmc.store.tables.marks import JOINED, MARK, OTHER_MARKS, PUT_MARK, MarkRow, What
 from llmc.store.tables.parts import Part, list_columns
@@ -30,6 +30,7 @@ Table = Literal["enrichments", "llmc_archive"]
 FIRST = -(2**63)
 _PAGE = 500
 _FACTS = "facts"
+_VERDICTS = "verdicts"
 _RESULTS = list_columns(ResultRow, "r")
 _PAGES = {
     "enrichments": f"SELECT r.rowid AS rowid, r.span_hash, s.start_line, {_RESULTS}, {MARK} "
@@ -87,15 +88,17 @@ class Origins:
         line: int,
         row: ResultRow | FailureRow,
         adopted_at: float | None = None,
-    ) -> None:
+    ) -> tuple[Any, ...] | None:
         """Seal what was stored for a span; its row is to be as the index gives it back.
 
-        Part of the transaction that stores them.
+        Returns the mark's row, None without a seal. Part of the transaction that stores them.
         """
         if self._seal is None:
-            return
+            return None
         mac = self._seal.sign(_name(row), span_hash, line, adopted_at, *row)
-        self._db.execute(PUT_MARK, (span_hash, self.mine, _name(row), line, adopted_at, mac))
+        mark = (span_hash, self.mine, _name(row), line, adopted_at, mac)
+        self._db.execute(PUT_MARK, mark)
+        return mark
 
     def verify(
         self, span_hash: str, line: object, row: ResultRow | FailureRow, mark: MarkRow
@@ -120,6 +123,18 @@ class Origins:
         if self._seal is None or not isinstance(facts, str):
             return False
         return self._seal.verifies(mac, _FACTS, span_hash, facts)
+
+    def sign_verdicts(self, span_hash: str, mark: bytes | None, *found: Value) -> bytes | None:
+        """Return a seal over what was found of a result that bears a mark; None if it has none."""
+        if self._seal is None or mark is None:
+            return None
+        return self._seal.sign(_VERDICTS, span_hash, mark.hex(), *found)
+
+    def verify_verdicts(self, mac: object, span_hash: str, mark: object, *found: Value) -> bool:
+        """Tell whether it was found here, of the very result that the mark was made for."""
+        if self._seal is None or not isinstance(mark, bytes):
+            return False
+        return self._seal.verifies(mac, _VERDICTS, span_hash, mark.hex(), *found)
 
     def trace(
         self, span_hash: str, line: object, row: ResultRow | FailureRow, mark: MarkRow

@@ -18,6 +18,7 @@ from llmc.store.origins import Origins
 from llmc.store.results import Results
 from llmc.store.seal import Seal
 from llmc.store.totals import Counts
+from llmc.store.verdicts import Verdicts
 
 
 class Reader:
@@ -32,8 +33,9 @@ class Reader:
         self.path = path
         self._db = Database(path, connection)
         self._origins = Origins(self._db, seal)
-        self.counts = Counts(self._db, self._origins)
-        self.results = Results(self._db, self._origins)
+        self._verdicts = Verdicts(self._db, self._origins)
+        self.counts = Counts(self._db, self._origins, self._verdicts)
+        self.results = Results(self._db, self._origins, self._verdicts)
         self._version = self._data_version()
 
     @classmethod

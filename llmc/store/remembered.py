@@ -31,7 +31,7 @@ WORTH_SEC = 0.1
 SETTLED_SEC = 2.0
 """How long nothing must have changed: two changes within a tick of a clock leave the same time."""
 
-_WAY = 1
+_WAY = 2
 """The way of counting; a number that another way doesn't have."""
 
 _PAIRS = ("by_model", "elsewhere")

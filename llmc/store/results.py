@@ -18,6 +18,7 @@ from llmc.store.tables.parts import Part, list_columns
 from llmc.store.tables.results import ResultRow, read_result
 from llmc.store.tables.spans import SPAN, SPAN_COLUMNS, read_span, read_spans
 from llmc.store.tables.values import measure_shift, move_lines, read_text
+from llmc.store.verdicts import Checked, Verdicts
 
 _KINDS = {"parse", "truncation", "validation", "runtime", "backend_error"}
 
@@ -53,7 +54,8 @@ class StoredResult:
     """A span as `llmc show` prints it; None for what is not there.
 
     `origin` is that of the enrichment, or of the failure where there is only that. `facts` are as
-    `facts.codec` writes them, None unless this installation has proved them.
+    `facts.codec` writes them, None unless this installation has proved them; `verdicts` are on the
+    claims of the enrichment, None unless this installation has checked them.
     """
 
     span: Span
@@ -64,6 +66,7 @@ class StoredResult:
     failure: Failure | None = None
     origin: Origin | None = None
     facts: str | None = None
+    verdicts: tuple[Checked, ...] | None = None
 
     def for_agents(self) -> StoredResult:
         """Return it with nothing that was written elsewhere, by who knows whom."""
@@ -81,9 +84,10 @@ class StoredResult:
 class Results:
     """The results of one open index, for questions. Every method raises StoreError."""
 
-    def __init__(self, db: Database, origins: Origins) -> None:
+    def __init__(self, db: Database, origins: Origins, verdicts: Verdicts) -> None:
         self._db = db
         self._origins = origins
+        self._verdicts = verdicts
 
     def find(self, path: str, line: int | None = None) -> list[StoredResult]:
         """Return a file's spans and twins by line, those that contain `line` if one is given."""
@@ -91,12 +95,13 @@ class Results:
             " AND {0}.start_line <= ? AND {0}.end_line >= ?" if line else ""
         )
         values = (path, line, line) if line else (path,)
-        found = self._read(condition.format("s") + " ORDER BY s.byte_start", values)
-        if "llmc_twins" in self._db.list_own_tables():
-            twins = map(self._read_twin, self._db.read(_TWINS + condition.format("t"), values))
-            found += [twin for twin in twins if twin]
-        found.sort(key=lambda result: (result.span.byte_start, -result.span.byte_end))
-        return self._with_facts(found)
+        with self._db.freeze():
+            found = self._read(condition.format("s") + " ORDER BY s.byte_start", values)
+            if "llmc_twins" in self._db.list_own_tables():
+                twins = map(self._read_twin, self._db.read(_TWINS + condition.format("t"), values))
+                found += [twin for twin in twins if twin]
+            found.sort(key=lambda result: (result.span.byte_start, -result.span.byte_end))
+            return [self._with_proofs(result) for result in found]
 
     def list_latest(self, limit: int) -> list[StoredResult]:
         """Return the spans enriched last, the newest first."""
@@ -106,11 +111,16 @@ class Results:
             "SELECT n.id FROM enrichments r JOIN spans n ON n.span_hash = r.span_hash "
             f"JOIN files ON files.id = n.file_id {order.format('r', 'n')} LIMIT ?"
         )
-        found = self._read(f"s.id IN ({among}) {order.format('e', 's')}", (limit,))
-        return self._with_facts(found)
+        with self._db.freeze():
+            found = self._read(f"s.id IN ({among}) {order.format('e', 's')}", (limit,))
+            return [self._with_proofs(result) for result in found]
 
-    def _with_facts(self, results: list[StoredResult]) -> list[StoredResult]:
-        return [replace(found, facts=self.find_facts(found.span.span_hash)) for found in results]
+    def _with_proofs(self, result: StoredResult) -> StoredResult:
+        span_hash, enrichment = result.span.span_hash, result.enrichment
+        facts, verdicts = self.find_facts(span_hash), None
+        if enrichment and result.origin and result.origin.made == "here":
+            verdicts = self._verdicts.find(span_hash, enrichment)
+        return replace(result, facts=facts, verdicts=verdicts)
 
     def find_facts(self, span_hash: str) -> str | None:
         """Return what this installation proved of a span, as `facts.codec` writes it, if it did."""

@@ -25,6 +25,7 @@ from llmc.store.tables.results import (
 )
 from llmc.store.tables.spans import START_OF_SPAN
 from llmc.store.tables.values import is_hash, is_whole
+from llmc.store.tables.verdicts import PUT_VERDICTS, VERDICT_COLUMNS, VerdictRow
 
 _PAGE = 500
 _SMALL_STEPS = 20_000
@@ -37,9 +38,11 @@ _PUT = {
     "llmc_failures_archive": PUT_FAILURE_ARCHIVED,
     "llmc_set_aside": PUT_SET_ASIDE,
     "llmc_origins": PUT_MARK,
+    "llmc_verdicts": PUT_VERDICTS,
 }
 _FAILURE_NEEDS = ("count", "kind", "failed_at", "retry_at", "signature")
 _MARK_NEEDS = ("installation", "what", "line", "mac")
+_VERDICT_NEEDS = ("installation", *VerdictRow._fields)
 _NAMED = 2
 """Columns before those of the table itself: the row's number, the hash of its span."""
 
@@ -55,12 +58,14 @@ _PASSING = (
 class Found:
     """Rows that were read, (span_hash, ...), and the table that keeps such rows."""
 
-    table: Literal["llmc_archive", "llmc_failures_archive", "llmc_set_aside", "llmc_origins"]
+    table: Literal[
+        "llmc_archive", "llmc_failures_archive", "llmc_set_aside", "llmc_origins", "llmc_verdicts"
+    ]
     rows: list[tuple[Any, ...]]
 
 
 def copy_readable(damaged: Path, new: sqlite3.Connection) -> None:
-    """Store the enrichments, failures and marks that can be read of a damaged index in a new one.
+    """Store the enrichments, failures, marks and verdicts of a damaged index in a new one.
 
     Raises StoreError if it can't be read just now, sqlite3.Error if they can't be written.
     """
@@ -93,6 +98,9 @@ def read_rows(damaged: Path) -> Iterator[Found]:
             for page in _pages(database, table, f"span_hash, {MARK_COLUMNS}"):
                 # As they are: a mark that fitted its row still does, and no other.
                 yield Found("llmc_origins", _select(page, _MARK_NEEDS))
+        for table in _plain(database, "llmc_verdicts"):
+            for page in _pages(database, table, f"span_hash, {VERDICT_COLUMNS}"):
+                yield Found("llmc_verdicts", _select(page, _VERDICT_NEEDS))
 
 
 def _plain(database: sqlite3.Connection, *tables: str) -> Iterator[str]:

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from llmc.models import BY_RULE, RULE_TIER, Enrichment, IndexPlace, Span
+from llmc.models import BY_RULE, RULE_TIER, Enrichment, IndexPlace, Span, Verdict
 from llmc.store.adoption import Adoption
 from llmc.store.claims import Claims
 from llmc.store.database.custody import locate, make_place, stat_at
@@ -115,12 +116,19 @@ class Store(Reader):
         return self._db.write()
 
     def save_enrichment(
-        self, span: Span, result: Enrichment, *, schema_version: str, outcome: Outcome
+        self,
+        span: Span,
+        result: Enrichment,
+        *,
+        schema_version: str,
+        outcome: Outcome,
+        verdicts: Sequence[Verdict] = (),
     ) -> bool:
         """Store a result and how it came about, and end the claim, in one transaction.
 
-        Returns True if the index has one enrichment more by that: False if it replaced another,
-        or if the span has meanwhile left the index; the result is then archived.
+        `verdicts` are on its claims and on those that were dropped. Returns True if the index has
+        one enrichment more by that: False if it replaced another, or if the span has meanwhile left
+        the index; the result is then archived.
         Raises StoreError; in a `transaction` the whole of that is then lost.
         """
         row = write_result(result, outcome.model, schema_version, outcome.updated_at)
@@ -128,12 +136,13 @@ class Store(Reader):
             more = not self._is_enriched(span.span_hash)
             if self._put_outcome(span.span_hash, outcome):
                 [stored] = self._db.execute(PUT_RESULT, (span.span_hash, *row)).fetchall()
-                self._origins.mark(span.span_hash, span.start_line, ResultRow._make(stored))
+                mark = self._seal_result(span, ResultRow._make(stored))
                 follow_span(self._db, span.span_hash, span.start_line)
                 self._db.execute(END_FAILURE.format(table=LIVING), (span.span_hash,))
             else:
                 more = False
-                self._archive(span, row)
+                mark = self._archive(span, row)
+            self._verdicts.keep(span.span_hash, mark, result, verdicts)
             self.claims.end(span.span_hash)
         return more
 
@@ -171,11 +180,14 @@ class Store(Reader):
     def _is_enriched(self, span_hash: str) -> bool:
         return self._db.execute(IS_ENRICHED, (span_hash,)).fetchone() is not None
 
-    def _archive(self, span: Span, row: ResultRow) -> None:
-        """Keep the result of a span that has left the index."""
+    def _archive(self, span: Span, row: ResultRow) -> tuple[Any, ...] | None:
+        """Keep the result of a span that has left the index; return its mark."""
         query = f"{PUT_ARCHIVED} RETURNING {RESULT_COLUMNS}"
         [stored] = self._db.execute(query, (span.span_hash, span.start_line, *row)).fetchall()
-        self._origins.mark(span.span_hash, span.start_line, ResultRow._make(stored))
+        return self._seal_result(span, ResultRow._make(stored))
+
+    def _seal_result(self, span: Span, row: ResultRow) -> tuple[Any, ...] | None:
+        return self._origins.mark(span.span_hash, span.start_line, row)
 
     def _put_failure(
         self, table: str, span_hash: str, outcome: Outcome, signature: str, excerpt: str | None

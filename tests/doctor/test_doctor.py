@@ -382,6 +382,17 @@ def test_a_gateway_program_that_is_not_there_is_a_failure(repo, clean_environ, t
 # -- this machine --------------------------------------------------------------------------------
 
 
+def test_a_named_model_that_is_not_here_is_told_with_how_to_get_it(repo, clean_environ, tmp_path):
+    clean_environ["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    report = examine(repo, Flags(in_process="qwen2.5-coder-0.5b"), clean_environ)
+    found = one(report, "embedded model", "model")
+    assert found.state == "fail"
+    assert "llmc model get qwen2.5-coder-0.5b" in found.detail
+    assert one(report, "configuration", "chain").detail == (
+        "qwen2.5-coder-0.5b in this process, and nothing else (--model)"
+    )
+
+
 @pytest.mark.embedded
 def test_the_embedded_model_is_loaded_and_tried(repo, clean_environ):
     report = examine(repo, Flags(backend="embedded"), clean_environ)

@@ -82,6 +82,7 @@ BESIDE = [
     "INSERT INTO llmc_claims VALUES (x'ff', x'ff', 'never'), ('a', CAST(x'ff' AS TEXT), 9e999)",
     "INSERT INTO llmc_claims SELECT span_hash, '1-0123456789abcdef', 9e999 FROM spans",
     "INSERT INTO llmc_origins SELECT span_hash, x'ff', 'result', 'x', 'y', 'z' FROM spans",
+    "INSERT INTO llmc_verdicts SELECT span_hash, x'ff', -1, 1, 'a', 'b', x'ff', 'c' FROM spans",
     f"INSERT INTO llmc_twins SELECT 1, span_hash, 1, x'ff', 'x', -1, 2, 1, 0 FROM spans {LAST}",
 ]
 

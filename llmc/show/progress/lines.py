@@ -9,6 +9,8 @@ from rich.text import Text
 from llmc.models import RunReport, SpanReport
 from llmc.redaction.text import describe_place, format_duration, make_one_line
 from llmc.run.departures import tell_departures
+from llmc.show.claims import tell_dropped
+from llmc.show.counting import tell_count
 from llmc.show.progress.rows import tell_counts
 from llmc.show.progress.tally import RunView
 from llmc.show.remains import Reason, tell_remains, tell_retry
@@ -29,6 +31,8 @@ def tell_span(report: SpanReport, number: int, total: int) -> Text:
             text.append(f"  {last.cut_lines} lines cut to fit the model", style="yellow")
         if last.parroted:
             text.append(f"  {last.parroted} parroted instructions dropped", style="yellow")
+        if report.dropped:
+            text.append(f"  {tell_count(len(report.dropped), 'claim')} dropped", style="yellow")
         return text
     text = Text("failed  ", style="red")
     text.append(
@@ -85,6 +89,8 @@ def sum_up(
     text.append(f", {format_duration(report.wall_sec)}")
     if report.enriched and report.wall_sec > 0:
         text.append(f", {report.enriched / report.wall_sec * 60:.1f} spans/min")
+    if dropped := tell_dropped(report.dropped):
+        text.append(f"\nclaims    {dropped}")
     for line in (*tell_remains(reasons), *_tell_resting(report, next_retry)):
         text.append(f"\n{line}")
     for line in tell_departures(report):

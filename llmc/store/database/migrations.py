@@ -93,6 +93,13 @@ CREATE TABLE IF NOT EXISTS llmc_facts_read (
 """
 """What each installation proved of each span, and by which version it read each file for that."""
 
+_VERDICTS = """
+CREATE TABLE IF NOT EXISTS llmc_verdicts (
+    span_hash TEXT NOT NULL, installation TEXT NOT NULL, proven INTEGER NOT NULL,
+    not_provable INTEGER NOT NULL, dropped TEXT NOT NULL, counted BLOB NOT NULL,
+    verdicts TEXT NOT NULL, mac BLOB NOT NULL, PRIMARY KEY (span_hash, installation));
+"""
+
 
 def _make_first_tables(connection: sqlite3.Connection) -> None:
     _run(connection, _FIRST_TABLES)
@@ -126,6 +133,10 @@ def _make_facts(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM llmc_facts_read")
 
 
+def _make_verdicts(connection: sqlite3.Connection) -> None:
+    _run(connection, _VERDICTS)
+
+
 _STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
     ("first tables", _make_first_tables),
     ("claims", _make_claims),
@@ -133,6 +144,7 @@ _STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
     ("failures archive", _make_failures_archive),
     ("origins", _make_origins),
     ("facts", _make_facts),
+    ("verdicts", _make_verdicts),
 )
 """The history, by name; a step's number is its place, from 1. Add at the end, change nothing."""
 

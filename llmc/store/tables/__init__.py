@@ -4,5 +4,5 @@ A codec turns a row into a value and back, column by column's name; what can't b
 here. No module here opens anything or runs a statement.
 
 Modules, each built on those before it: established, values, parts, files, spans, results, outcomes,
-failures, marks, facts.
+failures, marks, facts, verdicts.
 """
