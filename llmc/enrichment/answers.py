@@ -14,7 +14,7 @@ from typing import Any
 
 from llmc.models import MAX_SUMMARY_CHARS, MAX_SUMMARY_WORDS
 
-ASKED = {"summary": "summary_120w", "parameters": "inputs", "result": "outputs"}
+ASKED = {"summary": "summary_120w", "parameters": "inputs", "returns": "outputs"}
 """The short names, and where they lead to. `pitfalls` are called so in both forms."""
 
 _SENTENCE_END = re.compile(r"[.!?][\"'`)\]]*(?=\s|$)")
@@ -34,8 +34,8 @@ def translate(reply: dict[str, Any]) -> dict[str, Any]:
         told["summary_120w"] = mend_summary(summary) if isinstance(summary, str) else summary
     if "parameters" in reply and "inputs" not in told:
         told["inputs"] = list(_entries(reply["parameters"]))
-    if "result" in reply and "outputs" not in told:
-        told["outputs"] = reply["result"]
+    if "returns" in reply and "outputs" not in told:
+        told["outputs"] = reply["returns"]
     return told
 
 

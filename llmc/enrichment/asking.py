@@ -22,9 +22,9 @@ _ROLE = """\
 You explain source code to developers who search a code base. You are shown one function, class \
 or document section, and then the names of what to fill in. Reply with one JSON object and nothing \
 else.
-summary: say in one to three plain sentences what it does and when one would use it
+summary: say in one or two plain sentences what it does and what for
 parameters: say for each in a few words what the caller gives with it
-result: say in a few words what the caller gets back"""
+returns: say in a few words what the value is that comes back"""
 _PITFALLS = """
 pitfalls: list what else a caller must beware of, beyond raised errors; leave it empty if unsure"""
 _END = """
@@ -98,7 +98,7 @@ class Question:
         if self.names:
             properties["parameters"] = _object(dict.fromkeys(self.names, text))
         if self.asks_result:
-            properties["result"] = text
+            properties["returns"] = text
         if self.asks_pitfalls:
             properties["pitfalls"] = {"type": "array", "items": text}
         return _object(properties)
@@ -110,7 +110,7 @@ class Question:
         if self.names:
             parts.append(f"parameters {json.dumps(self.names, ensure_ascii=False)}")
         if self.asks_result:
-            parts.append("result")
+            parts.append("returns")
         if self.asks_pitfalls:
             parts.append("pitfalls")
         return f"Fill in: {', '.join(parts)}"

@@ -214,7 +214,7 @@ def _guarded(entry: Raise) -> str:
     guard = entry.guard
     if not guard:
         return ""
-    return f" where {guard}" if _PLAIN_GUARD.match(guard) else f" if {guard}"
+    return f" under: {guard}" if _PLAIN_GUARD.match(guard) else f" if {guard}"
 
 
 def _theirs(field: str, text: str, place: Place) -> Entry:

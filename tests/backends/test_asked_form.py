@@ -22,7 +22,7 @@ PUTS = request(question(PUT))
 SAID = {
     "summary": "Takes some of what is on a shelf.",
     "parameters": {"shelf": "where it is", "count": "how many", "force": "take more"},
-    "result": "how many were taken",
+    "returns": "how many were taken",
     "pitfalls": [],
 }
 SPAN = Span(1, "shop/stock.py", "python", "put", "function", 1, 2, 0, 9, "sha256:x")

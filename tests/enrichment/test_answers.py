@@ -19,7 +19,7 @@ ANY_JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
     max_leaves=9,
 )
-KEYS = st.sampled_from(["summary", "parameters", "result", "pitfalls", "inputs", "name", "x"])
+KEYS = st.sampled_from(["summary", "parameters", "returns", "pitfalls", "inputs", "name", "x"])
 
 
 def read(reply: object) -> Enrichment:
@@ -27,7 +27,7 @@ def read(reply: object) -> Enrichment:
 
 
 def test_what_was_asked_for_finds_its_established_place():
-    said = {"summary": "Takes.", "parameters": {"n": "how many"}, "result": "what is left"}
+    said = {"summary": "Takes.", "parameters": {"n": "how many"}, "returns": "what is left"}
     found = read({**said, "pitfalls": ["Slow."]})
     assert (found.summary_120w, found.inputs, found.outputs, found.pitfalls) == (
         *("Takes.", ["n: how many"], ["what is left"], ["Slow."]),

@@ -54,8 +54,8 @@ def test_a_receiver_is_not_asked_about():
 
 
 def test_no_result_is_asked_for_where_nothing_comes_back():
-    assert "result" in question(TAKE).schema["properties"]
-    assert "result" not in question(PUT).schema["properties"]
+    assert "returns" in question(TAKE).schema["properties"]
+    assert "returns" not in question(PUT).schema["properties"]
 
 
 def test_what_was_not_proven_is_not_asked_about():
