@@ -23,19 +23,7 @@ MAX_SNIPPET_LINES = 12
 REFUSED = ("parse", "truncation", "validation")
 """Kinds of failure where a reply came back: the model, not the way to it, is at fault."""
 
-BY_RULE = "facts"
-"""The model's name, and the backend's, of an enrichment that was written by rule: no model was."""
-
-RULE_TIER = "rule"
-
-EVIDENCE_FIELDS = (
-    "summary_120w",
-    "inputs",
-    "outputs",
-    "side_effects",
-    "pitfalls",
-    "usage_snippet",
-)
+EVIDENCE_FIELDS = ("summary_120w", "inputs", "outputs", "side_effects", "pitfalls", "usage_snippet")
 """The fields an evidence entry may cite, in the order in which missing entries are filled."""
 
 
@@ -163,11 +151,9 @@ class SpanMetrics:
 class Attempt:
     """The next thing to try for a span: `number` counts from 1; `wait` asks for the retry pause.
 
-    One of number 0 was none: what came of it was written by rule.
-
-    `first_entry` is where in the tier's configured entries the cascade begins, the ones before it
-    coming last. `kept`: the span must stay, so only targets that stay are asked; `host_index` and
-    `first_entry` count among those.
+    What was written by rule has none, said by number 0. `first_entry` is where in the tier's entries
+    the cascade begins, the ones before it coming last. `kept`: the span must stay, so only targets
+    that stay are asked; `host_index` and `first_entry` count among those.
     """
 
     number: int
@@ -238,8 +224,8 @@ class AttemptOutcome:
     `backend` is ollama, gateway or embedded; `model` is the one sent or the gateway's label, None
     where the call never got that far. On failure `failure_type` is runtime, parse, truncation or
     validation, `detail` says why (where nobody was asked: by which rule it was written) and
-    `payload` is the raw reply that was refused. `parroted` counts
-    the sentences that were dropped since they only repeat an instruction of the source.
+    `payload` is the raw reply that was refused. `parroted` counts the sentences that were dropped
+    since they only repeat an instruction of the source.
     `verdicts` are on the claims of an enrichment, those that were dropped as refuted included.
     `departures` are the prompts that left this machine for it.
     """
@@ -296,7 +282,7 @@ class SpanReport:
     @property
     def by_rule(self) -> bool:
         """Whether nobody was asked: the enrichment says what the parser has proven."""
-        return self.last.backend == BY_RULE
+        return self.last.attempt.number == 0
 
     @property
     def attempts(self) -> int:

@@ -7,17 +7,10 @@ import time
 from llmc.enrichment.asking import Question
 from llmc.enrichment.written import write_enrichment
 from llmc.facts.plain import find_plain
-from llmc.models import (
-    BY_RULE,
-    RULE_TIER,
-    Attempt,
-    AttemptOutcome,
-    Span,
-    SpanMetrics,
-    SpanReport,
-)
+from llmc.models import Attempt, AttemptOutcome, Span, SpanMetrics, SpanReport
 from llmc.run import measures
 from llmc.settings.config import Settings
+from llmc.store.tables.outcomes import BY_RULE, RULE_TIER
 
 
 def settle_by_rule(span: Span, question: Question, settings: Settings) -> SpanReport | None:

@@ -11,10 +11,10 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from llmc.models import BY_RULE, RULE_TIER
 from llmc.redaction.text import describe_place, make_one_line
 from llmc.run.why import Asking, Next, Story
 from llmc.store.provenance import Source, mark_sources
+from llmc.store.tables.outcomes import BY_RULE, RULE_TIER
 
 _NEXT: dict[Next, str] = {
     "nothing": "done",

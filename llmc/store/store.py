@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from llmc.models import BY_RULE, RULE_TIER, Enrichment, IndexPlace, Span, Verdict
+from llmc.models import Enrichment, IndexPlace, Span, Verdict
 from llmc.store.adoption import Adoption
 from llmc.store.claims import Claims
 from llmc.store.database.custody import locate, make_place, stat_at
@@ -32,7 +32,14 @@ from llmc.store.tables.failures import (
     RUNS_FAILED,
     FailureRow,
 )
-from llmc.store.tables.outcomes import ADD_TOKENS, PUT_OUTCOME, Outcome, write_outcome
+from llmc.store.tables.outcomes import (
+    ADD_TOKENS,
+    BY_RULE,
+    PUT_OUTCOME,
+    RULE_TIER,
+    Outcome,
+    write_outcome,
+)
 from llmc.store.tables.results import (
     FORGET,
     IS_ENRICHED,
@@ -154,7 +161,7 @@ class Store(Reader):
         with self._db.write():
             of = (BY_RULE, RULE_TIER, self._origins.mine)
             found = [(row["span_hash"],) for row in self._db.execute(RULE_WRITTEN, of).fetchall()]
-            for table in ("enrichments", "llmc_outcomes", "llmc_origins"):
+            for table in ("enrichments", "llmc_outcomes", "llmc_origins", "llmc_verdicts"):
                 self._db.execute_many(FORGET.format(table=table), found)
         return len(found)
 
