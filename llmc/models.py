@@ -151,7 +151,7 @@ class SpanMetrics:
 class Attempt:
     """The next thing to try for a span: `number` counts from 1; `wait` asks for the retry pause.
 
-    What was written by rule has none, said by number 0. `first_entry` is where in the tier's entries
+    What was written by rule has number 0. `first_entry` is where in the tier's configured entries
     the cascade begins, the ones before it coming last. `kept`: the span must stay, so only targets
     that stay are asked; `host_index` and `first_entry` count among those.
     """

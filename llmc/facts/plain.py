@@ -25,6 +25,7 @@ Rule = Literal["getter", "constant", "setter", "constructor", "delegation", "stu
 """What a plain span is: `stub` are those without any code, `failure` those that only fail."""
 
 MAX_LINES = 40
+MAX_CHARS = 8_000
 MAX_STEPS = 8
 MAX_DOC = 200
 """Characters of comments; longer ones say more than the first line, which is kept anyway."""
@@ -65,7 +66,7 @@ def find_plain(code: str, language: str, facts: Facts) -> Plain | None:
     Takes the time of parsing a few lines.
     """
     forms = FORMS.get(language)
-    if forms is None or not may_be_plain(facts, code.count("\n") + 1):
+    if forms is None or len(code) > MAX_CHARS or not may_be_plain(facts, code.count("\n") + 1):
         return None
     if not all(_is_harmless(decorator, forms) for decorator in facts.decorators):
         return None

@@ -13,6 +13,9 @@ from llmc.facts.simple import NotSimpleError, Simple, find_last_row, quote, read
 from llmc.facts.values import Facts
 from llmc.languages import Language
 
+MAX_DEPTH = 3
+"""Blocks in blocks; a language's tree has one or two where its text has one."""
+
 What = Literal["set", "initialize", "call", "give", "give a call", "fail"]
 
 _NOT_JUST_TAKEN = frozenset({"object_pattern", "array_pattern", "accessibility_modifier"})
@@ -94,7 +97,7 @@ class Steps:
                 if default is not None:
                     self._simple.require(default)
 
-    def _statements(self, block: Node) -> Iterator[Node]:
+    def _statements(self, block: Node, depth: int = 0) -> Iterator[Node]:
         """Yield the statements of a block that do anything, without what holds them."""
         forms = self._forms
         for child in block.named_children:
@@ -104,7 +107,9 @@ class Steps:
             if child.type in forms.noops:
                 continue
             if child.type in forms.blocks:
-                yield from self._statements(child)
+                if depth == MAX_DEPTH:
+                    raise NotSimpleError
+                yield from self._statements(child, depth + 1)
                 continue
             held = self._only(child) if child.type in forms.holders else child
             if held.type in forms.strings or held.type == "ellipsis":

@@ -167,6 +167,20 @@ def test_a_body_with_anything_else_takes_a_reader(name, source):
     assert look(name, source) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("a.c", f"void f(void) {{{'{' * 3000}{'}' * 3000}}}\n"),
+        ("a.py", f"def f():\n    return {'(' * 3000}1{')' * 3000}\n"),
+        ("a.py", f"def f():\n    return {'-' * 3000}1\n"),
+        ("a.js", f"const f = (a) => a{'.b' * 3000};\n"),
+        ("a.py", f"def f(self):\n    return [{'1, ' * 100_000}]\n"),
+    ],
+)
+def test_code_that_nests_without_end_takes_a_reader(name, source):
+    assert look(name, source) is None
+
+
 def test_damaged_code_takes_a_reader():
     [facts] = prove_all("a.py", "def f(self):\n    return self.x\n").values()
     assert find_plain("def f(self:\n    return self.x", "python", facts) is None
