@@ -171,9 +171,8 @@ def _outputs(said: Enrichment, facts: Facts, place: Place) -> Iterator[Entry]:
     for text in texts or [""]:
         yield Entry("outputs", text, lines, bare=bare) if text else bare
     if returns.what == "both" and returns.bare:
-        yield Entry(
-            "outputs", "on other ways nothing", place.between(returns.bare), "a bare return"
-        )
+        lines, proof = place.between(returns.bare), "it also returns nothing"
+        yield Entry("outputs", "on other ways nothing", lines, proof)
 
 
 def _effects(said: Enrichment, facts: Facts, place: Place) -> Iterator[Entry]:
@@ -183,7 +182,8 @@ def _effects(said: Enrichment, facts: Facts, place: Place) -> Iterator[Entry]:
         yield Entry("side_effects", text, lines, "it is assigned to")
     for touch in facts.touches:
         text = f"touches {touch.resource}: {touch.name}"
-        yield Entry("side_effects", text, place.at(touch.line), "by the name that is used")
+        proof = f"{touch.name} in line {touch.line + 1} of it"
+        yield Entry("side_effects", text, place.at(touch.line), proof)
     yield from (_theirs("side_effects", text, place) for text in said.side_effects)
 
 
@@ -191,7 +191,7 @@ def _pitfalls(said: Enrichment, facts: Facts, place: Place) -> Iterator[Entry]:
     for entry in facts.raises:
         how = _HOW[entry.how].format(entry.error or "an error")
         text = f"{how}{_guarded(entry)}"
-        proof = f"it leaves in line {entry.line + 1} of it"
+        proof = f"{entry.error or 'an error'} leaves in line {entry.line + 1} of it"
         yield Entry("pitfalls", _plain(text, how), place.at(entry.line), proof)
     for name in facts.declared:
         yield Entry("pitfalls", f"may throw {name}", place.at(0), "it is declared")

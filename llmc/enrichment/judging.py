@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from llmc.enrichment import arguments, raising, returning
 from llmc.enrichment.asking import SYSTEM, Question
 from llmc.enrichment.assembly import Entry, Lines, assemble
 from llmc.enrichment.grounds import Ground
@@ -18,6 +19,12 @@ from llmc.facts.values import Facts
 from llmc.models import EVIDENCE_FIELDS, Enrichment, Evidence, Verdict
 
 _LISTS = EVIDENCE_FIELDS[1:5]
+_KINDS = {
+    "inputs": arguments.PARAMETER,
+    "outputs": returning.KIND,
+    "side_effects": returning.EFFECTS,
+    "pitfalls": raising.KIND,
+}
 
 
 def make_ground(question: Question) -> Ground:
@@ -81,7 +88,8 @@ def _judge_entry(entry: Entry, ground: Ground, verdicts: list[Verdict]) -> Entry
     if entry.proof is not None:
         if verdict.ruling == "refuted":  # the rules go by words, and may take code for prose
             return None
-        verdicts.append(Verdict(entry.field, entry.text, "proven", "facts", entry.proof))
+        kind = _KINDS[entry.field]
+        verdicts.append(Verdict(entry.field, entry.text, "proven", kind, entry.proof))
         return entry
     if verdict.ruling == "proven" and entry.bare:
         reason = f"{verdict.reason}; what is said of it is not proven"
@@ -96,7 +104,7 @@ def _judge_usage(usage: str | None, ground: Ground, verdicts: list[Verdict]) -> 
     if not usage or judge_claim("usage_snippet", usage, ground).ruling == "refuted":
         return None
     reason = "it stands in the repository"
-    verdicts.append(Verdict("usage_snippet", usage, "proven", "facts", reason))
+    verdicts.append(Verdict("usage_snippet", usage, "proven", "usage", reason))
     return usage
 
 

@@ -37,7 +37,8 @@ LIST_FIELDS = ("inputs", "outputs", "side_effects", "pitfalls", "tags")
 PROMPTED_FIELDS = EVIDENCE_FIELDS
 """What a model is asked for; evidence, tags and schema names the program knows itself."""
 
-_PROMPTED = frozenset((*PROMPTED_FIELDS, *ASKED))
+_PROMPTED = frozenset(PROMPTED_FIELDS)
+_ANY = _PROMPTED.union(ASKED)
 
 Translate = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -85,7 +86,8 @@ def read_reply(
     """
     said, ended = text, ""
     if require_summary:
-        text, ended = drop_thoughts(text), _why_it_ended(done_reason)
+        names = _ANY if translate else _PROMPTED
+        text, ended = drop_thoughts(text, names), _why_it_ended(done_reason)
     try:
         with _uncollected(len(text)):
             return _accepted(text, lines, require_summary, translate)
@@ -102,8 +104,8 @@ def read_reply(
     raise make_refusal(kind, detail, said)
 
 
-def drop_thoughts(text: str) -> str:
-    """Return a reply without what a model thought aloud before it.
+def drop_thoughts(text: str, names: frozenset[str] = _ANY) -> str:
+    """Return a reply, which has some of these fields, without what a model thought aloud before it.
 
     The mark that ends thoughts may also stand in an answer, which is about code after all.
     """
@@ -111,12 +113,12 @@ def drop_thoughts(text: str) -> str:
         return text
     marks = list(_THOUGHTS_END.finditer(text))
     for mark in marks:
-        if is_answer(text[mark.end() :]):
+        if is_answer(text[mark.end() :], names):
             return text[mark.end() :]
     for mark in marks[:1]:
         head = text[: mark.start()]
         opened = _THOUGHTS_BEGIN.match(head)
-        if opened or not any(f'"{name}"' in head for name in _PROMPTED):
+        if opened or not any(f'"{name}"' in head for name in names):
             return text[mark.end() :]
     return text
 
@@ -126,8 +128,11 @@ def is_thinking(text: str) -> bool:
     return bool(_THOUGHTS_BEGIN.match(text)) and not _THOUGHTS_END.search(text)
 
 
-def is_answer(text: str) -> bool:
-    """Tell whether a text holds the reply, not just braces in prose or in a model's thoughts."""
+def is_answer(text: str, names: frozenset[str] = _ANY) -> bool:
+    """Tell whether a text holds the reply, which has some of these fields.
+
+    Braces may also stand in prose, or in a model's thoughts.
+    """
     text = text[text.find("{") : text.rfind("}") + 1]
     if '"' not in text:
         return False
@@ -135,7 +140,7 @@ def is_answer(text: str) -> bool:
         found: object = _object(text)
     except (ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and not _PROMPTED.isdisjoint(found)
+    return isinstance(found, dict) and not names.isdisjoint(found)
 
 
 @cache

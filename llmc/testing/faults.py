@@ -225,7 +225,7 @@ class WrongSchema:
     def apply(self, reply: Reply, call: Call) -> Reply:
         wrong = dict(self.value) if self.value is not None else enrichment(call.prompt)
         if self.value is None:
-            wrong["summary"] = wrong.pop("summary_120w")
+            wrong["synopsis"] = wrong.pop("summary_120w")
             wrong["confidence"] = 0.93
         return replace(reply, text=json.dumps(wrong))
 

@@ -489,7 +489,7 @@ def test_a_key_that_a_gateway_quotes_back_appears_nowhere(repo, clean_environ):
 @pytest.fixture
 def failed_once(repo, clean_environ):
     """A repository whose five spans all failed by an escape-ridden reply of the wrong shape."""
-    reply = Reply(text='{"summary": "\\u001b[31mwrong name\\u001b[0m"}')
+    reply = Reply(text='{"synopsis": "\\u001b[31mwrong name\\u001b[0m"}')
     with FakeOllama(lambda call: reply) as bad:
         clean_environ["ENRICH_OLLAMA_HOSTS"] = bad.url
         assert llmc("enrich", repo, "--retries", 1, env=clean_environ).returncode == 1
