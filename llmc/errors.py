@@ -6,6 +6,7 @@
     ├─ IndexingError          one file cannot be read or parsed; it is skipped
     ├─ StoreError             schema, lock, disk or corruption; the run stops
     │  ├─ CorruptIndexError   the file is not a usable SQLite database
+    │  ├─ DisplacedIndexError others removed, replaced or cut it while it was open
     │  ├─ LockedIndexError    another program holds it for writing
     │  └─ FullDiskError       no room is left for it on the disk
     ├─ RequestError           one HTTP request came to no response
@@ -62,6 +63,10 @@ class CorruptIndexError(StoreError):
     def __init__(self, message: str, *, inode: int | None = None) -> None:
         super().__init__(message)
         self.inode: Final = inode
+
+
+class DisplacedIndexError(StoreError):
+    """The index that is open is no more what stands at its place: nothing was written to it."""
 
 
 class LockedIndexError(StoreError):

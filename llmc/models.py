@@ -168,12 +168,13 @@ class Attempt:
 class CallTimes:
     """When a call was sent, when its host began to work on it, as far as known, and when it ended.
 
-    Moments are of `time.monotonic`.
+    Moments are of `time.monotonic`. `received` counts the bytes of its reply.
     """
 
     sent: float
     started: float
     ended: float
+    received: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,8 +331,7 @@ class RunReport:
     `dropped` counts the refuted claims that were left out of what was stored, by kind.
     `sent` counts the prompts that left this machine by host; out of `blotted_prompts` of them
     `blotted` likely secrets were taken. `kept` spans are among those left, as they must stay and no
-    model here could be asked. `by_rule` spans were written without a model, besides those that are
-    `enriched`.
+    model here could be asked. Besides those `enriched`, `by_rule` were written without a model.
     """
 
     enriched: int

@@ -59,6 +59,7 @@ class Exchange:
         self._body: Read | None = None
         self._aborted = False
         self._finished = self._begun = False
+        self._received = 0
         self._lock = threading.Lock()
 
     @property
@@ -142,7 +143,6 @@ class Exchange:
 
     def read_chunks(self) -> Iterator[bytes]:
         """Yield the body as it comes in. Raises RequestError when it breaks off."""
-        total = 0
         while True:
             try:
                 self._body = self._body or open_body(self._answer)
@@ -158,8 +158,8 @@ class Exchange:
                 self._answer.close()
                 return
             self._begun = True
-            total += len(chunk)
-            if total > MAX_BODY_BYTES:
+            self._received += len(chunk)
+            if self._received > MAX_BODY_BYTES:
                 raise self._failed(OverflowError(f"the body exceeds {MAX_BODY_BYTES} bytes"))
             yield chunk
 
@@ -194,7 +194,7 @@ class Exchange:
         started = now if first is None else first
         if worked_sec is not None:
             started = max(sent, now - worked_sec)
-        return CallTimes(sent, started, now)
+        return CallTimes(sent, started, now, max(1, self._received))
 
     def hasten(self, seconds: float) -> None:
         """Bring the deadline forward to at most `seconds` from now."""

@@ -2,6 +2,6 @@
 
 Modules, each built on those before it: routing, measures, job, sources, by_rule, worklist, lanes,
 health, scheduler, failover, spread, stopping, gpu, attempts, flights, workers, stock, concurrency,
-slots, writer, parts, lease, patience, report, intake, settlement, loop, destinations, selection,
-departures, why.
+trial, slots, writer, parts, lease, patience, report, intake, settlement, loop, destinations,
+selection, departures, why.
 """

@@ -46,7 +46,7 @@ class Lease:
         """
         self._writer.recount(always=True)
         left = self._writer.spans - self._writer.enrichments
-        if not self._side_by_side:
+        if not self._side_by_side or self._writer.is_part:
             return max(0, left - failed), 0
         resting = self._store.counts.count_resting(self._signature)
         return max(0, left - resting), max(0, resting - failed)

@@ -99,7 +99,7 @@ class Run:
             self._tell(RunStarted(pending, self._parts.settings.pace.limit, self._slots.hosts))
             self._slots.begin(take_stock=self._parts.settings.health.enabled)
             self._parts.stop.listen(lambda: self._inbox.put(StopAsked()))
-            while not self._turn():
+            while not self._writer.outlive(self._turn):
                 pass
         except (KeyboardInterrupt, _HaltError):
             interrupted = True
@@ -108,9 +108,10 @@ class Run:
             self._end()
         if self._error:
             raise self._error
+        failed = self._score.failed.total()
+        left, resting = self._writer.outlive(lambda: self._lease.count_rest(failed))
         if self._writer.error:
             self._score.stopped = str(self._writer.error)
-        left, resting = self._lease.count_rest(self._score.failed.total())
         report = report_run(
             self._score,
             left=left,

@@ -28,9 +28,10 @@ from llmc.run.concurrency import Observer
 from llmc.run.flights import Flight, Message, Probed, Ticket
 from llmc.run.health import Verdict
 from llmc.run.job import Job
-from llmc.run.lanes import Step
+from llmc.run.lanes import Lane, Step
 from llmc.run.scheduler import Scheduler
 from llmc.run.stock import find_missing
+from llmc.run.trial import Trial
 from llmc.run.workers import Workers
 
 
@@ -61,7 +62,7 @@ class Slots:
         self._tickets: deque[Ticket] = deque()
         self._turned_away: dict[tuple[int, str], str] = {}
         self._observers = {
-            index: Observer(state.lane.slots)
+            index: (Observer(state.lane.slots), Trial(state.lane.slots))
             for index, state in enumerate(self._states)
             if rests and state.lane.kind == "host" and state.lane.slots > 1
         }
@@ -99,21 +100,32 @@ class Slots:
             self._tell(HostRests(name, seconds, flight.reason))
         elif verdict is Verdict.TURNED_AWAY:
             self.close(step, flight.reason)
-        if flight.times:
-            self._observe(step.lane, flight.times)
+        self._observe(step, flight.times)
 
-    def _observe(self, index: int, times: CallTimes) -> None:
+    def _observe(self, step: Step, times: CallTimes | None) -> None:
         """Ask a host for no more at once than calls show it to do; say so."""
-        observer = self._observers.get(index)
-        limit = observer.note(times) if observer else None
-        if limit is None:
+        index = step.lane
+        if index not in self._observers:
+            return
+        observer, trial = self._observers[index]
+        state = self._states[index]
+        if times is None:
+            trial.give_up()
+        else:
+            trial.note(times, step.model)
+        state.limit = trial.limit
+        found = observer.note(times) if times and not trial.limit else None
+        if found is None and not trial.over:
             return
         del self._observers[index]
-        state = self._states[index]
-        state.limit = limit
-        setting = " (OLLAMA_NUM_PARALLEL)" if state.lane.one_model else ""
-        does = f"{state.lane.name} does {limit} request{'s' * (limit > 1)} at once{setting}"
-        self._tell(Warned(f"{does}; {state.lane.slots} slots were asked for"))
+        state.limit = found or trial.limit
+        if state.limit is not None:
+            self._tell(Warned(self._describe_limit(state.lane, state.limit)))
+
+    def _describe_limit(self, lane: Lane, limit: int) -> str:
+        setting = " (OLLAMA_NUM_PARALLEL)" if lane.one_model else ""
+        does = f"{lane.name} does {limit} request{'s' * (limit > 1)} at once{setting}"
+        return f"{does}; {lane.slots} slots were asked for"
 
     def close(self, step: Step, reason: str) -> None:
         """Ask a host for a model no more, and say so: it would answer all requests alike."""

@@ -13,7 +13,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from llmc.errors import FullDiskError, LockedIndexError, StoreError
+from llmc.errors import (
+    CorruptIndexError,
+    DisplacedIndexError,
+    FullDiskError,
+    LockedIndexError,
+    StoreError,
+)
 from llmc.events import (
     Event,
     EventHook,
@@ -56,7 +62,6 @@ class Writer:
     ) -> None:
         self._stop = stop
         self.error: StoreError | None = None
-        self._displaced = False
         self.spans, self.enrichments = store.counts.count_results()
         self._store = store
         self._ledger = ledger
@@ -105,12 +110,16 @@ class Writer:
 
         Each time, whether there is anything or not, the index is looked for at its place.
         """
+        self.outlive(lambda: self._commit(signature))
+
+    def _commit(self, signature: str) -> None:
         batch = self._settled
         if batch:
             fresh = self.write_patiently(lambda: self._save(batch, signature))
             self._settled = []
             for report, is_new in zip(batch, fresh, strict=True):
-                self.enrichments += is_new
+                # What was found damaged has no spans any more, and so its results are put by.
+                self.enrichments += report.success if self.is_part else is_new
                 if report.success:
                     self._unrecorded.append(SpanEnriched(report, self.spans, self.enrichments))
                 else:
@@ -147,16 +156,53 @@ class Writer:
         return fresh
 
     def _see_to_the_file(self, *, changed: bool) -> None:
-        """Save what is stored where others removed or replaced the index; the run winds down."""
-        what = self._store.find_fate()
-        if what is None or (self._displaced and not changed):
-            return
-        file, results = self.write_patiently(self._store.save_beside)
-        path, self._displaced = self._store.path, True
+        if what := self._store.find_fate():
+            raise DisplacedIndexError(f"{self._store.path} {what}")
+        if changed and self._store.displaced:
+            self._say_where()
+
+    def outlive(self, action: Callable[[], _T]) -> _T:
+        """Do what uses the index; again, in what is saved of it, once others have harmed it."""
+        while True:
+            try:
+                return action()
+            except StoreError as error:
+                # What is written over an index may show as anything: a table that isn't there.
+                harmed = isinstance(error, DisplacedIndexError | CorruptIndexError)
+                if not (harmed or self._store.find_fate()):
+                    raise
+                self._go_on_beside(error)
+
+    def _go_on_beside(self, error: StoreError) -> None:
+        """Save an index that others took away or damaged, and go on there; the run winds down.
+
+        Raises StoreError, `error` itself where what was saved is damaged, and not by others.
+        """
+        damaged = isinstance(error, CorruptIndexError)
+        if damaged and self._store.displaced and not self._store.find_fate():
+            raise error
+        self.write_patiently(lambda: self._store.save_beside(damaged=damaged))
+        self._say_where()
+
+    def _say_where(self) -> None:
+        store, fate = self._store, self._store.displaced
+        assert fate is not None, "asked for one that was saved"
+        file, results = store.save_beside()
+        saved, then = "all that it held", ""
+        if not fate.whole:
+            own = "all" if store.has_all_of_its_own else "the newest"
+            saved = f"what could be read of it, with {own} that this run has stored,"
+            then = ", then run: llmc index"
         self.error = StoreError(
-            f"{path} {what} while the run was at work on it; all that it held is saved as {file} "
-            f"({results} results): to go on with that, move it to {path}"
+            f"{store.path} {fate.what} while the run was at work on it; {saved} is saved as {file} "
+            f"({results} results): to go on with that, move it to {store.path}{then}"
         )
+
+    @property
+    def is_part(self) -> bool:
+        """Tell whether the index was damaged, and is no more than what could be read of it."""
+        fate = self._store.displaced
+        return fate is not None and not fate.whole
 
     def _record(self) -> None:
         """Write the records of stored spans, once: what a hook may raise must not repeat them."""
@@ -181,13 +227,17 @@ class Writer:
                     raise
                 self.tell(Warned(f"{error}; waiting on"))
             except FullDiskError as error:
-                if self._reserve is None or not self._reserve.spend():
+                harmed = self._store.displaced or self._store.find_fate()
+                if self._reserve is None or not self._reserve.spend(fold=not harmed):
                     raise
                 self.error = self.error or error
 
     def recount(self, *, always: bool = False) -> None:
-        """Bring the totals up to date, unless no other process has changed the index."""
-        if self._store.is_changed_elsewhere() or always:
+        """Bring the totals up to date, unless no other process has changed the index.
+
+        Of one that was damaged they are as they were: it can't be counted any more.
+        """
+        if not self.is_part and (self._store.is_changed_elsewhere() or always):
             self.spans, self.enrichments = self._store.counts.count_results()
 
     def tell(self, event: Event) -> None:

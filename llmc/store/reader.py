@@ -14,6 +14,7 @@ from llmc.models import IndexPlace
 from llmc.store.database.custody import locate, make_place
 from llmc.store.database.handle import Database
 from llmc.store.database.opening import connect_readonly
+from llmc.store.database.watch import OpenFile
 from llmc.store.origins import Origins
 from llmc.store.results import Results
 from llmc.store.seal import Seal
@@ -31,6 +32,7 @@ class Reader:
         self, path: Path, connection: sqlite3.Connection, *, seal: Seal | None = None
     ) -> None:
         self.path = path
+        self._file = OpenFile.hold(path)
         self._db = Database(path, connection)
         self._origins = Origins(self._db, seal)
         self._verdicts = Verdicts(self._db, self._origins)
@@ -60,6 +62,11 @@ class Reader:
     def close(self) -> None:
         """Close the index; what was committed is on disk."""
         self._db.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._file:
+            self._file.release()
 
     def __enter__(self) -> Self:
         return self

@@ -6,7 +6,7 @@ Rows are asked for by their number: an index over a table may be damaged where t
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +27,17 @@ from llmc.store.tables.spans import START_OF_SPAN
 from llmc.store.tables.values import is_hash, is_whole
 from llmc.store.tables.verdicts import PUT_VERDICTS, VERDICT_COLUMNS, VerdictRow
 
+Table = Literal[
+    "llmc_archive", "llmc_failures_archive", "llmc_set_aside", "llmc_origins", "llmc_verdicts"
+]
+
 _PAGE = 500
 _SMALL_STEPS = 20_000
 """Row numbers tried one by one in a damaged stretch; after that the steps double."""
 
 _LAST = 2**63 - 1
 
-_PUT = {
+PUT: Mapping[Table, str] = {
     "llmc_archive": PUT_ARCHIVED,
     "llmc_failures_archive": PUT_FAILURE_ARCHIVED,
     "llmc_set_aside": PUT_SET_ASIDE,
@@ -58,9 +62,7 @@ _PASSING = (
 class Found:
     """Rows that were read, (span_hash, ...), and the table that keeps such rows."""
 
-    table: Literal[
-        "llmc_archive", "llmc_failures_archive", "llmc_set_aside", "llmc_origins", "llmc_verdicts"
-    ]
+    table: Table
     rows: list[tuple[Any, ...]]
 
 
@@ -69,10 +71,15 @@ def copy_readable(damaged: Path, new: sqlite3.Connection) -> None:
 
     Raises StoreError if it can't be read just now, sqlite3.Error if they can't be written.
     """
-    for found in read_rows(damaged):
+    put_rows(read_rows(damaged), new)
+
+
+def put_rows(rows: Iterable[Found], new: sqlite3.Connection) -> None:
+    """Store rows in a new index, as far as they can be a span's. Raises sqlite3.Error."""
+    for found in rows:
         with transact(new):
-            rows = [row for row in found.rows if is_hash(row[0])]
-            new.executemany(_PUT[found.table], rows)
+            fit = [row for row in found.rows if is_hash(row[0])]
+            new.executemany(PUT[found.table], fit)
 
 
 def read_rows(damaged: Path) -> Iterator[Found]:
@@ -84,23 +91,36 @@ def read_rows(damaged: Path) -> Iterator[Found]:
     journal = Path(f"{damaged}-wal")
     options = "mode=ro" if journal.exists() else "mode=ro&immutable=1"
     with explain(damaged), closing(open_hardened(damaged, options)) as database:
-        for table in _plain(database, "llmc_archive", "enrichments"):
-            start = "start_line" if table == "llmc_archive" else "NULL AS start_line"
-            for page in _pages(database, table, f"span_hash, {start}, {RESULT_COLUMNS}"):
-                yield Found("llmc_archive", [_archived(database, table, row) for row in page])
-        for table in _plain(database, "llmc_failures_archive", "llmc_failures"):
-            for page in _pages(database, table, f"span_hash, {FAILURE_COLUMNS}"):
-                yield Found("llmc_failures_archive", _select(page, _FAILURE_NEEDS))
-        for table in _plain(database, "llmc_set_aside"):
-            for page in _pages(database, table, f"span_hash, {SET_ASIDE_COLUMNS}"):
-                yield Found("llmc_set_aside", _select(page, ("set_aside_at",)))
-        for table in _plain(database, "llmc_origins"):
-            for page in _pages(database, table, f"span_hash, {MARK_COLUMNS}"):
-                # As they are: a mark that fitted its row still does, and no other.
-                yield Found("llmc_origins", _select(page, _MARK_NEEDS))
-        for table in _plain(database, "llmc_verdicts"):
-            for page in _pages(database, table, f"span_hash, {VERDICT_COLUMNS}"):
-                yield Found("llmc_verdicts", _select(page, _VERDICT_NEEDS))
+        yield from read_open(database, looked_over=False)
+
+
+def read_open(database: sqlite3.Connection, *, looked_over: bool = True) -> Iterator[Found]:
+    """Yield what is readable of an open index, as `read_rows` does; part of it may be in memory.
+
+    `looked_over`: its tables are known to be plain, which its schema may no longer tell.
+    Raises sqlite3.Error.
+    """
+
+    def plain(*tables: str) -> Iterator[str]:
+        return iter(tables) if looked_over else _plain(database, *tables)
+
+    for table in plain("llmc_archive", "enrichments"):
+        start = "start_line" if table == "llmc_archive" else "NULL AS start_line"
+        for page in _pages(database, table, f"span_hash, {start}, {RESULT_COLUMNS}"):
+            yield Found("llmc_archive", [_archived(database, table, row) for row in page])
+    for table in plain("llmc_failures_archive", "llmc_failures"):
+        for page in _pages(database, table, f"span_hash, {FAILURE_COLUMNS}"):
+            yield Found("llmc_failures_archive", _select(page, _FAILURE_NEEDS))
+    for table in plain("llmc_set_aside"):
+        for page in _pages(database, table, f"span_hash, {SET_ASIDE_COLUMNS}"):
+            yield Found("llmc_set_aside", _select(page, ("set_aside_at",)))
+    for table in plain("llmc_origins"):
+        for page in _pages(database, table, f"span_hash, {MARK_COLUMNS}"):
+            # As they are: a mark that fitted its row still does, and no other.
+            yield Found("llmc_origins", _select(page, _MARK_NEEDS))
+    for table in plain("llmc_verdicts"):
+        for page in _pages(database, table, f"span_hash, {VERDICT_COLUMNS}"):
+            yield Found("llmc_verdicts", _select(page, _VERDICT_NEEDS))
 
 
 def _plain(database: sqlite3.Connection, *tables: str) -> Iterator[str]:

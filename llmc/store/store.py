@@ -14,14 +14,18 @@ from typing import Any, Self
 
 from llmc.models import Enrichment, IndexPlace, Span, Verdict
 from llmc.store.adoption import Adoption
+from llmc.store.carbon import Carbon
 from llmc.store.claims import Claims
-from llmc.store.database.custody import locate, make_place, stat_at
-from llmc.store.database.displaced import save_beside, tell_fate
+from llmc.store.database.custody import locate, make_place
+from llmc.store.database.displaced import Displaced, leave, open_saved, save_part, save_whole
 from llmc.store.database.opening import connect
+from llmc.store.database.trouble import explain
+from llmc.store.database.watch import REMOVED, REPLACED, OpenFile, Watch
 from llmc.store.evidence import follow_span
 from llmc.store.owners import Owner
 from llmc.store.reader import Reader
 from llmc.store.retries import compute_pause
+from llmc.store.salvage import put_rows, read_open
 from llmc.store.seal import Seal
 from llmc.store.spans import Spans
 from llmc.store.tables.failures import (
@@ -52,6 +56,7 @@ from llmc.store.tables.results import (
 )
 from llmc.store.tables.values import count_runs, make_storable
 
+DAMAGED = "was damaged"
 EXCERPT_CHARS = 500
 """How much of a refused reply is kept beside the failure."""
 
@@ -69,9 +74,11 @@ class Store(Reader):
         place: IndexPlace | None = None,
     ) -> None:
         super().__init__(path, connection, seal=seal)
-        self._place = place or IndexPlace(path)
-        self._file = stat_at(path)
-        self._saved: Path | None = None
+        self._place = replace(place or IndexPlace(path), path=path)
+        self._files: list[OpenFile] = []
+        self._watch(self._file)
+        self._carbon = Carbon()
+        self._left: list[tuple[sqlite3.Connection, Displaced]] = []
         self._registered = owner
         self.owner = owner.name if owner else ""
         self.spans = Spans(self._db, self._origins)
@@ -91,28 +98,74 @@ class Store(Reader):
 
     def close(self) -> None:
         """End the claims and close the index; what was committed is on disk."""
-        if self._registered is None:
-            super().close()
-            return
         try:
-            self.claims.give_up()
-            super().close()
+            if self._registered:
+                self.claims.give_up()
+            self._db.close()
+            for connection, fate in self._left:
+                leave(connection, self._place, fate, self.owner)
         finally:
-            self._registered.release()
+            self._let_go()
+            for file in self._files:
+                file.release()
+            self._carbon.close()
+            if self._registered:
+                self._registered.release()
+
+    def _watch(self, file: OpenFile | None) -> None:
+        if file:
+            self._db.watch = Watch(self._db.path, file, self._db.connection)
 
     def find_fate(self) -> str | None:
-        """Say what others did to the index since it was opened: removed it, or replaced it."""
-        return self._file and tell_fate(self.path, self._file)
+        """Say what others did to the index that is open: removed it, replaced it, cut it short."""
+        return self._db.watch.find_fate() if self._db.watch else None
 
-    def save_beside(self) -> tuple[Path, int]:
-        """Copy a displaced index, which ends with this process, to a file beside its place.
+    @property
+    def displaced(self) -> Displaced | None:
+        """What became of the index; None while it is the one that was opened."""
+        return self._left[0][1] if self._left else None
 
-        Returns that file, the same one each time, and how many enrichments it has. Raises
+    @property
+    def has_all_of_its_own(self) -> bool:
+        """Tell whether all that was stored by this one would outlive damage to the file."""
+        return self._carbon.complete
+
+    def save_beside(self, *, damaged: bool = False) -> tuple[Path, int]:
+        """Save a displaced index, or a `damaged` one, in a file beside its place, and go on there.
+
+        Returns that file, the same one while it is there, and how many results it has. Raises
         StoreError.
         """
-        place = replace(self._place, path=self.path)
-        self._saved = save_beside(self._db.connection, place, self._saved)
-        return self._saved, self._db.count("SELECT count(*) FROM enrichments")
+        what = self.find_fate()
+        if what or (damaged and not self._left):
+            self._go_on_beside(what or DAMAGED)
+        archived = self._db.count("SELECT count(*) FROM llmc_archive") if self._is_part else 0
+        return self._db.path, self._db.count("SELECT count(*) FROM enrichments") + archived
+
+    @property
+    def _is_part(self) -> bool:
+        return self.displaced is not None and not self.displaced.whole
+
+    def _go_on_beside(self, what: str) -> None:
+        connection, watch, file = self._db.connection, self._db.watch, None
+        if what in (REMOVED, REPLACED):
+            file = save_whole(connection, self._place)
+        whole = file is not None
+        if file is None:
+            file = save_part(self._place, self._fill)
+        saved = open_saved(file)
+        journal = watch.journal if watch else None
+        self._left.append((connection, Displaced(what, file, whole, journal)))
+        self._db.move(file, saved, None)
+        if held := OpenFile.hold(file):
+            self._files.append(held)
+            self._watch(held)
+
+    def _fill(self, new: sqlite3.Connection) -> None:
+        """Put what can be read of a damaged index in a new one, and all that was stored here."""
+        with explain(self._db.path):
+            put_rows(read_open(self._db.connection), new)
+        put_rows(self._carbon.read_rows(), new)
 
     def set_patience(self, seconds: float) -> None:
         """Say how long a write waits for other programs that hold the index."""
@@ -149,7 +202,8 @@ class Store(Reader):
             else:
                 more = False
                 mark = self._archive(span, row)
-            self._verdicts.keep(span.span_hash, mark, result, verdicts)
+            found = self._verdicts.keep(span.span_hash, mark, result, verdicts)
+            self._carbon.keep("llmc_verdicts", found)
             self.claims.end(span.span_hash)
         return more
 
@@ -194,7 +248,10 @@ class Store(Reader):
         return self._seal_result(span, ResultRow._make(stored))
 
     def _seal_result(self, span: Span, row: ResultRow) -> tuple[Any, ...] | None:
-        return self._origins.mark(span.span_hash, span.start_line, row)
+        mark = self._origins.mark(span.span_hash, span.start_line, row)
+        self._carbon.keep("llmc_archive", (span.span_hash, span.start_line, *row))
+        self._carbon.keep("llmc_origins", mark)
+        return mark
 
     def _put_failure(
         self, table: str, span_hash: str, outcome: Outcome, signature: str, excerpt: str | None
@@ -214,7 +271,9 @@ class Store(Reader):
         )
         query = PUT_FAILURE.format(table=table)
         [stored] = self._db.execute(query, (span_hash, *row)).fetchall()
-        self._origins.mark(span_hash, 0, FailureRow._make(stored))
+        mark = self._origins.mark(span_hash, 0, FailureRow._make(stored))
+        self._carbon.keep("llmc_failures_archive", (span_hash, *stored))
+        self._carbon.keep("llmc_origins", mark)
 
     def _put_outcome(self, span_hash: str, outcome: Outcome) -> bool:
         """Store how a span was left; False if it isn't in the index."""

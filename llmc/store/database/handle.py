@@ -10,6 +10,7 @@ from typing import Any
 
 from llmc.store.database.shape import find_incomplete
 from llmc.store.database.trouble import explain
+from llmc.store.database.watch import Watch
 from llmc.store.database.writing import BUSY_TIMEOUT_SEC, change
 
 _Values = Sequence[Any] | Mapping[str, Any]
@@ -18,17 +19,23 @@ _Values = Sequence[Any] | Mapping[str, Any]
 class Database:
     """An open index, for one thread. `patience_sec` is how long a write waits for other programs.
 
-    `incomplete` names llmc's own tables that lack a column, which are not to be read.
+    `incomplete` names llmc's own tables that lack a column, which are not to be read. With a
+    `watch`, nothing is written to a file that others have taken away or damaged.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
         self.patience_sec = BUSY_TIMEOUT_SEC
-        self.connection = connection
-        self.execute = connection.execute
-        self.execute_many = connection.executemany
+        self.move(path, connection, None)
         with explain(path):
             self.incomplete = find_incomplete(connection)
+
+    def move(self, path: Path, connection: sqlite3.Connection, watch: Watch | None) -> None:
+        """Go on with another file; who has the earlier one open closes it."""
+        self.path = path
+        self.connection = connection
+        self.watch = watch
+        self.execute = connection.execute
+        self.execute_many = connection.executemany
 
     def read(self, query: str, values: _Values = ()) -> list[sqlite3.Row]:
         """Return the rows of a query. Raises StoreError."""
@@ -51,8 +58,10 @@ class Database:
     ) -> AbstractContextManager[None]:
         """Run a block as one write: all of it is stored, or none; see `writing`. Raises StoreError.
 
-        Inside of it, `execute` is the way to ask.
+        Inside of it, `execute` is the way to ask. DisplacedIndexError: the file is another by now.
         """
+        if self.watch and not self.connection.in_transaction:
+            self.watch.require()
         patience = self.patience_sec if patience_sec is None else patience_sec
         return change(self.connection, self.path, lasting=lasting, patience_sec=patience)
 

@@ -59,6 +59,8 @@ def harden(connection: sqlite3.Connection) -> sqlite3.Connection:
     if sys.version_info >= (3, 12):
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
     connection.execute("PRAGMA trusted_schema = OFF")
+    # Whoever cuts a file that is mapped into memory kills the process that reads it.
+    connection.execute("PRAGMA mmap_size = 0")
     connection.execute("PRAGMA cell_size_check = ON")
     return connection
 

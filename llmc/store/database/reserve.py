@@ -54,17 +54,19 @@ class Reserve:
                 )
         return cls(index_path, path, file)
 
-    def spend(self) -> bool:
+    def spend(self, *, fold: bool = True) -> bool:
         """Give the room up; False if that was done before.
 
-        The index's journal is folded into it as well, which leaves room for a new one. Call it
-        outside of a transaction.
+        The index's journal is folded into it as well, which leaves room for a new one; not where
+        another file stands there by now. Call it outside of a transaction.
         """
         if self._file.closed:
             return False
         self.remove()
-        with suppress(sqlite3.Error), closing(open_hardened(self._index_path, "mode=rw")) as index:
-            index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(sqlite3.Error):
+            if fold:
+                with closing(open_hardened(self._index_path, "mode=rw")) as index:
+                    index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return True
 
     def remove(self) -> None:
