@@ -1,8 +1,8 @@
 """How good the prompt is: replies of the small model to spans of a real library.
 
 Two kinds of prompt on the same spans, the same model and the same bound on tokens:
-- ours: what never changes first, a worked example as its own turn, the span last, the reply
-  constrained by the schema, nothing asked that the program knows;
+- ours: what never changes first, the span last, the reply constrained by a schema of the span's
+  own, nothing asked that the parser proves;
 - the old kind: path, rules and line numbers before the code, evidence demanded from the model,
   no schema.
 
@@ -29,8 +29,13 @@ from llmc import engine
 from llmc.backends.builder import BackendConfig, CallPolicy
 from llmc.backends.llamacpp import MAX_TOKENS, LlamaCppBackend
 from llmc.enrichment import prompts
-from llmc.enrichment.reply import read_reply
-from llmc.errors import BackendError
+from llmc.enrichment.answers import translate
+from llmc.enrichment.asking import Question, build_request, make_brief
+from llmc.enrichment.reply import find_schema, read_reply
+from llmc.errors import BackendError, IndexingError
+from llmc.facts.codec import decode_facts
+from llmc.facts.values import Facts
+from llmc.indexer.parsing import parse_file
 from llmc.models import Span
 from llmc.net.deadlines import Cancellation
 from llmc.run.sources import read_source
@@ -92,10 +97,28 @@ def old_prompt(span: Span, code: str) -> str:
 
 def ask_new(backend: LlamaCppBackend, span: Span, code: str) -> tuple[str, dict[str, Any]]:
     model = backend._model()
-    prompt = prompts.fit(prompts.build(span, code), backend.options, MAX_TOKENS)
-    request = {"messages": prompts.make_chat_messages(prompt), "max_tokens": MAX_TOKENS}
-    answer = model.chat({**SAMPLING, **request}, lambda: False)
+    facts = find_facts(code)
+    request = build_request(span, Question(code, span.symbol, span.lang, span.kind, facts))
+    prompt = make_brief(request) if model.brief else request
+    form = {"name": "enrichment", "schema": find_schema(prompt, brief=model.brief)}
+    words = {
+        "messages": prompts.make_chat_messages(prompts.fit(prompt, backend.options, MAX_TOKENS)),
+        "max_tokens": MAX_TOKENS,
+        "response_format": {"type": "json_schema", "json_schema": form},
+    }
+    answer = model.chat({**SAMPLING, **words}, lambda: False)
     return answer["text"], answer["meta"]
+
+
+def find_facts(code: str) -> Facts | None:
+    """Return what the parser proves of a span whose text stands alone in a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "span.py").write_text(code)
+        try:
+            [found, *_] = parse_file(Path(folder), "span.py").spans
+        except (IndexingError, ValueError):  # a method that is indented, for one
+            return None
+    return decode_facts(found.facts)
 
 
 def ask_old(backend: LlamaCppBackend, span: Span, code: str) -> tuple[str, dict[str, Any]]:
@@ -129,6 +152,7 @@ def tally(name: str, ask: Ask, backend: LlamaCppBackend, spans: list[tuple[Span,
                 (span.start_line, span.end_line),
                 done_reason=meta["done_reason"],
                 require_summary=True,
+                translate=translate,
             )
             found.add(True, meta)
         except BackendError:

@@ -38,6 +38,13 @@ FINGERPRINT = f"{SYSTEM}\n3"
 """What is the same in every request, and the number of its form: when it changes, a span that
 failed may well succeed."""
 
+BRIEF_SUMMARY_CHARS = 480
+BRIEF_CHARS = 240
+"""Kept of a summary and of anything else that a very small model says. It may write a little more,
+as it rambles on without a bound; so what is kept always ends where a sentence or a word does."""
+
+_MORE = 20
+
 MOST_NAMES = 40
 """Parameters that a meaning is asked for: a reply has room for as many, and servers take schemas of
 a hundred properties. The others are listed with what is proven of them."""
@@ -93,8 +100,8 @@ class Question:
     @cached_property
     def schema(self) -> dict[str, Any]:
         """The JSON schema of the reply, within what the strict modes of servers take."""
-        text = {"type": "string"}
-        properties: dict[str, Any] = {"summary": text}
+        text = self._text(BRIEF_CHARS)
+        properties: dict[str, Any] = {"summary": self._text(BRIEF_SUMMARY_CHARS)}
         if self.names:
             properties["parameters"] = _object(dict.fromkeys(self.names, text))
         if self.asks_result:
@@ -102,6 +109,9 @@ class Question:
         if self.asks_pitfalls:
             properties["pitfalls"] = {"type": "array", "items": text}
         return _object(properties)
+
+    def _text(self, chars: int) -> dict[str, Any]:
+        return {"type": "string"} | ({"maxLength": chars + _MORE} if self.brief else {})
 
     @cached_property
     def form(self) -> str:

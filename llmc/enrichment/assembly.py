@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from llmc.enrichment.answers import mend
-from llmc.enrichment.asking import Question, list_names
+from llmc.enrichment.asking import BRIEF_CHARS, Question, list_names
 from llmc.enrichment.instructions import find_instructions, fold
 from llmc.enrichment.raising import find_errors
 from llmc.facts.values import Facts, Parameter, Raise
@@ -142,7 +142,11 @@ def _words(text: str, question: Question) -> str:
     bare = text.strip("`'\".… ")
     if not bare or (len(bare.split()) == 1 and bare in question.source):
         return ""
-    return mend(text, MAX_MEANING_CHARS, MAX_MEANING_WORDS)
+    return _mended(text, question)
+
+
+def _mended(text: str, question: Question) -> str:
+    return mend(text, BRIEF_CHARS if question.brief else MAX_MEANING_CHARS, MAX_MEANING_WORDS)
 
 
 def _declared(entry: Parameter) -> str:
@@ -218,7 +222,7 @@ def _guarded(entry: Raise) -> str:
 
 
 def _theirs(field: str, text: str, place: Place) -> Entry:
-    return Entry(field, mend(text, MAX_MEANING_CHARS, MAX_MEANING_WORDS), place.whole)
+    return Entry(field, _mended(text, place.question), place.whole)
 
 
 def _plain(text: str, otherwise: str) -> str:

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from llmc.enrichment import arguments, raising, returning
-from llmc.enrichment.asking import SYSTEM, Question
+from llmc.enrichment.answers import mend
+from llmc.enrichment.asking import BRIEF_SUMMARY_CHARS, SYSTEM, Question
 from llmc.enrichment.assembly import Entry, Lines, assemble
 from llmc.enrichment.grounds import Ground
 from llmc.enrichment.verify import judge_claim, split_claims
 from llmc.errors import make_refusal
 from llmc.facts.values import Facts
-from llmc.models import EVIDENCE_FIELDS, Enrichment, Evidence, Verdict
+from llmc.models import EVIDENCE_FIELDS, MAX_SUMMARY_WORDS, Enrichment, Evidence, Verdict
 
 _LISTS = EVIDENCE_FIELDS[1:5]
 _KINDS = {
@@ -52,7 +53,9 @@ def settle(
     ground = make_ground(question)
     first, last = lines
     verdicts: list[Verdict] = []
-    summary = _judge_summary(said.summary_120w, ground, verdicts)
+    told = said.summary_120w
+    told = mend(told, BRIEF_SUMMARY_CHARS, MAX_SUMMARY_WORDS) if question.brief else told
+    summary = _judge_summary(told, ground, verdicts)
     if said.summary_120w and not summary:
         why = "; ".join(found.reason for found in verdicts)
         raise make_refusal("validation", f"its summary is false: {why:.300}", payload)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmc.enrichment.asking import Question
+from llmc.enrichment.asking import BRIEF_CHARS, BRIEF_SUMMARY_CHARS, Question
 from llmc.enrichment.judging import make_ground, settle
 from llmc.enrichment.verify import verify
 from llmc.errors import BackendError
@@ -121,6 +122,25 @@ def test_a_summary_of_which_nothing_is_left_is_refused():
 
 def test_a_usage_that_a_model_made_up_is_not_kept():
     assert kept(question(PUT), usage_snippet="put(a, b)")[0].usage_snippet is None
+
+
+def test_what_is_too_long_ends_with_a_sentence_or_between_words():
+    brief = replace(question(TAKE), brief=True)
+    found, _ = kept(
+        brief,
+        summary_120w="It takes one more. " * 27 + "And th",
+        inputs=[f"shelf: {'one more, ' * 26}an"],
+        outputs=["One more. " * 26 + "An"],
+    )
+    assert found.summary_120w.endswith("It takes one more.")
+    assert found.inputs[0].endswith(" one more…")
+    assert found.outputs[0].endswith("One more.")
+
+
+def test_a_very_small_model_may_write_a_little_more_than_is_kept_of_it():
+    properties = replace(question(TAKE), brief=True).schema["properties"]
+    assert properties["summary"]["maxLength"] > BRIEF_SUMMARY_CHARS
+    assert properties["returns"]["maxLength"] > BRIEF_CHARS
 
 
 def test_entries_at_one_place_are_cited_once():
