@@ -134,7 +134,7 @@ def _index_into(
             for path, stamp in found.items()
             if force or path in unproven or known.get(path) != stamp
         ]
-        for files in _batches(_parse(settings.repo, paths, skipped)):
+        for files in _batches(_parse(settings.repo, paths, skipped, prove=seal is not None)):
             with store.transaction():
                 for file in files:
                     changed += _write(file, store, force=force)
@@ -171,12 +171,12 @@ def _hidden(path: Path) -> str | None:
 
 
 def _parse(
-    repo: Path, paths: Iterable[str], skipped: list[tuple[str, str]]
+    repo: Path, paths: Iterable[str], skipped: list[tuple[str, str]], *, prove: bool
 ) -> Iterator[ParsedFile]:
     """Yield each file with its spans; `skipped` gets what can't be read."""
     for path in paths:
         try:
-            yield parse_file(repo, path)
+            yield parse_file(repo, path, prove=prove)
         except IndexingError as error:
             skipped.append((path, str(error)))
 

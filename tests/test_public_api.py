@@ -60,6 +60,29 @@ def test_importing_llmc_loads_nothing_heavy() -> None:
     assert loaded.isdisjoint(HEAVY)
 
 
+def test_the_values_load_pydantic_only_for_what_is_of_it() -> None:
+    code = (
+        "import sys, llmc.models; before = 'pydantic' in sys.modules; llmc.models.Enrichment; "
+        "print(before, 'pydantic' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout == "False True\n"
+
+
+def test_what_is_loaded_when_asked_for_is_what_the_values_always_had() -> None:
+    values = importlib.import_module("llmc.models")
+    reply = values.Enrichment(summary_120w="It counts.", evidence=[])
+    assert isinstance(reply, llmc.Enrichment)
+    assert values.Evidence(field="inputs", lines=[1, 2]).lines == [1, 2]
+    assert values.EVIDENCE_FIELDS[0] == "summary_120w"
+    assert (values.MAX_SUMMARY_CHARS, values.MAX_SUMMARY_WORDS) == (1200, 120)
+    assert (values.MAX_SNIPPET_CHARS, values.MAX_SNIPPET_LINES) == (1200, 12)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        getattr(values, "no_such_name")  # noqa: B009 - as an attribute, mypy would refuse it
+
+
 def test_the_established_import_path_exports_the_same_four_objects() -> None:
     established = importlib.import_module("tools.rag.enrichment_backends")
     assert sorted(established.__all__) == list(ESTABLISHED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from llmc.facts.values import (
@@ -63,20 +64,31 @@ class _NoFactsError(ValueError):
     """What was read can't be facts."""
 
 
-def encode_facts(facts: Facts) -> str:
-    """Return facts as JSON text: version, kind, number and value of what isn't as by default."""
-    spelled: list[Any] = [VERSION, facts.kind]
+Spelled = list[Any]
+"""Facts as JSON has them: version, kind, number and value of what isn't as by default."""
+
+NUMBERS = {name: number for number, name in _NAMES.items()}
+
+
+def spell_facts(facts: Facts) -> Spelled:
+    """Return facts as JSON has them."""
+    spelled: Spelled = [VERSION, facts.kind]
     for number, (name, default) in _NAMED:
         found: Any = facts[number]
         if found != default:
-            usual = _USUAL.get(name)
-            if usual and found:
-                rest = _REST[name]
-                found = [entry[:usual] if entry[usual:] == rest else entry for entry in found]
-            elif name == "returns" and not any(found[2:]):
-                found = found[:2]
-            spelled += number, found
-    return _encode(spelled)
+            spelled += number, spell_entries(name, found) if name in _USUAL else found
+    return spelled
+
+
+def spell_entries(name: str, entries: Sequence[tuple[Any, ...]] | None) -> Any:
+    """Return a list's entries as JSON has them, without what is as it mostly is."""
+    usual, rest = _USUAL[name], _REST[name]
+    return entries and [entry[:usual] if entry[usual:] == rest else entry for entry in entries]
+
+
+def encode_facts(facts: Facts | Spelled) -> str:
+    """Return facts as JSON text."""
+    return _encode(spell_facts(facts) if isinstance(facts, Facts) else facts)
 
 
 def decode_facts(text: str | None) -> Facts | None:

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from tree_sitter import Language as Grammar
 from tree_sitter import Node, Query, QueryCursor
 
+from llmc.facts.codec import Spelled
 from llmc.facts.dialects import DIALECTS
-from llmc.facts.finishing import finish_facts, is_outward
+from llmc.facts.finishing import File, finish_facts, is_outward
 from llmc.facts.frames import Place
 from llmc.facts.noting import Notes
 from llmc.facts.owners import Owners
 from llmc.facts.touches import Touches, load_touches
-from llmc.facts.values import Facts
-from llmc.facts.ways import find_ways
+from llmc.facts.ways import Ways, find_ways
 from llmc.languages import Language
 from llmc.languages.queries import read_queries
 
@@ -31,7 +31,10 @@ _NAMES = frozenset(
 )
 """Nodes that are names, as strings and comments are not."""
 
-_queries: dict[tuple[str, str], Query | None] = {}
+_QUERIES = ("facts.scm", "ways.scm")
+"""Both are one query, as it is the way through the tree that takes the time."""
+
+_queries: dict[str, Query | None] = {}
 
 
 def collect_facts(
@@ -41,8 +44,8 @@ def collect_facts(
     grammar: Grammar,
     places: Sequence[Place],
     newlines: Sequence[int],
-) -> list[Facts]:
-    """Return the facts of each span of a file, in the order of the places.
+) -> list[Spelled]:
+    """Return the facts of each span of a file, in the order of the places, as JSON has them.
 
     `source` is what was parsed, in UTF-8, with a newline at each of `newlines`. Takes time in
     proportion to the tree; of one with more than MAX_NODES, nothing is known but kinds and docs.
@@ -50,34 +53,32 @@ def collect_facts(
     dialect, touches = DIALECTS[language.name], load_touches(language.folders)
     owners = Owners(source, newlines, root, places)
     outward: set[int] = set()
-    query = _find_query(language, grammar, "facts.scm")
+    query = _find_query(language, grammar)
     if query is not None and places and root.descendant_count <= MAX_NODES:
         captures = QueryCursor(query).captures(root)
         owners.read(captures)
         notes = Notes(source, newlines, owners, dialect)
         notes.take(captures)
         notes.take_standing(_find_standing(touches, root, source))
-        del captures
-        ways = _find_query(language, grammar, "ways.scm")
+        ways: Ways | None = None
         for number, frame in owners.frames.items():
             if is_outward(frame, dialect, touches):
                 outward.add(number)
-                if ways is not None:
-                    find_ways(frame, ways, source, dialect)
-    frames = owners.frames
+                ways = ways or Ways(source, captures)
+                find_ways(frame, ways, dialect)
+    frames, file = owners.frames, File(newlines, dialect, touches)
     return [
-        finish_facts(place, frames.get(number), dialect, touches, is_outward=number in outward)
+        finish_facts(place, frames.get(number), file, is_outward=number in outward)
         for number, place in enumerate(places)
     ]
 
 
-def _find_query(language: Language, grammar: Grammar, name: str) -> Query | None:
-    """Return a query of a language, compiled once; None if it has none."""
-    key = language.name, name
-    if key not in _queries:
-        text = read_queries(language.folders, name)
-        _queries[key] = Query(grammar, text) if text else None
-    return _queries[key]
+def _find_query(language: Language, grammar: Grammar) -> Query | None:
+    """Return the query of a language, compiled once; None if it has none."""
+    if language.name not in _queries:
+        text = "".join(read_queries(language.folders, name) for name in _QUERIES)
+        _queries[language.name] = Query(grammar, text) if text else None
+    return _queries[language.name]
 
 
 def _find_standing(touches: Touches, root: Node, source: bytes) -> Iterator[tuple[int, str]]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from llmc.facts.codec import NUMBERS, VERSION, Spelled, spell_entries
 from llmc.facts.dialects import Dialect
 from llmc.facts.frames import Frame, Place
 from llmc.facts.touches import Touches
 from llmc.facts.values import (
     MAX_DOC,
     MAX_ITEMS,
-    Call,
-    Facts,
     Parameter,
     ParameterKind,
     Raise,
@@ -28,43 +28,78 @@ _BASE = re.compile(r"[\w$]+")
 _PATH = re.compile(r"\d+|(?:\w+::)*[A-Z]\w*(?:::\w+)*")
 _QUOTES = re.compile(r"[A-Za-z]{0,3}(\"\"\"|'''|\"|'|`)(.*)\1", re.DOTALL)
 
+_PARAMETERS, _RESULT, _RETURNS, _RAISES = (
+    NUMBERS[name] for name in ("parameters", "result", "returns", "raises")
+)
+_CALLS, _WRITES, _TOUCHES, _VISIBILITY = (
+    NUMBERS[name] for name in ("calls", "writes", "touches", "visibility")
+)
+_IS_ASYNC, _MEMBERS, _DOC, _MORE, _SOUND = (
+    NUMBERS[name] for name in ("is_async", "members", "doc", "more", "sound")
+)
+_SAID = tuple(
+    (NUMBERS[name], name, capture)
+    for name, capture in (
+        ("declared", "throws"),
+        ("decorators", "decorator"),
+        ("bases", "base"),
+    )
+)
+"""Lists of what is kept as it is written, by the capture that found it."""
+
 Entry = TypeVar("Entry")
 
 
 def is_outward(frame: Frame, dialect: Dialect, touches: Touches) -> bool:
     """Tell whether facts of a definition depend on which names are its own, or on its ways."""
-    if frame.raised or frame.stands or frame.names.shared:
+    if frame.raised or frame.stands or frame.shared:
         return True
-    if not touches.called.keys().isdisjoint([called[1] for called in frame.called]):
+    if not touches.called.keys().isdisjoint([called[0] for called in frame.called]):
         return True
-    for written in frame.said.get("write", ()):
-        base = _BASE.search(written)
-        if base is None or base[0] not in dialect.receivers:
-            return True
-    return False
+    written = frame.said.get("write")
+    if not written:
+        return False
+    given = {name for entry in frame.declared for name in entry.names or (entry.text,)}
+    bases = {base[0] for text in written if (base := _BASE.search(text))}
+    return not bases <= given | dialect.receivers
 
 
-def finish_facts(
-    place: Place, frame: Frame | None, dialect: Dialect, touches: Touches, *, is_outward: bool
-) -> Facts:
-    """Return the facts of a span; of one whose definition was not found, its kind and its doc."""
-    doc = place.doc
-    if doc is not None and len(doc) > MAX_DOC:
-        doc = f"{doc[: MAX_DOC - 1]}…"
-    if frame is None:
-        return Facts(place.kind, doc=doc)
-    return _Finish(frame, dialect, touches).facts(place, doc, is_outward=is_outward)
+@dataclass(frozen=True, slots=True)
+class File:
+    """What the facts of a file's spans have in common: where its lines end, what its words mean."""
+
+    newlines: Sequence[int]
+    dialect: Dialect
+    touches: Touches
+
+
+def finish_facts(place: Place, frame: Frame | None, file: File, *, is_outward: bool) -> Spelled:
+    """Return the facts of a span, as JSON has them: an index has few readers for many spans.
+
+    Of a span whose definition was not found, these are its kind and its doc.
+    """
+    spelled: Spelled = [VERSION, place.kind]
+    if frame is not None:
+        finish = _Finish(frame, file)
+        spelled += finish.signature(place)
+        spelled += finish.body(is_outward=is_outward)
+        if finish.more:
+            spelled += _MORE, finish.more
+    if doc := place.doc:
+        spelled += _DOC, doc if len(doc) <= MAX_DOC else f"{doc[: MAX_DOC - 1]}…"
+    return spelled
 
 
 class _Finish:
     """Makes the facts of one definition; `more` are the names of the lists that were cut."""
 
-    def __init__(self, frame: Frame, dialect: Dialect, touches: Touches) -> None:
+    def __init__(self, frame: Frame, file: File) -> None:
         self._frame = frame
-        self._dialect = dialect
-        self._touches = touches
-        self._parameters = tuple(_parameters(frame, dialect)) if frame.declared else ()
+        self._file = file
+        self._dialect = file.dialect
+        self._parameters = tuple(_parameters(frame, file.dialect)) if frame.declared else ()
         self.more: list[str] = []
+        self.raises = self._cut("raises", self._raises()) if frame.raised else ()
 
     @cached_property
     def _given(self) -> set[str]:
@@ -72,36 +107,52 @@ class _Finish:
 
     @cached_property
     def _own(self) -> set[str]:
-        return (self._given | self._frame.names.bound) - self._frame.names.shared
+        return (self._given | self._frame.bound) - self._frame.shared
 
-    def facts(self, place: Place, doc: str | None, *, is_outward: bool) -> Facts:
-        """Return the facts; most lists of most spans are empty, and are not even looked at."""
-        frame, dialect, cut, named = self._frame, self._dialect, self._cut, self._frame.said
-        raises = cut("raises", self._raises()) if frame.raised else ()
+    def signature(self, place: Place) -> Iterator[Any]:
+        """Yield numbers and values of what stands before a definition's body, and what comes back.
+
+        Most lists of most spans are empty, and are not even looked at.
+        """
+        frame, dialect, said = self._frame, self._dialect, self._frame.said
+        if frame.what == "function" and (frame.is_listed or not dialect.listed):
+            yield _PARAMETERS
+            yield spell_entries("parameters", self._cut("parameters", self._parameters))
+        if result := _result(frame):
+            yield from (_RESULT, result)
+        what: Returns = "unknown"
+        if place.kind != "macro":
+            what = _returns(frame, self.raises, dialect)
+        if frame.left:
+            yield from (_RETURNS, self._returned(what))
+        elif what != "unknown":
+            yield from (_RETURNS, (what,))
+        if said:
+            for number, name, capture in _SAID:
+                if found := said.get(capture):
+                    yield from (number, self._cut(name, dict.fromkeys(found)))
         see = dialect.see
-        return Facts(
-            place.kind,
-            parameters=cut("parameters", self._parameters) if self._has_parameters() else None,
-            result=_result(frame),
-            returns=self._returned(
-                "unknown" if place.kind == "macro" else _returns(frame, raises, dialect)
-            ),
-            raises=raises,
-            declared=self._names("declared", "throws"),
-            calls=self._calls() if frame.called else (),
-            writes=cut("writes", dict.fromkeys(self._writes()))
-            if frame.names.shared or "write" in named
-            else (),
-            touches=cut("touches", self._touched()) if is_outward else (),
-            decorators=self._names("decorators", "decorator"),
-            visibility=frame.visibility or (see(place.name) if see else None),
-            is_async=frame.is_async,
-            bases=self._names("bases", "base"),
-            members=cut("members", self._members()) if frame.members else (),
-            doc=doc,
-            more=tuple(self.more),
-            sound=frame.sound,
-        )
+        if visibility := frame.visibility or (see(place.name) if see else None):
+            yield from (_VISIBILITY, visibility)
+        if frame.is_async:
+            yield from (_IS_ASYNC, True)
+        if not frame.sound:
+            yield from (_SOUND, False)
+
+    def body(self, *, is_outward: bool) -> Iterator[Any]:
+        """Yield numbers and values of what a definition does, and of what is in it."""
+        frame = self._frame
+        if self.raises:
+            yield from (_RAISES, spell_entries("raises", self.raises))
+        if frame.called:
+            yield from (_CALLS, self._calls())
+        if "write" in frame.said or frame.shared:
+            yield from (_WRITES, self._cut("writes", dict.fromkeys(self._writes())))
+        if is_outward and (touched := self._cut("touches", self._touched())):
+            yield from (_TOUCHES, touched)
+        if frame.members:
+            members = dict.fromkeys(name for _, name in sorted(frame.members))
+            yield from (_MEMBERS, self._cut("members", members))
 
     def _cut(self, name: str, entries: Iterable[Entry]) -> tuple[Entry, ...]:
         """Return the entries, MAX_ITEMS at most."""
@@ -113,37 +164,21 @@ class _Finish:
 
     def _returned(self, what: Returns) -> Returned:
         left, rows = self._frame.left, self._rows
-        return Returned(
-            what,
-            rows("valued", left.valued) if left.valued else (),
-            rows("bare", left.bare) if left.bare else (),
-            rows("yields", left.yields) if left.yields else (),
-        )
+        return Returned(what, *(rows(way, left.get(way)) for way in ("valued", "bare", "yields")))
 
-    def _rows(self, name: str, rows: list[int]) -> tuple[int, ...]:
+    def _rows(self, name: str, rows: list[int] | None) -> tuple[int, ...]:
+        if not rows:
+            return ()
         first = self._frame.row
         if len(rows) == 1:
             return (rows[0] - first,)
         return self._cut(name, sorted({row - first for row in rows}))
 
-    def _names(self, name: str, capture: str) -> tuple[str, ...]:
-        found = self._frame.said.get(capture)
-        return self._cut(name, dict.fromkeys(found)) if found else ()
-
-    def _members(self) -> dict[str, None]:
-        return dict.fromkeys(name for _, name in sorted(self._frame.members))
-
     def _raises(self) -> Iterator[Raise]:
         dialect, first = self._dialect, self._frame.row
         for raised in sorted(self._frame.raised, key=lambda entry: entry.start):
             how, error = raised.how, raised.error
-            if raised.caught or (raised.maker and raised.maker not in dialect.makers):
-                continue
-            if (
-                how == "returns"
-                and dialect.failures
-                and not dialect.failures.fullmatch(error or "")
-            ):
+            if raised.caught:
                 continue
             if raised.maker:
                 how = dialect.makers[raised.maker]
@@ -156,26 +191,26 @@ class _Finish:
             message = found[2] if found else raised.message
             yield Raise(raised.row - first, error, raised.guard, message, how)
 
-    def _has_parameters(self) -> bool:
-        frame, dialect = self._frame, self._dialect
-        return frame.what == "function" and (frame.is_listed or not dialect.listed)
-
     def _is_type(self, name: str) -> bool:
         """Tell whether a name is written as types are, and is not bound to something else here."""
         return name.split(".")[0] not in self._own and name.split(".")[-1][:1].isupper()
 
-    def _calls(self) -> tuple[Call, ...]:
-        """Return the calls, each that is written the same way where it is first."""
-        first, called = self._frame.row, self._frame.called
-        rows: dict[tuple[str, int, tuple[str, ...], bool], int] = {}
-        for row, name, given, keywords, more in sorted(called) if len(called) > 1 else called:
-            rows.setdefault((name, given, keywords, more), row)
-        if len(rows) > MAX_ITEMS:
-            self.more.append("calls")
-        return tuple(
-            Call(name, row - first, given, keywords, more)
-            for (name, given, keywords, more), row in islice(rows.items(), MAX_ITEMS)
-        )
+    def _calls(self) -> list[Any]:
+        """Return the calls in the order of their rows, each that is written alike where it is
+        first."""
+        first, newlines = self._frame.row, self._file.newlines
+        called = [
+            (bisect_left(newlines, at) - first, *call) for call, at in self._frame.called.items()
+        ]
+        if len(called) > 1:
+            called.sort()
+            if len(called) > MAX_ITEMS:
+                self.more.append("calls")
+                del called[MAX_ITEMS:]
+        return [
+            (name, row, given, keywords, more) if keywords or more else (name, row, given)
+            for row, name, given, keywords, more in called
+        ]
 
     def _writes(self) -> Iterator[str]:
         """Yield what is written that others may see: nothing that is of the span's own making."""
@@ -185,23 +220,22 @@ class _Finish:
             if base and base[0] in self._own and (base[0] not in given or base[0] == written):
                 continue
             yield written
-        yield from sorted(self._frame.names.bound & self._frame.names.shared)
+        yield from sorted(self._frame.bound & self._frame.shared)
 
     def _touched(self) -> Iterator[Touch]:
-        table, seen = self._touches, set[str]()
+        frame, table, newlines = self._frame, self._file.touches, self._file.newlines
+        seen = set[str]()
         found = [
-            (row, name, table.called[name])
-            for row, name, *_ in self._frame.called
+            (bisect_left(newlines, at), name, table.called[name])
+            for (name, *_), at in frame.called.items()
             if name in table.called
         ]
-        found += [(row, name, table.stand[name]) for name, row in self._frame.stands]
-        if not found:
-            return
+        found += [(row, name, table.stand[name]) for name, row in frame.stands]
         for row, name, resource in sorted(found):
             base = _BASE.match(name)
             if name not in seen and (base is None or base[0] not in self._own):
                 seen.add(name)
-                yield Touch(resource, name, row - self._frame.row)
+                yield Touch(resource, name, row - frame.row)
 
 
 def _parameters(frame: Frame, dialect: Dialect) -> Iterator[Parameter]:
@@ -238,7 +272,7 @@ def _returns(frame: Frame, raises: tuple[Raise, ...], dialect: Dialect) -> Retur
     """Tell what comes back, by the signature where the language has it, else by the returns."""
     if frame.what != "function" or not dialect.told_by:
         return "unknown"
-    if frame.left.yields:
+    if "yields" in frame.left:
         return "yields"
     result = _result(frame)
     if dialect.told_by == "signature" or (dialect.told_by == "both" and result):
@@ -247,6 +281,6 @@ def _returns(frame: Frame, raises: tuple[Raise, ...], dialect: Dialect) -> Retur
         entry.error == "NotImplementedError" and entry.guard is None for entry in raises
     ):
         return "unknown"
-    if frame.left.valued:
-        return "both" if frame.left.bare else "value"
+    if "valued" in frame.left:
+        return "both" if "bare" in frame.left else "value"
     return "nothing"

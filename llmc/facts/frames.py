@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from tree_sitter import Node
 
 from llmc.facts.values import MAX_ITEMS, MAX_TEXT, How, Parameter, ParameterKind
 
-Called = tuple[int, str, int, tuple[str, ...], bool]
-"""A call: its row, its name, arguments without a name, the names of others, whether more may be."""
+Called = tuple[str, int, tuple[str, ...], bool]
+"""A call: its name, arguments without a name, the names of others, whether more may be."""
 
 _READ_BYTES = 800
 """Of a node whose text is wanted: more than is kept of any, white space included."""
@@ -40,19 +40,24 @@ def read_text(source: bytes, start: int, end: int) -> str:
     return shorten(source[start : min(end, start + _READ_BYTES)].decode("utf-8", "replace"))
 
 
-@dataclass(slots=True)
 class Declared:
-    """A parameter's declaration, which may have several names, or none: a pattern, or a type."""
+    """A parameter's declaration, which may have several names, or none: a pattern, or a type.
 
-    end: int
-    text: str
-    names: list[str] = field(default_factory=list)
-    bound: list[str] = field(default_factory=list)
-    kind: ParameterKind | None = None
+    This and `Frame` have what few of them differ in from their class: so they are made in a third
+    of the time, and there is one for each parameter and each span.
+    """
+
+    names: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
     annotation: str | None = None
     default: str | None = None
-    optional: bool = False
-    is_pattern: bool = False
+    optional = False
+    is_pattern = False
+
+    def __init__(self, end: int, text: str, kind: ParameterKind | None = None) -> None:
+        self.end = end
+        self.text = text
+        self.kind = kind
 
     def parameters(self, kind: ParameterKind) -> Iterator[Parameter]:
         """Yield a parameter for each name; `kind` is that of one of which nothing is said."""
@@ -61,8 +66,8 @@ class Declared:
             yield Parameter(self.text, kind, self.annotation, None, self.optional)
             return
         optional = self.optional or self.default is not None
-        for name in self.names or [self.text]:
-            bound = () if self.names else tuple(self.bound[:MAX_ITEMS])
+        for name in self.names or (self.text,):
+            bound = () if self.names else self.bound[:MAX_ITEMS]
             yield Parameter(name, kind, self.annotation, self.default, optional, bound)
 
 
@@ -84,53 +89,41 @@ class Raised:
     caught: bool = False
 
 
-@dataclass(slots=True)
-class Rows:
-    """Where a definition is left: by returns with a value, by those without, by yields."""
-
-    valued: list[int] = field(default_factory=list)
-    bare: list[int] = field(default_factory=list)
-    yields: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Names:
-    """The names that are a definition's own, and those that it says are not.
-
-    The former are looked for only where something depends on them.
-    """
-
-    bound: set[str] = field(default_factory=set)
-    shared: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True)
 class Frame:
     """The definition of a span: `what` is function, class or module. Rows are those of the file.
 
-    `said` are parts that are kept as text, by the capture that found them; `stands` are names that
-    may be resources, with their row; `members` have their byte. `is_listed` tells that a list of
-    parameters was found.
+    `said` are parts that are kept as text, by the capture that found them; `left` are the rows
+    where it is left, by what is returned: "valued", "bare", or "yields". `called` has the first
+    byte of each kind of call. `stands` are names that may be resources, with their row; `members`
+    have their byte. `is_listed` tells that a list of parameters was found.
+
+    `bound` are the names that are its own, as far as something depends on them; `shared` are those
+    that it says are not.
     """
 
-    what: str
-    name: str
-    node: Node
-    row: int
-    sound: bool = True
     result: str | None = None
     visibility: str | None = None
-    is_async: bool = False
-    is_stub: bool = False
-    is_listed: bool = False
-    declared: list[Declared] = field(default_factory=list)
-    left: Rows = field(default_factory=Rows)
-    raised: list[Raised] = field(default_factory=list)
-    called: list[Called] = field(default_factory=list)
-    members: list[tuple[int, str]] = field(default_factory=list)
-    stands: list[tuple[str, int]] = field(default_factory=list)
-    said: dict[str, list[str]] = field(default_factory=dict)
-    names: Names = field(default_factory=Names)
+    is_async = False
+    is_stub = False
+    is_listed = False
+
+    def __init__(self, what: str, node: Node, row: int) -> None:
+        self.what = what
+        self.node = node
+        self.row = row
+        self.sound = not node.has_error
+        self.declared: list[Declared] = []
+        self.left: dict[str, list[int]] = {}
+        self.raised: list[Raised] = []
+        self.called: dict[Called, int] = {}
+        self.members: list[tuple[int, str]] = []
+        self.stands: list[tuple[str, int]] = []
+        self.said: dict[str, list[str]] = {}
+        self.bound: set[str] = set()
+        self.shared: set[str] = set()
 
     def add(self, capture: str, text: str) -> None:
         self.said.setdefault(capture, []).append(text)
+
+    def leave(self, way: str, row: int) -> None:
+        self.left.setdefault(way, []).append(row)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter, itemgetter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 from tree_sitter import Node
 
 from llmc.facts.dialects import Dialect
-from llmc.facts.frames import Declared, Frame, Raised, read_text
+from llmc.facts.frames import Called, Declared, Frame, Raised, read_text
 from llmc.facts.owners import Owners
 from llmc.facts.values import MAX_ITEMS, How, ParameterKind
 
@@ -23,14 +23,13 @@ _KINDS: Mapping[str, ParameterKind] = {
 }
 _OWN_FORM = frozenset(("parameter.type", "parameter.default"))
 _HOW: Mapping[str, How] = {"raise": "raises", "failure": "returns"}
+_GIVEN = (("call", 0), ("call.one", 1))
+_EMPTY = 2
+"""Bytes of a list of arguments without any."""
 _LISTS = ("base", "throws", "attribute", "write")
 _START = attrgetter("start_byte")
-_BEFORE = itemgetter(0, 1, 2)
 _NAME_BACKWARDS = re.compile(rb"[ \t]{0,4}(!?[\w$]+(?:(?:\.|::|>-|\.\?)[\w$]+)*(?:\.|::|>-)?)")
 _PLAIN = re.compile(r"[\w$./@+:-]+")
-_MOST_CALLS = 4 * MAX_ITEMS
-"""Of a definition, of which each name is kept once."""
-
 _RETURN_BYTES = 40
 """Of a return that may be one of nothing."""
 
@@ -68,7 +67,7 @@ class Notes:
         for node, frame in self._owned(captures, "visibility"):
             frame.visibility = frame.visibility or self._text(node)
         for node, frame in self._owned(captures, "shared"):
-            frame.names.shared.add(self._text(node))
+            frame.shared.add(self._text(node))
         for _, frame in self._owned(captures, "async"):
             frame.is_async = True
         for _, frame in self._owned(captures, "stub"):
@@ -93,24 +92,21 @@ class Notes:
     def _row(self, at: int) -> int:
         return bisect_left(self._newlines, at)
 
-    def _sorted(self, captures: Captures, begin: str) -> list[tuple[int, int, str, Node]]:
+    def _sorted(self, captures: Captures, begin: str) -> list[tuple[int, int, str]]:
         """Return the captures whose names begin so in the order of the text, with their ends
         negative: what is around others comes first, and of the same bytes the shorter name."""
-        return sorted(
-            (
-                (node.start_byte, -node.end_byte, name, node)
-                for name, nodes in captures.items()
-                if name.startswith(begin)
-                for node in nodes
-            ),
-            key=_BEFORE,
-        )
+        found: list[tuple[int, int, str]] = []
+        for name, nodes in captures.items():
+            if name.startswith(begin):
+                found += [(node.start_byte, -node.end_byte, name) for node in nodes]
+        found.sort()
+        return found
 
     # -- parameters --------------------------------------------------------------------------
 
     def _take_parameters(self, captures: Captures) -> None:
         find, source = self._owners.find, self._source
-        for start, end, name, _ in self._sorted(captures, "parameter"):
+        for start, end, name in self._sorted(captures, "parameter"):
             # A type or a default may itself have the form of a definition.
             frame = find(start - 1 if name in _OWN_FORM else start)
             if frame is None:
@@ -123,7 +119,7 @@ class Notes:
             elif name == "parameter":
                 declared.append(Declared(-end, read_text(source, start, -end)))
             elif name == "parameters.keyword":  # a mark, of which nothing is kept
-                declared.append(Declared(-end, "", kind="keyword"))
+                declared.append(Declared(-end, "", "keyword"))
             elif name == "parameters.positional":
                 for earlier in declared:
                     earlier.kind = earlier.kind or "positional"
@@ -139,66 +135,58 @@ class Notes:
             start, end = node.start_byte, node.end_byte
             value = self._source[start : min(end, start + _RETURN_BYTES)].removeprefix(b"return")
             bare = end - start < _RETURN_BYTES and value.strip(b" \t\r\n;") in nothing
-            (frame.left.bare if bare else frame.left.valued).append(self._row(start))
-        for node, frame in self._owned(captures, "value"):
-            frame.left.valued.append(self._row(node.start_byte))
-        for node, frame in self._owned(captures, "yield"):
-            frame.left.yields.append(self._row(node.start_byte))
+            frame.leave("bare" if bare else "valued", self._row(start))
+        for name, way in (("value", "valued"), ("yield", "yields")):
+            for node, frame in self._owned(captures, name):
+                frame.leave(way, self._row(node.start_byte))
 
     def _take_raises(self, captures: Captures) -> None:
+        source, find = self._source, self._owners.find
         for name, how in _HOW.items():
             last: Raised | None = None
-            for start, end, detail, node in self._sorted(captures, name):
+            found: list[tuple[Frame, Raised]] = []
+            for start, end, detail in self._sorted(captures, name):
                 if detail == name:
                     last = Raised(start, -end, self._row(start), how)
-                    frame = self._owners.find(start)
-                    if frame is not None:
-                        frame.raised.append(last)
+                    if frame := find(start):
+                        found.append((frame, last))
                 elif last and -end <= last.end:
-                    _note_error(last, detail.rpartition(".")[2], self._text(node))
+                    _note_error(last, detail.rpartition(".")[2], read_text(source, start, -end))
+            for frame, raised in found:
+                if _is_failure(raised, self._dialect):
+                    frame.raised.append(raised)
 
     def _take_calls(self, captures: Captures) -> None:
-        source, newlines, find = self._source, self._newlines, self._owners.find
-        leaving, look = self._dialect.leaving, self._has_marks
-        names = self._read_names()
+        source, find, look = self._source, self._owners.find, self._has_marks
+        backwards, size, match = source[::-1], len(source), _NAME_BACKWARDS.match
+        leaving, known = self._dialect.leaving, dict[bytes, str]()
         for node in captures.get("call.arguments", ()):
             start = node.start_byte
-            frame = find(start)
-            if frame is None or len(frame.called) >= _MOST_CALLS:
-                continue
-            name = names(start)
-            if not name:
-                continue
-            if look(source[start : node.end_byte]):
-                called = self._look_at(node)
-            else:
-                tokens = name[-1] == "!"
-                called = 0 if tokens else node.named_child_count, (), tokens
-            frame.called.append((bisect_left(newlines, start), name, *called))
-            if name in leaving:
-                self._leave(frame, node, leaving[name])
-        for capture, given in (("call", 0), ("call.one", 1)):
-            for node, frame in self._owned(captures, capture):
-                row, name = self._row(node.start_byte), self._text(node)
-                name = name if _PLAIN.fullmatch(name) else f".{name.rpartition('.')[2]}"
-                frame.called.append((row, name, given, (), not given))
-
-    def _read_names(self) -> Callable[[int], str]:
-        """Return what reads the name that ends where a list of arguments begins, "" for none."""
-        backwards, size, match = self._source[::-1], len(self._source), _NAME_BACKWARDS.match
-        known: dict[bytes, str] = {}
-
-        def read(start: int) -> str:
             found = match(backwards, size - start)
-            if found is None:
-                return ""
+            if found is None or (frame := find(start)) is None:
+                continue
             turned = found[1]
             name = known.get(turned)
             if name is None:
                 name = known[turned] = turned[::-1].decode("utf-8", "replace")
-            return name
-
-        return read
+            end = node.end_byte
+            called: Called
+            if end - start > _EMPTY and look(source, start, end):
+                called = name, *self._look_at(node)
+            else:
+                tokens = name[-1] == "!"
+                called = name, 0 if tokens else node.named_child_count, (), tokens
+            first = frame.called.get(called)
+            if first is None or start < first:
+                frame.called[called] = start
+            if name in leaving:
+                self._leave(frame, node, leaving[name])
+        for capture, given in _GIVEN:
+            for node, frame in self._owned(captures, capture):
+                name = self._text(node)
+                name = name if _PLAIN.fullmatch(name) else f".{name.rpartition('.')[2]}"
+                called, start = (name, given, (), not given), node.start_byte
+                frame.called[called] = min(start, frame.called.get(called, start))
 
     def _leave(self, frame: Frame, node: Node, how: How) -> None:
         """Note a call that is not come back from; a text that it is given is its message."""
@@ -230,11 +218,11 @@ def _note_detail(parameter: Declared, capture: str, text: str) -> None:
     if capture in _KINDS:
         parameter.kind = _KINDS[capture]
     elif capture == "parameter.name":
-        parameter.names.append(text)
+        parameter.names += (text,)
     elif capture == "parameter.pattern":
         parameter.text, parameter.is_pattern = text, True
     elif capture == "parameter.bound":
-        parameter.bound.append(text)
+        parameter.bound += (text,)
     elif capture == "parameter.type":
         parameter.annotation = parameter.annotation or text
     elif capture == "parameter.default":
@@ -249,7 +237,16 @@ def _note_number(declared: list[Declared], name: str) -> None:
     if rest or (name.isdigit() and name != "0"):
         text = f"${name}"
         if all(entry.text != text for entry in declared):
-            declared.append(Declared(0, text, kind="rest" if rest else None))
+            declared.append(Declared(0, text, "rest" if rest else None))
+
+
+def _is_failure(raised: Raised, dialect: Dialect) -> bool:
+    """Tell whether an error leaves, as far as the text around it doesn't matter."""
+    if raised.maker and raised.maker not in dialect.makers:
+        return False
+    if raised.how != "returns" or dialect.failures is None:
+        return True
+    return dialect.failures.fullmatch(raised.error or "") is not None
 
 
 def _note_error(raised: Raised, detail: str, text: str) -> None:

@@ -59,9 +59,12 @@ class Owners:
             around = stack[-1]
             owner = None
             if name != "signature" and around[1] != "decorator":
-                owner = self._claim(name, start, -end, node)
-            if owner and around[2] and around[2].what == "class":
-                around[2].members.append((start, owner.name))
+                number = self._claim(name, start, -end)
+                if number is not None:
+                    owner = self._make(name, node, number, self._decorators)
+                    if around[2] and around[2].what == "class":
+                        around[2].members.append((start, self._places[number].name))
+                self._decorators.clear()
             stack.append((-end, "decorator" if around[1] == "decorator" else name, owner))
             self._add_border(start, owner)
         while len(stack) > 1:
@@ -83,34 +86,33 @@ class Owners:
         """Return the frame of the file itself, if it is a span, as it is if nothing in it is."""
         for number, place in enumerate(self._places):
             if place.kind == "module":
-                return self._make("module", self._root, number)
+                return self._make("module", self._root, number, ())
         return None
 
-    def _claim(self, what: str, start: int, end: int, node: Node) -> Frame | None:
-        """Return a definition's frame if it is the first of its kind in a span that has none."""
+    def _claim(self, what: str, start: int, end: int) -> int | None:
+        """Return the number of the span that has a definition as its first of its kind."""
         places, coming, near = self._places, self._coming, self._near
         while coming and places[coming[-1]].start <= start:
             near.append(coming.pop())
         while near and places[near[-1]].end <= start:
             near.pop()
-        frame = None
         for index in range(len(near) - 1, -1, -1):
             place = places[near[index]]
             if self._ends_in(place, end) and (place.kind in FUNCTIONS) == (what == "function"):
-                frame = self._make(what, node, near.pop(index))
-                for at, text in self._decorators:
-                    if place.start <= at:
-                        frame.add("decorator", text)
-                break
-        self._decorators.clear()
-        return frame
+                return near.pop(index)
+        return None
 
     def _ends_in(self, place: Place, end: int) -> bool:
         """Tell whether a node ends within a span, from which white space at its end was cut."""
         return end <= place.end or not self._source[place.end : end].strip()
 
-    def _make(self, what: str, node: Node, number: int) -> Frame:
-        row = bisect_right(self._newlines, self._places[number].start - 1)
-        name = self._places[number].name
-        self.frames[number] = Frame(what, name, node, row, sound=not node.has_error)
-        return self.frames[number]
+    def _make(
+        self, what: str, node: Node, number: int, decorators: Iterable[tuple[int, str]]
+    ) -> Frame:
+        place = self._places[number]
+        frame = Frame(what, node, bisect_right(self._newlines, place.start - 1))
+        for at, text in decorators:
+            if place.start <= at:
+                frame.add("decorator", text)
+        self.frames[number] = frame
+        return frame

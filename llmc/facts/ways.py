@@ -1,18 +1,20 @@
 """Under which conditions a place of a definition is reached, and which names are its own.
 
-This is asked of few definitions: those from which an error leaves, or that reach outside. A query
-of its own (`ways.scm`) goes through one of them; a stack of open regions tells what a place is in.
+This is asked of few definitions: those from which an error leaves, or that reach outside. A stack
+of open regions tells what a place is in.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
-from tree_sitter import Node, Query, QueryCursor
+from tree_sitter import Node
 
 from llmc.facts.dialects import Dialect
 from llmc.facts.frames import Frame, Raised, read_text, shorten
@@ -30,6 +32,10 @@ _REGIONS = frozenset(
     )
 )
 _PARTS = frozenset(("test", "test.then", "head", "then", "body"))
+_NO_REGIONS = frozenset(("function", "bind"))
+_ASKED = _REGIONS | _PARTS | _NO_REGIONS | {"return"}
+_NONE: tuple[list[int], list[Node]] = ([], [])
+_START = attrgetter("start_byte")
 _ALWAYS = frozenset(("for", "for (;;)"))
 _WORDS = {"switch": "switch", "compiled": "#if or #else of"}
 _BEFORE = itemgetter(0, 1, 2, 3)
@@ -74,9 +80,34 @@ class Region:
             yield f"{_WORDS[self.what]} {self.head}"
 
 
-def find_ways(frame: Frame, query: Query, source: bytes, dialect: Dialect) -> None:
+class Ways:
+    """What of a file's captures is asked of by definition: each sort in the order of the text."""
+
+    def __init__(self, source: bytes, captures: Mapping[str, Sequence[Node]]) -> None:
+        self.source = source
+        self._found: dict[str, tuple[list[int], list[Node]]] = {}
+        for name in _ASKED & captures.keys():
+            nodes = sorted(captures[name], key=_START)
+            self._found[name] = [node.start_byte for node in nodes], nodes
+
+    def find(self, name: str, frame: Frame) -> list[Node]:
+        """Return the captures of a sort that are in a definition."""
+        starts, nodes = self._found.get(name, _NONE)
+        end = frame.node.end_byte
+        first = bisect_left(starts, frame.node.start_byte)
+        found = nodes[first : bisect_left(starts, end, first)]
+        return [node for node in found if node.end_byte <= end]
+
+    def find_regions(self, frame: Frame) -> Iterator[tuple[str, Node]]:
+        """Yield the regions in a definition, and their parts."""
+        for name in self._found.keys() - _NO_REGIONS:
+            for node in self.find(name, frame):
+                yield name, node
+
+
+def find_ways(frame: Frame, ways: Ways, dialect: Dialect) -> None:
     """Tell each error of a definition its guard, and whether it is caught; note its own names."""
-    _Walk(frame, source, dialect).run(query)
+    _Walk(frame, ways.source, dialect).run(ways)
 
 
 class _Walk:
@@ -89,31 +120,46 @@ class _Walk:
         self._stack: list[Region] = []
         self._tries: list[tuple[Raised, list[tuple[Region, bool]]]] = []
 
-    def run(self, query: Query) -> None:
-        found: list[tuple[int, int, int, str, Node | Raised]] = [
-            (node.start_byte, -node.end_byte, rank, name, node)
-            for name, nodes in QueryCursor(query).captures(self._frame.node).items()
-            for rank in (_rank(name),)
-            for node in nodes
-        ]
-        found += [(raised.start, -raised.end, 1, "raise", raised) for raised in self._frame.raised]
-        found.sort(key=_BEFORE)
+    def run(self, ways: Ways) -> None:
+        frame = self._frame
+        inner = self._find_nested(ways.find("function", frame))
+        self._bind(ways.find("bind", frame), inner)
+        if not frame.raised:  # most
+            return
         self._rescue()
-        nested = self._frame.node.start_byte if self._frame.what == "function" else -1
+        found: list[tuple[int, int, int, str, Node | Raised]] = [
+            (node.start_byte, -node.end_byte, _rank(name), name, node)
+            for name, node in ways.find_regions(frame)
+        ]
+        found += [(raised.start, -raised.end, 1, "raise", raised) for raised in frame.raised]
+        found.sort(key=_BEFORE)
         for start, end, _, name, what in found:
-            if start < nested:
+            if inner and _is_in(start, -end, inner):
                 continue
             while self._stack and self._stack[-1].end <= start:
                 self._close()
             if isinstance(what, Raised):
                 self._place(what)
-            elif name == "function":
-                if what != self._frame.node:
-                    nested = -end  # what is in there is not this one's
             else:
                 self._take(name, start, -end, what)
         for raised, tries in self._tries:
             raised.caught |= any(r.silences or (r.swallows and inside) for r, inside in tries)
+
+    def _find_nested(self, functions: Sequence[Node]) -> list[tuple[int, int]]:
+        """Return where the functions inside this one stand, the outermost, in order."""
+        if len(functions) <= (self._frame.what == "function"):
+            return []
+        own = self._frame.node.byte_range
+        nested: list[tuple[int, int]] = []
+        for start, end in sorted((node.start_byte, -node.end_byte) for node in functions):
+            if (start, -end) != own and (not nested or start >= nested[-1][1]):
+                nested.append((start, -end))
+        return nested
+
+    def _bind(self, nodes: Sequence[Node], inner: Sequence[tuple[int, int]]) -> None:
+        for start, end in {(node.start_byte, node.end_byte) for node in nodes}:
+            if not (inner and _is_in(start, end, inner)):
+                self._frame.bound.add(read_text(self._source, start, end))
 
     def _rescue(self) -> None:
         """Take panics for caught where the definition has the word that stops them."""
@@ -128,8 +174,6 @@ class _Walk:
             self._enter(name, start, end, node)
         elif name == "return":
             self._silence()
-        elif name == "bind":
-            self._frame.names.bound.add(read_text(self._source, start, end))
         elif self._stack:
             self._note(name, start, end)
 
@@ -211,6 +255,12 @@ def _closes_at_end(text: str) -> bool:
         if depth == 0:
             return at == len(text) - 1
     return False
+
+
+def _is_in(start: int, end: int, stretches: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether a node stands in one of some stretches, which are in order and apart."""
+    before = bisect_right(stretches, (start, sys.maxsize)) - 1
+    return before >= 0 and end <= stretches[before][1]
 
 
 def _rank(name: str) -> int:

@@ -57,26 +57,27 @@ _CHUNK = 4096
 _BOM = b"\xef\xbb\xbf"
 
 
-def parse_file(repo: Path, path: str) -> ParsedFile:
+def parse_file(repo: Path, path: str, *, prove: bool = True) -> ParsedFile:
     """Read one file of the repository and cut it into spans, ordered by their first byte.
 
-    `path` is relative to `repo`, with "/". Raises IndexingError, with the file and the reason, if
-    it is no regular file inside the repository, unreadable, larger than MAX_FILE_BYTES, binary,
-    neither UTF-8 nor in an encoding that it names, in no known language, minified, or cannot be
-    parsed; also if its name is not UTF-8.
+    `path` is relative to `repo`, with "/". The spans have no facts unless they are to be proven.
+    Raises IndexingError, with the file and the reason, if it is no regular file inside the
+    repository, unreadable, larger than MAX_FILE_BYTES, binary, neither UTF-8 nor in an encoding
+    that it names, in no known language, minified, or cannot be parsed; also if its name is not
+    UTF-8.
     """
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     if name != path:
         raise IndexingError(f"'{name}': has a name that is not UTF-8; rename it")
     try:
-        return _parse(repo, path)
+        return _parse(repo, path, prove=prove)
     except IndexingError as exc:
         raise IndexingError(f"{path!r}: {exc}") from exc.__cause__
     except OSError as exc:
         raise IndexingError(f"{path!r}: cannot be read: {exc.strerror or exc}") from exc
 
 
-def _parse(repo: Path, path: str) -> ParsedFile:
+def _parse(repo: Path, path: str, *, prove: bool) -> ParsedFile:
     raw, status = _read(repo, path)
     language = languages.find_language(path, raw)
     if language is None:
@@ -90,7 +91,9 @@ def _parse(repo: Path, path: str) -> ParsedFile:
     ]
     places = source.find_places(place for piece in pieces for place in (piece.start, piece.end))
     newlines = [match.start() for match in re.finditer(b"\n", source.text)]
-    found = _facts(root, source.text, language, pieces, newlines)
+    found = [""] * len(pieces)
+    if prove:
+        found = _facts(root, source.text, language, pieces, newlines)
     spans = [
         _span(piece, source, places, newlines, language, facts)
         for piece, facts in zip(pieces, found, strict=True)
@@ -102,7 +105,7 @@ def _parse(repo: Path, path: str) -> ParsedFile:
         size=status.st_size,
         mtime=status.st_mtime,
         spans=tuple(sorted(spans, key=lambda span: (span.byte_start, -span.byte_end))),
-        facts_version=VERSION,
+        facts_version=VERSION if prove else 0,
     )
 
 

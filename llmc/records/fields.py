@@ -64,7 +64,7 @@ def make_metrics_record(
             for outcome in report.outcomes
             for record in outcome.records
         ],
-        **({"parroted": last.parroted} if last.parroted else {}),
+        **({"parroted": last.review.parroted} if last.review.parroted else {}),
     }
 
 

@@ -19,6 +19,7 @@ from llmc.models import (
     Departure,
     Enrichment,
     GpuStats,
+    Review,
     Span,
 )
 from llmc.programs.launching import STANDARD, SearchPath
@@ -158,8 +159,7 @@ def _succeeded(
         completion_tokens=count(meta, "eval_count", "completion_tokens"),
         tokens_per_sec=_speed(meta, load.seconds),
         cut_lines=meta.get("cut_lines") or 0,
-        parroted=count(meta, "parroted") or 0,
-        verdicts=meta.get("verdicts") or (),
+        review=Review(count(meta, "parroted") or 0, meta.get("verdicts") or ()),
         records=tuple(records),
         gpu=load.gpu,
         departures=load.departures,

@@ -7,7 +7,7 @@ import time
 from llmc.enrichment.asking import Question
 from llmc.enrichment.written import write_enrichment
 from llmc.facts.plain import find_plain
-from llmc.models import Attempt, AttemptOutcome, Span, SpanMetrics, SpanReport
+from llmc.models import Attempt, AttemptOutcome, Review, Span, SpanMetrics, SpanReport
 from llmc.run import measures
 from llmc.settings.config import Settings
 from llmc.store.tables.outcomes import BY_RULE, RULE_TIER
@@ -30,7 +30,7 @@ def settle_by_rule(span: Span, question: Question, settings: Settings) -> SpanRe
         model=BY_RULE,
         enrichment=enrichment,
         detail=plain.rule,
-        verdicts=verdicts,
+        review=Review(verdicts=verdicts),
     )
     return SpanReport(
         span=span,

@@ -150,7 +150,7 @@ class Writer:
                             enrichment,
                             schema_version=version,
                             outcome=outcome,
-                            verdicts=report.last.verdicts,
+                            verdicts=report.last.review.verdicts,
                         )
                     )
         return fresh

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from llmc.store.database.handle import Database
 from llmc.store.database.trouble import explain
-from llmc.store.origins import FIRST, Origins, Result, Table
+from llmc.store.origins import BEFORE_FIRST, Origins, Result, Table
 from llmc.store.tables.results import SET_ASIDE
 from llmc.store.tables.values import is_whole, read_text, shift_evidence
 
@@ -65,7 +65,7 @@ class Adoption:
         """Change what was made elsewhere, a page at a time: read and changed in one transaction."""
         count = 0
         for table in _TABLES:
-            after: int | None = FIRST
+            after: float | None = BEFORE_FIRST
             while after is not None:
                 with self._db.write():
                     page = self._origins.read_page(table, after)

@@ -12,7 +12,7 @@ the `line` that the mark names, and moved back there to be checked: who moves a 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +27,9 @@ from llmc.store.tables.values import is_time, measure_shift, shift_evidence
 Made = Literal["here", "adopted", "elsewhere"]
 Table = Literal["enrichments", "llmc_archive"]
 
-FIRST = -(2**63)
+FIRST, BEFORE_FIRST = -(2**63), -1e19
+"""The least rowid, and a number below it: a row may stand there, too."""
+
 _PAGE = 500
 _FACTS = "facts"
 _VERDICTS = "verdicts"
@@ -114,15 +116,18 @@ class Origins:
             return "elsewhere"
         return "here" if adopted_at is None else "adopted"
 
-    def sign_facts(self, span_hash: str, facts: str) -> bytes | None:
-        """Return the mark of what was proven of a span, None without a seal to make one."""
-        return self._seal.sign(_FACTS, span_hash, facts) if self._seal else None
+    def sign_facts(self, facts: bytes) -> bytes | None:
+        """Return the mark of what was proven of a file's spans, None without a seal to make one.
 
-    def verify_facts(self, mac: object, span_hash: str, facts: object) -> bool:
-        """Tell whether facts of a span were proven here: nothing else says so of them."""
-        if self._seal is None or not isinstance(facts, str):
+        The facts name the texts that they are of by their hashes, so they are true in any file.
+        """
+        return self._seal.sign(_FACTS, facts) if self._seal else None
+
+    def verify_facts(self, mac: object, facts: object) -> bool:
+        """Tell whether facts were proven here: nothing else says so of them."""
+        if self._seal is None or not isinstance(facts, bytes):
             return False
-        return self._seal.verifies(mac, _FACTS, span_hash, facts)
+        return self._seal.verifies(mac, _FACTS, facts)
 
     def sign_verdicts(self, span_hash: str, mark: bytes | None, *found: Value) -> bytes | None:
         """Return a seal over what was found of a result that bears a mark; None if it has none."""
@@ -144,21 +149,35 @@ class Origins:
         who = self.mine if made != "elsewhere" else self.find_claimed(_name(row), span_hash)
         return Origin(made, who)
 
+    def hash_rows(self, rows: bytes) -> str:
+        """Return what rows are known by again; without a seal there is nothing to keep it for."""
+        return self._seal.hash_rows(rows) if self._seal else ""
+
+    def find_invalid(self, where: str, values: Sequence[object]) -> set[Any]:
+        """Return the spans whose result has a mark of ours that is not over it.
+
+        `where` is a condition on the results, `r`. Raises UnicodeError as `read_plain` does.
+        """
+        query = f"{_PAGES['enrichments']} {JOINED.format('r.span_hash', 'result')} "
+        query += f"WHERE {where} AND typeof(m.rowid) = 'integer'"
+        found = map(self._read, self._db.read_plain(query, (self.mine, *values)))
+        return {result.span_hash for result in found if result.made == "elsewhere"}
+
     def read_results(self, table: Table) -> Iterator[Result]:
         """Yield each result of a table, with its seal checked; takes about 10 s per million."""
-        after = FIRST
+        after: float = BEFORE_FIRST
         while page := self.read_page(table, after):
             yield from page
             after = page[-1].rowid
 
-    def read_page(self, table: Table, after: int) -> list[Result]:
+    def read_page(self, table: Table, after: float) -> list[Result]:
         """Return some results of a table whose rowid is above `after`, in that order."""
         query = f"{_PAGES[table]} {JOINED.format('r.span_hash', 'result')} "
         query += "WHERE r.rowid > ? ORDER BY r.rowid LIMIT ?"
         rows = self._db.execute(query, (self.mine, after, _PAGE)).fetchall()
         return [self._read(row) for row in rows]
 
-    def _read(self, row: sqlite3.Row) -> Result:
+    def _read(self, row: Sequence[Any]) -> Result:
         rowid, span_hash, line = row[:3]
         result = _RESULT.read(row)
         made = self.verify(span_hash, line, result, _MARK.read(row))

@@ -2,6 +2,7 @@
 
 They stand in the user's own folder, by the state of the index's files: the system's time of their
 last change, which no program sets. Claims are counted each time, as they end with their owners.
+Beside them stands which seals were checked, so that after a change only what changed is checked.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Any
 from llmc.errors import ConfigError
 from llmc.files import home
 from llmc.models import IndexPlace
+from llmc.store.checks import Seen
 from llmc.store.database.custody import make_place, stat_at
 from llmc.store.reader import Reader
 from llmc.store.totals import Totals
 
-FILE = "totals.json"
-_MOST_BYTES = 2**20
+FILE, CHECKED = "totals.json", "checked.json"
+_MOST_BYTES = 2**23
 _MOST = 50
 """Indexes whose totals are remembered; of more, those that were counted last."""
 
@@ -46,18 +48,21 @@ def recall_totals(
 ) -> Totals:
     """Return the totals of an open index, counted only if it has changed. Raises StoreError."""
     try:
-        file = home.find_folder(make_place(index).environ) / FILE
+        folder = home.find_folder(make_place(index).environ)
     except ConfigError:
         return reader.counts.count_all()
-    state = _find_state(reader)
-    if totals := _known(_read(file).get(str(reader.path)), state):
+    file, name, state = folder / FILE, str(reader.path), _find_state(reader)
+    if totals := _known(_read(file).get(name), state):
         return replace(totals, claimed=reader.counts.count_claimed())
     began = time.monotonic()
-    totals = reader.counts.count_all()
+    before = _read_seen(_read(folder / CHECKED).get(name))
+    totals, seen = reader.counts.count_since(before)
     worth, changed = time.monotonic() - began >= worth_sec, max(state[2:][3::4])
     settled = time.time() - changed / 1e9 >= settled_sec
+    if worth and seen != before:
+        _remember(folder / CHECKED, name, [seen.pages, sorted(seen.invalid), sorted(seen.unsound)])
     if worth and settled and state == _find_state(reader):
-        _remember(file, reader.path, state, totals)
+        _remember(file, name, [state, _write_totals(totals)])
     return totals
 
 
@@ -71,15 +76,18 @@ def _find_state(reader: Reader) -> list[Any]:
     return state
 
 
-def _remember(file: Path, path: Path, state: list[Any], totals: Totals) -> None:
-    entry = asdict(totals) | {name: _list_pairs(getattr(totals, name)) for name in _PAIRS}
+def _remember(file: Path, name: str, entry: list[Any]) -> None:
     try:
         with home.exclude_others(file.parent):
-            known = {name: found for name, found in _read(file).items() if name != str(path)}
-            latest = dict(list(known.items())[1 - _MOST :]) | {str(path): [state, entry]}
+            known = {each: found for each, found in _read(file).items() if each != name}
+            latest = dict(list(known.items())[1 - _MOST :]) | {name: entry}
             home.write(file, json.dumps(latest).encode("ascii"))
     except ConfigError:
         return  # it is counted again
+
+
+def _write_totals(totals: Totals) -> dict[str, Any]:
+    return asdict(totals) | {name: _list_pairs(getattr(totals, name)) for name in _PAIRS}
 
 
 def _list_pairs(counts: Mapping[tuple[str, str], int]) -> list[list[Any]]:
@@ -97,6 +105,20 @@ def _known(found: Any, state: list[Any]) -> Totals | None:
         return Totals(**(entry | pairs | {"by_language": languages}))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _read_seen(found: Any) -> Seen:
+    """Return what was remembered of checks, of nothing if it can't be read."""
+    try:
+        tables, *wrong = found
+        pages = {
+            table: {int(number): str(page) for number, page in known.items()}
+            for table, known in tables.items()
+        }
+        invalid, unsound = (frozenset(map(str, names)) for names in wrong)
+        return Seen(pages, invalid, unsound)
+    except (ValueError, TypeError, AttributeError):
+        return Seen()
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from llmc.models import Span
 from llmc.store.database.handle import Database
 from llmc.store.origins import Origin, Origins
-from llmc.store.tables.facts import FACTS_OF
+from llmc.store.tables.facts import FACTS_OF, make_key, read_facts
 from llmc.store.tables.failures import FAILURE_COLUMNS, RESTS, Failure, FailureRow, read_failure
 from llmc.store.tables.marks import JOINED, MARK, NO_MARKS, MarkRow, What
 from llmc.store.tables.outcomes import Outcome, OutcomeRow, read_outcome
@@ -87,6 +87,7 @@ class Results:
     def __init__(self, db: Database, origins: Origins, verdicts: Verdicts) -> None:
         self._db = db
         self._origins = origins
+        self._read_last: tuple[bytes, Mapping[str, str]] = (b"", {})  # spans are asked for by file
         self._verdicts = verdicts
 
     def find(self, path: str, line: int | None = None) -> list[StoredResult]:
@@ -128,9 +129,12 @@ class Results:
         if not mine or "llmc_facts" not in self._db.list_own_tables():
             return None
         row = self._db.read_first(FACTS_OF, (span_hash, mine))
-        if row is None or not self._origins.verify_facts(row["mac"], span_hash, row["facts"]):
+        if row is None or not self._origins.verify_facts(row["mac"], row["facts"]):
             return None
-        return str(row["facts"])
+        stored, facts = self._read_last
+        if stored != row["facts"]:
+            stored, facts = self._read_last = row["facts"], read_facts(row["facts"])
+        return facts.get(make_key(span_hash))
 
     def read_servable(self, page: int = 500) -> Iterator[StoredResult]:
         """Yield each span whose enrichment may be given to agents, by id; twins are left out."""

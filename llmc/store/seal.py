@@ -17,8 +17,11 @@ Value = str | int | float | bytes | None
 
 NAME_BYTES = 8
 
+ROWS_BYTES = 16
+"""No two are made that are equal: who lacks the key has nothing to try them by."""
+
 _NAME = re.compile(f"[0-9a-f]{{{2 * NAME_BYTES}}}")
-_PURPOSE = "llmc seal 1"
+_PURPOSE, _ROWS = "llmc seal 1", b"llmc rows 1\0"
 """Bound into each hash, so that a hash made for something else by this key would never do."""
 
 
@@ -32,6 +35,10 @@ class Seal:
     def sign(self, *values: Value) -> bytes:
         """Return the 32 bytes that stand for these values in this order."""
         return hmac.digest(self.key, _encoded([_PURPOSE, *values]).encode(), "sha256")
+
+    def hash_rows(self, rows: bytes) -> str:
+        """Return what rows of an index are known by again, whatever is asked of them."""
+        return hmac.digest(self.key, _ROWS + rows, "sha256")[:ROWS_BYTES].hex()
 
     def verifies(self, mac: object, *values: Value) -> bool:
         """Tell whether a stored hash is the one of these values; takes the same time if not."""

@@ -14,7 +14,7 @@ from llmc.store.database.handle import Database
 from llmc.store.evidence import move_evidence
 from llmc.store.origins import Origins
 from llmc.store.parsed import ParsedFile, ParsedSpan
-from llmc.store.tables.facts import FILES_WITHOUT_FACTS, PUT_FACTS, PUT_FACTS_READ
+from llmc.store.tables.facts import FILES_WITHOUT_FACTS, PUT_FACTS, write_facts
 from llmc.store.tables.files import (
     ALL_FILES,
     ALL_STAMPS,
@@ -43,7 +43,7 @@ from llmc.store.tables.spans import (
     read_spans,
     write_span,
 )
-from llmc.store.tables.values import is_name, is_path, make_storable
+from llmc.store.tables.values import is_name, is_path
 
 _LOST = "id < 1 OR NOT EXISTS (SELECT 1 FROM files f WHERE f.id = spans.file_id)"
 
@@ -71,7 +71,7 @@ class Spans:
 
         None stands for one of which something can't be used: it looks changed, as in `list_files`.
         """
-        rows = self._db.read(ALL_STAMPS)
+        rows = self._db.read_plain(ALL_STAMPS)
         return {
             path.decode("utf-8", "replace"): (size, mtime) if is_usable else None
             for path, size, mtime, is_usable in rows
@@ -128,18 +128,18 @@ class Spans:
             self.put_facts(file)
 
     def put_facts(self, file: ParsedFile) -> None:
-        """Store what was proven of a file's spans, as far as the index has them."""
-        mine, sign = self._origins.mine, self._origins.sign_facts
+        """Store what was proven of a file's spans."""
+        mine = self._origins.mine
         if not mine:
             return
-        found = [(span.span_hash, make_storable(span.facts)) for span in file.spans if span.facts]
-        rows = [(mine, facts, sign(span_hash, facts), span_hash) for span_hash, facts in found]
+        facts = write_facts(file.spans)
+        row = mine, file.facts_version, file.file_hash, facts, self._origins.sign_facts(facts)
         with self._db.write():
-            self._db.execute_many(PUT_FACTS, rows)
-            self._db.execute(PUT_FACTS_READ, (mine, file.facts_version, file.path))
+            self._db.execute(PUT_FACTS, (*row, file.path))
 
     def list_unproven(self, version: int) -> set[str]:
-        """Return the paths of files that this installation did not read for facts of a version."""
+        """Return the paths of files that this installation did not read, as they are now, for facts
+        of a version."""
         mine = self._origins.mine
         if not mine:
             return set()

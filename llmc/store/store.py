@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from llmc.models import Enrichment, IndexPlace, Span, Verdict
+from llmc.models import IndexPlace, Span, Verdict
 from llmc.store.adoption import Adoption
 from llmc.store.carbon import Carbon
 from llmc.store.claims import Claims
@@ -55,6 +55,9 @@ from llmc.store.tables.results import (
     write_result,
 )
 from llmc.store.tables.values import count_runs, make_storable
+
+if TYPE_CHECKING:
+    from llmc.models import Enrichment
 
 DAMAGED = "was damaged"
 EXCERPT_CHARS = 500

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from llmc.store.checks import Checks, Seen
 from llmc.store.database.handle import Database
 from llmc.store.origins import Origins, Result
 from llmc.store.owners import survey
@@ -21,8 +23,8 @@ _COUNT_SPANS = "SELECT count(*) FROM files f CROSS JOIN spans s ON s.file_id = f
 _COUNT_ROWS = "SELECT count(*) FROM spans"
 # Both sides come from indexes in the order of the hashes and are merged.
 _COUNT_RESULTS = (
-    "SELECT (SELECT count(*) FROM enrichments) - (SELECT count(*) FROM (SELECT span_hash "
-    "FROM enrichments EXCEPT SELECT span_hash FROM spans ORDER BY 1 LIMIT -1))"
+    "SELECT (SELECT count(span_hash) FROM enrichments) - (SELECT count(span_hash) FROM "
+    "(SELECT span_hash FROM enrichments EXCEPT SELECT span_hash FROM spans ORDER BY 1 LIMIT -1))"
 )
 _COUNT_RESULTS_SLOWLY = (
     "SELECT count(*) FROM enrichments e JOIN spans s ON s.span_hash = e.span_hash "
@@ -39,19 +41,29 @@ _COUNT_RESTING = (
 )
 # Each table is read once, in its own order: spans by their file, enrichments by their hash.
 _BY_LANGUAGE = (
-    "SELECT f.lang, count(*) AS files, coalesce(sum(n.spans), 0) AS spans FROM files f LEFT JOIN "
-    "(SELECT file_id, count(*) AS spans FROM spans GROUP BY file_id) n ON n.file_id = f.id "
-    "GROUP BY f.lang ORDER BY 3 DESC"
+    "SELECT f.lang, min(f.id) AS file_id, count(*) AS files, coalesce(sum(n.spans), 0) AS spans "
+    "FROM files f LEFT JOIN (SELECT file_id, count(*) AS spans FROM spans GROUP BY file_id) n "
+    "ON n.file_id = f.id GROUP BY f.lang ORDER BY 3 DESC"
 )
+# Of the first language, which has most of the spans, it is known by the sum.
 _ENRICHED_BY_LANGUAGE = (
-    "SELECT f.lang, count(*) AS enriched FROM "
-    "(SELECT span_hash FROM enrichments ORDER BY 1 LIMIT -1) e "
-    "CROSS JOIN spans s ON s.span_hash = e.span_hash CROSS JOIN files f ON f.id = s.file_id "
-    "GROUP BY f.lang"
+    "SELECT f.lang, count(*) AS enriched FROM files f CROSS JOIN spans s ON s.file_id = f.id "
+    "CROSS JOIN enrichments e ON e.span_hash = s.span_hash "
+    "WHERE f.lang IS NOT (SELECT lang FROM files WHERE id = ?) GROUP BY f.lang"
 )
 _BY_MODEL = (
     "SELECT coalesce(e.model, '-') AS model, {tier} AS tier, count(*) AS count "
-    "FROM enrichments e {join} GROUP BY 1, 2 ORDER BY 3 DESC"
+    "FROM enrichments e {join} {which} GROUP BY 1, 2 ORDER BY 3 DESC"
+)
+_UNMARKED = (
+    "WHERE NOT EXISTS (SELECT 1 FROM llmc_origins m WHERE m.span_hash = e.span_hash "
+    "AND m.installation = ? AND m.what = 'result')"
+)
+_AMONG = "WHERE e.span_hash IN (SELECT value FROM json_each(?))"
+_COUNT_ADOPTED = (
+    "SELECT count(*) FROM llmc_origins m WHERE m.installation = ? AND m.what = 'result' "
+    "AND m.adopted_at IS NOT NULL AND m.span_hash NOT IN (SELECT value FROM json_each(?)) "
+    "AND EXISTS (SELECT 1 FROM enrichments e WHERE e.span_hash = m.span_hash)"
 )
 _FAILED = (
     "SELECT x.kind, count(*) AS count FROM ({failures}) x "
@@ -99,21 +111,37 @@ class Totals:
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Enrichments made elsewhere by model and tier, None for all; how many are adopted; the claims
+    of those made here.
+    """
+
+    elsewhere: dict[tuple[str, str], int] | None
+    adopted: int = 0
+    claims: ClaimCounts = field(default_factory=ClaimCounts)
+    seen: Seen = field(default_factory=Seen)
+
+
 class Counts:
     """The counts of one open index. Every method raises StoreError."""
 
     def __init__(self, db: Database, origins: Origins, verdicts: Verdicts) -> None:
         self._db = db
         self._origins = origins
+        self._checks = Checks(db, origins, verdicts)
         self._verdicts = verdicts
 
     def count_results(self) -> tuple[int, int]:
         """Return (spans, enrichments) of the whole index, as `count_all` counts them."""
         with self._db.freeze():
             spans = self.count_spans()
-            # Spans without a file are rare, and only then each enrichment is looked at.
-            usual = spans == self._db.count(_COUNT_ROWS)
-            return spans, self._db.count(_COUNT_RESULTS if usual else _COUNT_RESULTS_SLOWLY)
+            return spans, self._count_enriched(spans)
+
+    def _count_enriched(self, spans: int) -> int:
+        # Spans without a file are rare, and only then each enrichment is looked at.
+        usual = spans == self._db.count(_COUNT_ROWS)
+        return self._db.count(_COUNT_RESULTS if usual else _COUNT_RESULTS_SLOWLY)
 
     def count_spans(self) -> int:
         """Return how many spans the index has."""
@@ -158,20 +186,24 @@ class Counts:
 
     def count_all(self) -> Totals:
         """Count everything, for `llmc status`; all counts are of one moment."""
-        with self._db.freeze():
-            return self._count_all(self._db.list_own_tables())
+        return self.count_since(Seen())[0]
 
-    def _count_all(self, ours: set[str]) -> Totals:
+    def count_since(self, before: Seen) -> tuple[Totals, Seen]:
+        """Count everything, but check only the marks of what isn't as it was then."""
+        with self._db.freeze():
+            return self._count_since(before, self._db.list_own_tables())
+
+    def _count_since(self, before: Seen, ours: set[str]) -> tuple[Totals, Seen]:
         languages = self._db.read(_BY_LANGUAGE)
         spans = sum(row["spans"] for row in languages)
-        enriched = {row["lang"]: row["enriched"] for row in self._db.read(_ENRICHED_BY_LANGUAGE)}
+        enriched = self._count_by_language(languages, spans)
         outcomes = "llmc_outcomes" in ours
         tokens = self._db.read_first(SUM_TOKENS) if outcomes else None
         by_model = self._by_model(outcomes=outcomes)
-        elsewhere, adopted, strangers = self._not_made_here(ours)
-        claims = ClaimCounts() if elsewhere is None else self._verdicts.count(without=strangers)
+        made = self._find_made(ours, before)
+        claims = made.claims
         failed = self._failed(ours)
-        return Totals(
+        totals = Totals(
             files=sum(row["files"] for row in languages),
             spans=spans,
             enriched=sum(enriched.values()),
@@ -183,40 +215,60 @@ class Counts:
             prompt_tokens=tokens["prompt_tokens"] if tokens else 0,
             completion_tokens=tokens["completion_tokens"] if tokens else 0,
             claimed=self.count_claimed(),
-            elsewhere=by_model if elsewhere is None else elsewhere,
-            adopted=adopted,
+            elsewhere=by_model if made.elsewhere is None else made.elsewhere,
+            adopted=made.adopted,
             checked=claims.results,
             proven=claims.proven,
             not_provable=claims.not_provable,
             dropped=claims.dropped,
         )
+        return totals, made.seen
 
-    def _by_model(self, *, outcomes: bool) -> dict[tuple[str, str], int]:
+    def _count_by_language(self, languages: list[sqlite3.Row], spans: int) -> dict[object, int]:
+        """Return how many spans of each language are enriched; the first one has most spans."""
+        if not languages:
+            return {}
+        found = self._db.read(_ENRICHED_BY_LANGUAGE, (languages[0]["file_id"],))
+        enriched = {row["lang"]: row["enriched"] for row in found}
+        rest = self._count_enriched(spans) - sum(enriched.values())
+        return enriched | {languages[0]["lang"]: rest}
+
+    def _by_model(
+        self, which: str = "", values: tuple[str, ...] = (), *, outcomes: bool
+    ) -> dict[tuple[str, str], int]:
         tier = "coalesce(o.tier, '-')" if outcomes else "'-'"
         join = "LEFT JOIN llmc_outcomes o ON o.span_hash = e.span_hash" if outcomes else ""
         by_model: Counter[tuple[str, str]] = Counter()
-        for row in self._db.read(_BY_MODEL.format(tier=tier, join=join)):
+        for row in self._db.read(_BY_MODEL.format(tier=tier, join=join, which=which), values):
             by_model[_named(row["model"]), _named(row["tier"])] += row["count"]
         return dict(by_model)
 
-    def _not_made_here(
-        self, ours: set[str]
-    ) -> tuple[dict[tuple[str, str], int] | None, int, set[str]]:
-        """Count enrichments made elsewhere by model and tier, and adopted ones; None: all are.
-
-        Returns the hashes of the former, too.
-        """
-        mine = (self._origins.mine,)
+    def _find_made(self, ours: set[str], before: Seen) -> _Made:
+        mine, outcomes = (self._origins.mine,), "llmc_outcomes" in ours
         if not ("llmc_origins" in ours and all(mine) and self._db.read_first(_ANY_MARK, mine)):
-            return None, 0, set()
-        elsewhere: Counter[tuple[str, str]] = Counter()
-        adopted, strangers = 0, set()
+            return _Made(None)
+        seen = self._checks.check(before)
+        if seen is None:
+            return self._look_at_each(ours)
+        invalid = json.dumps(sorted(seen.invalid))
+        by_maker = Counter(self._by_model(_AMONG, (invalid,), outcomes=outcomes))
+        if self.count_unmarked():
+            by_maker.update(self._by_model(_UNMARKED, mine, outcomes=outcomes))
+        adopted = self._db.count(_COUNT_ADOPTED, (*mine, invalid))
+        there = "llmc_verdicts" in ours
+        wrong = seen.invalid | seen.unsound
+        claims = self._verdicts.count_sound(without=wrong) if there else ClaimCounts()
+        return _Made(dict(by_maker), adopted, claims, seen)
+
+    def _look_at_each(self, ours: set[str]) -> _Made:
+        by_maker: Counter[tuple[str, str]] = Counter()
+        adopted, found = 0, set()
         for result in self._origins.read_results("enrichments"):
             adopted += result.made == "adopted"
             if result.made == "elsewhere":
-                elsewhere[self._find_maker(result, ours)] += 1
-                strangers.add(result.span_hash)
-        return dict(elsewhere), adopted, strangers
+                by_maker[self._find_maker(result, ours)] += 1
+                found.add(result.span_hash)
+        return _Made(dict(by_maker), adopted, self._verdicts.count(without=found))
 
     def _find_maker(self, result: Result, ours: set[str]) -> tuple[str, str]:
         """Return the model and tier of a result, as `by_model` has them."""

@@ -10,9 +10,9 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llmc.models import EVIDENCE_FIELDS, Enrichment, Ruling, Verdict
+from llmc.models import EVIDENCE_FIELDS, Ruling, Verdict
 from llmc.store.database.handle import Database
 from llmc.store.origins import Origins
 from llmc.store.tables.parts import Part
@@ -21,10 +21,15 @@ from llmc.store.tables.verdicts import (
     ALL_COUNTS,
     END_VERDICTS,
     PUT_VERDICTS,
+    SEALED_COUNTS,
+    SUMS,
     VERDICTS_OF,
     CountRow,
     VerdictRow,
 )
+
+if TYPE_CHECKING:
+    from llmc.models import Enrichment
 
 MAX_VERDICTS = 500
 """Kept of one result; one of more claims is no result that a person would read."""
@@ -115,23 +120,43 @@ class Verdicts:
         mine = self._origins.mine
         if not (mine and self._db.list_own_tables() >= _TABLES):
             return ClaimCounts()
-        rows: Counter[tuple[int, int, str]] = Counter()
+        rows: Counter[CountRow] = Counter()
         verify = self._origins.verify_verdicts
         with self._db.freeze():
             for proven, left, kinds, mac, span_hash, mark in self._db.execute(ALL_COUNTS, (mine,)):
                 if span_hash in without or not verify(mac, span_hash, mark, proven, left, kinds):
                     continue
-                rows[proven, left, kinds] += 1
-        dropped: Counter[str] = Counter()
-        for (_, _, kinds), times in rows.items():
-            for kind in kinds.split():
-                dropped[kind] += times
-        return ClaimCounts(
-            results=rows.total(),
-            proven=sum(proven * times for (proven, _, _), times in rows.items()),
-            not_provable=sum(left * times for (_, left, _), times in rows.items()),
-            dropped=dict(sorted(dropped.items())),
-        )
+                rows[CountRow(proven, left, kinds)] += 1
+        return _add_up(rows)
+
+    def find_unsound(self, where: str, values: Sequence[object]) -> set[Any]:
+        """Return the spans whose verdicts have a seal that is not over what they add up to.
+
+        `where` is a condition on the verdicts, `r`. Raises UnicodeError as `read_plain` does.
+        """
+        query, verify = f"{SEALED_COUNTS} {where}", self._origins.verify_verdicts
+        found = self._db.read_plain(query, (self._origins.mine, *values))
+        return {name for *counts, mac, name, mark in found if not verify(mac, name, mark, *counts)}
+
+    def count_sound(self, without: Collection[str]) -> ClaimCounts:
+        """Count as `count` does, where all verdicts are sound but those of some spans."""
+        values = self._origins.mine, json.dumps(sorted(without))
+        found = self._db.read(SUMS, values)
+        return _add_up({CountRow._make(counts): times for *counts, times in found})
+
+
+def _add_up(rows: Mapping[CountRow, int]) -> ClaimCounts:
+    """Return the counts of so many results that add up to each."""
+    dropped: Counter[str] = Counter()
+    for row, times in rows.items():
+        for kind in row.dropped.split():
+            dropped[kind] += times
+    return ClaimCounts(
+        results=sum(rows.values()),
+        proven=sum(row.proven * times for row, times in rows.items()),
+        not_provable=sum(row.not_provable * times for row, times in rows.items()),
+        dropped=dict(sorted(dropped.items())),
+    )
 
 
 def write_verdicts(result: Enrichment, verdicts: Sequence[Verdict]) -> tuple[CountRow, str]:

@@ -76,7 +76,9 @@ def test_what_a_backend_of_ones_own_accepted_is_judged_as_well():
     outcome = attempt({"summary_120w": said, "side_effects": ["Beware."]})
     assert outcome.enrichment.summary_120w == "Puts them back."
     assert outcome.enrichment.side_effects == ["writes shelf.left", "Beware."]
-    assert [v.claim for v in outcome.verdicts if v.ruling == "refuted"] == ["Returns what is left."]
+    assert [v.claim for v in outcome.review.verdicts if v.ruling == "refuted"] == [
+        "Returns what is left."
+    ]
 
 
 def test_a_backend_of_ones_own_may_be_refused_too():

@@ -113,6 +113,20 @@ def test_show_prints_a_file_with_its_enrichments(repo, clean_environ, host):
     assert "not enriched yet" in result.stdout
 
 
+@pytest.mark.parametrize(
+    "command", [["status"], ["show", "--repo"], ["show", "small.py", "--repo"]]
+)
+def test_reading_commands_start_without_what_only_runs_need(repo, clean_environ, host, command):
+    llmc("enrich", repo, "--limit", 1, env=clean_environ)
+    code = (
+        "import sys; from llmc.cli import main; status = main(sys.argv[1:]); "
+        "print(status, {'pydantic', 'llmc.net', 'llmc.run', 'tree_sitter'} & set(sys.modules))"
+    )
+    words = [sys.executable, "-c", code, *command, str(repo)]
+    shown = subprocess.run(words, env=clean_environ, capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines()[-1] == "0 set()"
+
+
 def test_show_finds_the_span_at_a_line_from_inside_the_repository(repo, clean_environ, host):
     llmc("enrich", repo, env=clean_environ)
     result = llmc("show", "small.py:5", "--json", env=clean_environ, cwd=repo)

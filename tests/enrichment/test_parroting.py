@@ -244,7 +244,7 @@ def test_a_run_drops_what_a_model_parrots_and_counts_it(tmp_path: Path) -> None:
     assert [(row["summary"], row["pitfalls"]) for row in ran.written.rows.values()] == [
         ("Sets x.", "[]")
     ]
-    assert ran.attempts("one")[0].outcome.parroted == 2
+    assert ran.attempts("one")[0].outcome.review.parroted == 2
     assert [line["parroted"] for line in ran.written.metrics.values()] == [2]
 
 

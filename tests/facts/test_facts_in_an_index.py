@@ -6,17 +6,20 @@ import json
 import os
 import sqlite3
 import subprocess
+import zlib
 from contextlib import closing
 
 import pytest
 
 from llmc import cli, engine
-from llmc.facts.codec import decode_facts, encode_facts
+from llmc.facts.codec import VERSION, decode_facts, encode_facts
 from llmc.facts.values import Facts, Raise
 from llmc.models import IndexPlace
 from llmc.settings.loading import load_settings
 from llmc.store import installation
+from llmc.store.parsed import ParsedSpan
 from llmc.store.reader import Reader
+from llmc.store.tables.facts import write_facts
 
 SOURCE = 'def f(n):\n    """Doc."""\n    if n < 0:\n        raise ValueError("bad")\n    return n\n'
 
@@ -33,8 +36,8 @@ def environ(folder=None):
     return {"XDG_CONFIG_HOME": str(folder or os.environ["XDG_CONFIG_HOME"])}
 
 
-def index(repo, user=None):
-    return engine.index(repo, load_settings(repo, environ=user or environ()))
+def index(repo, user=None, **how):
+    return engine.index(repo, load_settings(repo, environ=user or environ()), **how)
 
 
 def database(repo):
@@ -69,20 +72,40 @@ def test_facts_leave_with_their_span(repo):
 def test_a_twin_has_the_facts_of_its_text(repo):
     (repo / "b.py").write_text(SOURCE)
     index(repo)
-    assert facts_of(repo, "b.py") == facts_of(repo, "a.py")
-    assert query(repo, "SELECT count(*) FROM llmc_facts") == [(1,)]
+    assert facts_of(repo, "b.py") == facts_of(repo, "a.py") != [None]
 
 
 @pytest.mark.parametrize(
-    "version", ["DELETE FROM llmc_facts_read", "UPDATE llmc_facts_read SET version = 0"]
+    "lack",
+    [
+        "DELETE FROM llmc_facts",
+        "UPDATE llmc_facts SET version = 0, facts = x''",
+        "UPDATE llmc_facts SET file_hash = 'of other bytes', facts = x''",
+    ],
 )
-def test_an_index_without_facts_gets_them_and_no_file_counts_as_changed(repo, version):
+def test_an_index_without_facts_gets_them_and_no_file_counts_as_changed(repo, lack):
     index(repo)
-    query(repo, "DELETE FROM llmc_facts")
-    query(repo, version)
+    query(repo, lack)
     report = index(repo)
     assert report.changed == 0
     assert facts_of(repo)[0].parameters
+
+
+def test_facts_of_a_file_that_somebody_else_indexed_anew_are_made_up_for(repo, stranger):
+    index(repo)
+    (repo / "a.py").write_text("def g(a): pass\n")
+    index(repo, stranger)
+    assert facts_of(repo) == [None]
+    assert index(repo).changed == 0
+    assert [entry.name for entry in facts_of(repo)[0].parameters] == ["a"]
+
+
+def test_the_facts_of_a_text_that_moved_to_another_file_are_there(repo):
+    (repo / "b.py").write_text(f"{SOURCE}\n\ndef g(): pass\n")
+    index(repo)
+    (repo / "a.py").unlink()
+    index(repo)
+    assert [bool(facts.parameters) for facts in facts_of(repo, "b.py")] == [True, False]
 
 
 def test_facts_whose_table_was_removed_come_back(repo):
@@ -94,10 +117,8 @@ def test_facts_whose_table_was_removed_come_back(repo):
 
 def test_facts_that_are_none_are_left_out(repo, capsys):
     index(repo)
-    seal, none = installation.load_seal(environ(), pytest.fail), '[1,["function"]]'
     [(span_hash,)] = query(repo, "SELECT span_hash FROM spans")
-    mac = seal.sign("facts", span_hash, none)
-    query(repo, f"UPDATE llmc_facts SET facts = '{none}', mac = x'{mac.hex()}'")
+    store(repo, written(span_hash, f'[{VERSION},["function"]]'), environ())
     assert cli.main(["show", "--repo", str(repo), "a.py", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["facts"] is None
 
@@ -128,7 +149,37 @@ def test_show_puts_no_control_characters_of_a_source_on_the_screen(repo, capsys)
     assert "\x1b[2J" not in capsys.readouterr().out
 
 
+def written(span_hash, facts):
+    """Return facts of a span as a file's are stored."""
+    span = ParsedSpan("f", "function", 1, 1, 0, 1, span_hash, facts=facts)
+    return write_facts([span])
+
+
+def store(repo, facts, user=None):
+    """Put facts in place of all that are stored, under a user's seal if one is given."""
+    mac = ""
+    if user:
+        seal = installation.load_seal(user, pytest.fail)
+        mac = f", mac = x'{seal.sign('facts', facts).hex()}'"
+    query(repo, f"UPDATE llmc_facts SET facts = x'{facts.hex()}'{mac}")
+
+
 LIE = encode_facts(Facts("function", parameters=(), raises=(Raise(0, "LieError"),)))
+
+
+def lie(repo, user=None):
+    """Put a false fact of the only span in place of what is stored."""
+    [(span_hash,)] = query(repo, "SELECT span_hash FROM spans")
+    store(repo, written(span_hash, LIE), user)
+
+
+@pytest.mark.parametrize(
+    "facts", [b"", b"no facts", zlib.compress(b"\xff\n"), zlib.compress(b"x\n")]
+)
+def test_what_is_sealed_but_holds_no_facts_shows_none(repo, facts):
+    index(repo)
+    store(repo, facts, environ())
+    assert facts_of(repo) == [None]
 
 
 @pytest.fixture
@@ -148,7 +199,6 @@ def shown(repo, capsys):
 CLAIMS = {
     "in their name": "",
     "in this user's name": "UPDATE OR REPLACE llmc_facts SET installation = '{mine}'",
-    "as read by this user": "UPDATE OR REPLACE llmc_facts_read SET installation = '{mine}'",
     "without a mark": "UPDATE llmc_facts SET mac = x'', installation = '{mine}'",
 }
 
@@ -157,7 +207,7 @@ CLAIMS = {
 def test_false_facts_of_an_index_from_elsewhere_are_never_shown(repo, stranger, capsys, claim):
     mine = installation.load_seal(environ(), pytest.fail, make=True).installation
     index(repo, stranger)
-    query(repo, f"UPDATE llmc_facts SET facts = '{LIE}'")
+    lie(repo)
     query(repo, claim.format(mine=mine))
     text, facts = shown(repo, capsys)
     assert facts is None
@@ -172,10 +222,10 @@ def test_facts_that_a_stranger_proved_are_not_believed_either(repo, stranger, ca
 
 def test_the_next_index_pass_proves_anew_what_came_from_elsewhere_and_once(repo, stranger):
     index(repo, stranger)
-    query(repo, f"UPDATE llmc_facts SET facts = '{LIE}'")
+    lie(repo)
     assert index(repo).changed == 0
     assert [entry.error for entry in facts_of(repo)[0].raises] == ["ValueError"]
-    query(repo, f"UPDATE llmc_facts SET facts = '{LIE}'")
+    lie(repo)
     index(repo)  # reads no file, as they have been read
     assert facts_of(repo) == [None]
 
@@ -183,8 +233,9 @@ def test_the_next_index_pass_proves_anew_what_came_from_elsewhere_and_once(repo,
 def test_false_facts_under_this_name_are_replaced_when_their_files_are_read(repo, stranger):
     mine = installation.load_seal(environ(), pytest.fail, make=True).installation
     index(repo, stranger)
-    query(repo, f"UPDATE llmc_facts SET facts = '{LIE}', installation = '{mine}'")
-    index(repo)
+    lie(repo)
+    query(repo, f"UPDATE llmc_facts SET installation = '{mine}'")
+    index(repo, force=True)
     assert [entry.error for entry in facts_of(repo)[0].raises] == ["ValueError"]
 
 
@@ -194,7 +245,7 @@ def test_facts_are_not_carried_over_to_another_text(repo):
     query(
         repo,
         "UPDATE llmc_facts SET (facts, mac) = (SELECT facts, mac FROM llmc_facts l "
-        "JOIN spans s ON s.id = l.span_id WHERE s.symbol = 'g')",
+        "JOIN spans s ON s.file_id = l.file_id WHERE s.symbol = 'g')",
     )
     assert facts_of(repo) == [None]
 

@@ -113,3 +113,10 @@ NONE = {
 @pytest.mark.parametrize("text", NONE.values(), ids=NONE)
 def test_what_can_not_be_facts_is_none(text):
     assert decode_facts(text) is None
+
+
+def test_of_many_calls_the_first_are_kept():
+    calls = "\n".join(f"    f{n}()" for n in range(400))
+    facts = prove_all("a.py", f"def f():\n{calls}\n")["f"]
+    assert [call.name for call in facts.calls] == [f"f{n}" for n in range(50)]
+    assert facts.more == ("calls",)

@@ -1,7 +1,9 @@
 """Totals of an index that hasn't changed are not counted twice, and of one that has, always."""
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -10,7 +12,7 @@ from llmc.models import Enrichment, IndexPlace
 from llmc.store import installation
 from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.reader import Reader
-from llmc.store.remembered import FILE, recall_totals
+from llmc.store.remembered import CHECKED, FILE, recall_totals
 from llmc.store.store import Store
 from llmc.store.tables.outcomes import Outcome
 
@@ -116,6 +118,61 @@ def test_a_damaged_entry_is_made_anew(place, kept, entry):
     [name] = json.loads(kept.read_text())
     kept.write_text(json.dumps({name: entry}))
     assert recall(place).files == 2
+
+
+def forge(place, summary="forged"):
+    """Change a result as another program may."""
+    with closing(sqlite3.connect(place.path)) as raw:
+        raw.execute("UPDATE enrichments SET summary = ?", (summary,))
+        raw.commit()
+
+
+def fail_once_more(place):
+    with Store.open(place) as store:
+        [span, *_] = store.spans.list_pending(0, 9)
+        store.save_failure(span, Outcome("fail", "parse", None, *[""] * 3, 1, 1, 1, 1, 1.0))
+
+
+def test_a_change_has_only_the_marks_checked_of_what_changed(place, kept):
+    forge(place)
+    assert recall(place).elsewhere == {("m", "7b"): 1}
+    checked = kept.with_name(CHECKED)
+    [(name, (pages, invalid, unsound))] = json.loads(checked.read_text()).items()
+    assert len(invalid) == 1
+    checked.write_text(json.dumps({name: [pages, [], unsound]}))
+    fail_once_more(place)
+    assert recall(place).elsewhere == {}
+    forge(place, "forged again")
+    assert recall(place).elsewhere == {("m", "7b"): 1}
+
+
+def test_what_is_forged_after_a_check_is_found(place):
+    assert recall(place).elsewhere == {}
+    forge(place)
+    assert recall(place).elsewhere == {("m", "7b"): 1}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        5,
+        [],
+        [{}, []],
+        [[], [], []],
+        [{"enrichments": 5}, [], []],
+        [{"spans": {"x": "y"}}, [], []],
+    ],
+)
+def test_damaged_checks_are_made_anew(place, kept, entry):
+    forge(place)
+    assert recall(place).elsewhere == {("m", "7b"): 1}
+    checked = kept.with_name(CHECKED)
+    [name] = json.loads(checked.read_text())
+    checked.write_text(json.dumps({name: entry}))
+    fail_once_more(place)
+    assert recall(place).elsewhere == {("m", "7b"): 1}
+    assert len(json.loads(checked.read_text())[name][1]) == 1
 
 
 def test_what_changed_a_moment_ago_is_not_remembered(place, kept):

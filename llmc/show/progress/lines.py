@@ -29,8 +29,8 @@ def tell_span(report: SpanReport, number: int, total: int) -> Text:
             text.append(f"  {len(report.outcomes)} attempts", style="yellow")
         if last.cut_lines:
             text.append(f"  {last.cut_lines} lines cut to fit the model", style="yellow")
-        if last.parroted:
-            text.append(f"  {last.parroted} parroted instructions dropped", style="yellow")
+        if last.review.parroted:
+            text.append(f"  {last.review.parroted} parroted instructions dropped", style="yellow")
         if report.dropped:
             text.append(f"  {tell_count(len(report.dropped), 'claim')} dropped", style="yellow")
         return text

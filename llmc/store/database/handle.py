@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from llmc.errors import StoreError
 from llmc.store.database.shape import find_incomplete
-from llmc.store.database.trouble import explain
+from llmc.store.database.trouble import explain, find_code
 from llmc.store.database.watch import Watch
 from llmc.store.database.writing import BUSY_TIMEOUT_SEC, change
 
@@ -41,6 +42,25 @@ class Database:
         """Return the rows of a query. Raises StoreError."""
         with explain(self.path):
             return self.execute(query, values).fetchall()
+
+    def read_plain(self, query: str, values: _Values = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query as they are stored, several times as fast.
+
+        Raises StoreError; UnicodeError where a text is not UTF-8.
+        """
+        cursor, usual = self.connection.cursor(), self.connection.text_factory
+        cursor.row_factory = None
+        self.connection.text_factory = str
+        try:
+            with explain(self.path):
+                return cursor.execute(query, values).fetchall()
+        except StoreError as error:
+            # Python's own complaint bears no code of SQLite's.
+            if isinstance(error.__cause__, sqlite3.Error) and not find_code(error.__cause__):
+                raise UnicodeError(str(error.__cause__)) from error
+            raise
+        finally:
+            self.connection.text_factory = usual
 
     def read_first(self, query: str, values: _Values = ()) -> sqlite3.Row | None:
         """Return the first row of a query, None if it has none. Raises StoreError."""

@@ -84,14 +84,11 @@ CREATE INDEX IF NOT EXISTS llmc_idx_set_aside_hash ON llmc_set_aside(span_hash);
 
 _FACTS = """
 CREATE TABLE IF NOT EXISTS llmc_facts (
-    span_id INTEGER NOT NULL REFERENCES spans(id) ON DELETE CASCADE ON UPDATE CASCADE,
-    installation TEXT NOT NULL, facts TEXT NOT NULL, mac BLOB NOT NULL,
-    PRIMARY KEY (span_id, installation));
-CREATE TABLE IF NOT EXISTS llmc_facts_read (
-    file_id INTEGER NOT NULL REFERENCES files(id) ON DELETE CASCADE, installation TEXT NOT NULL,
-    version INTEGER NOT NULL, PRIMARY KEY (file_id, installation));
+    file_id INTEGER NOT NULL REFERENCES files(id) ON DELETE CASCADE ON UPDATE CASCADE,
+    installation TEXT NOT NULL, version INTEGER NOT NULL, file_hash TEXT NOT NULL,
+    facts BLOB NOT NULL, mac BLOB NOT NULL, PRIMARY KEY (file_id, installation));
 """
-"""What each installation proved of each span, and by which version it read each file for that."""
+"""What each installation proved of a file's spans, by which version and of which bytes."""
 
 _VERDICTS = """
 CREATE TABLE IF NOT EXISTS llmc_verdicts (
@@ -126,11 +123,7 @@ def _make_origins(connection: sqlite3.Connection) -> None:
 
 
 def _make_facts(connection: sqlite3.Connection) -> None:
-    query = "SELECT 1 FROM sqlite_master WHERE name = 'llmc_facts'"
-    there = connection.execute(query).fetchone()
     _run(connection, _FACTS)
-    if not there:  # what was read for them is to be read again
-        connection.execute("DELETE FROM llmc_facts_read")
 
 
 def _make_verdicts(connection: sqlite3.Connection) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmc.models import Enrichment
 from llmc.store.tables.parts import list_columns, make_insertion
 from llmc.store.tables.values import make_storable, read_list, read_text
+
+if TYPE_CHECKING:
+    from llmc.models import Enrichment
 
 
 class ResultRow(NamedTuple):

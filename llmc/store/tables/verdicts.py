@@ -56,3 +56,17 @@ ALL_COUNTS = (
     "WHERE v.installation = ?"
 )
 """What the verdicts of an installation on results in use add up to, with the marks of these."""
+
+SEALED_COUNTS = (
+    f"SELECT {list_columns(CountRow, 'r')}, r.counted, r.span_hash, m.mac FROM llmc_verdicts r "
+    "JOIN llmc_origins m ON m.span_hash = r.span_hash AND m.what = 'result' "
+    "AND m.installation = r.installation WHERE r.installation = ? AND "
+)
+"""The like of all results with a mark, in use or put by; a condition on `r` follows."""
+
+SUMS = (
+    f"SELECT {list_columns(CountRow, 'v')}, count(*) FROM llmc_verdicts v "
+    f"CROSS JOIN enrichments e ON e.span_hash = v.span_hash {_JOINED} WHERE v.installation = ? "
+    "AND v.span_hash NOT IN (SELECT value FROM json_each(?)) GROUP BY 1, 2, 3"
+)
+"""How many results have verdicts that add up to the same; but those of some spans."""

@@ -1,5 +1,3 @@
-(function_definition) @function
-
 (if_statement condition: (_) @test.then) @if
 (elif_clause . (_) @test.then) @elif
 (else_clause) @else

@@ -1,5 +1,3 @@
-(function_definition) @function
-
 (if_statement condition: (_) @test consequence: (_) @then) @if
 (for_statement body: (_) @body) @when
 (while_statement body: (_) @body) @when

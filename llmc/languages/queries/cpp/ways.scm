@@ -1,4 +1,3 @@
-(lambda_expression) @function
 (for_range_loop body: (_) @body) @when
 (try_statement body: (_) @body) @try
 (catch_clause body: (_) @body) @catch

@@ -1,7 +1,3 @@
-[(function_declaration) (generator_function_declaration) (function_expression) (generator_function)
- (arrow_function) (method_definition)] @function
-(return_statement) @return
-
 (if_statement condition: (_) @test consequence: (_) @then) @if
 (ternary_expression condition: (_) @test consequence: (_) @then) @if
 (for_statement body: (_) @body) @when

@@ -1,5 +1,3 @@
-[(function_declaration) (method_declaration) (func_literal)] @function
-
 (if_statement condition: (_) @test consequence: (_) @then) @if
 (for_statement body: (_) @body) @when
 (expression_switch_statement value: (_) @head) @switch

@@ -1,7 +1,3 @@
-[(method_declaration) (constructor_declaration) (compact_constructor_declaration)
- (lambda_expression)] @function
-(return_statement) @return
-
 (if_statement condition: (_) @test consequence: (_) @then) @if
 (for_statement body: (_) @body) @when
 (enhanced_for_statement body: (_) @body) @when

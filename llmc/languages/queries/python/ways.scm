@@ -1,6 +1,3 @@
-[(function_definition) (lambda)] @function
-(return_statement) @return
-
 (if_statement condition: (_) @test consequence: (_) @then) @if
 (elif_clause condition: (_) @test consequence: (_) @then) @elif
 (for_statement body: (_) @body) @when

@@ -1,5 +1,3 @@
-[(function_item) (closure_expression)] @function
-
 (if_expression condition: (_) @test consequence: (_) @then) @if
 (match_expression value: (_) @head body: (_) @body) @switch
 (match_arm pattern: (_) @head) @case

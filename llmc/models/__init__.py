@@ -2,7 +2,9 @@
 
 All frozen, none with behaviour beyond its own data. Dataclasses inside the program; pydantic where
 JSON crosses the border, so that `Enrichment` is at once the schema sent to a model, the check of
-its reply and the shape of a stored row.
+its reply and the shape of a stored row. It is loaded when it is first asked for.
+
+Modules, each built on those before it: enrichment.
 """
 
 from __future__ import annotations
@@ -10,20 +12,41 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+if TYPE_CHECKING:
+    from llmc.models.enrichment import MAX_SNIPPET_CHARS as MAX_SNIPPET_CHARS
+    from llmc.models.enrichment import MAX_SNIPPET_LINES as MAX_SNIPPET_LINES
+    from llmc.models.enrichment import MAX_SUMMARY_CHARS as MAX_SUMMARY_CHARS
+    from llmc.models.enrichment import MAX_SUMMARY_WORDS as MAX_SUMMARY_WORDS
+    from llmc.models.enrichment import Enrichment as Enrichment
+    from llmc.models.enrichment import Evidence as Evidence
 
-MAX_SUMMARY_CHARS = 1200
-MAX_SUMMARY_WORDS = 120
-MAX_SNIPPET_CHARS = 1200
-MAX_SNIPPET_LINES = 12
+_OF_ENRICHMENT = frozenset(
+    {
+        "Enrichment",
+        "Evidence",
+        "MAX_SNIPPET_CHARS",
+        "MAX_SNIPPET_LINES",
+        "MAX_SUMMARY_CHARS",
+        "MAX_SUMMARY_WORDS",
+    }
+)
 
 REFUSED = ("parse", "truncation", "validation")
 """Kinds of failure where a reply came back: the model, not the way to it, is at fault."""
 
-EVIDENCE_FIELDS = ("summary_120w", "inputs", "outputs", "side_effects", "pitfalls", "usage_snippet")
+
+EVIDENCE_FIELDS = (
+    "summary_120w",
+    "inputs",
+    "outputs",
+    "side_effects",
+    "pitfalls",
+    "usage_snippet",
+)
 """The fields an evidence entry may cite, in the order in which missing entries are filled."""
 
 
@@ -65,52 +88,6 @@ class Span:
     @property
     def line_count(self) -> int:
         return self.end_line - self.start_line + 1
-
-
-class Evidence(BaseModel):
-    """One citation: the lines of the file (1-based, inclusive) that support a field."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    field: StrictStr
-    lines: Annotated[list[StrictInt], Field(min_length=2, max_length=2)]
-
-
-class Enrichment(BaseModel):
-    """What a model says about one span.
-
-    `model` and `schema_version` are rarely set: a reply that names them overrides what is stored.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-    summary_120w: Annotated[
-        StrictStr,
-        Field(
-            max_length=MAX_SUMMARY_CHARS,
-            description="What the code does and why, in plain words, at most 120 words.",
-        ),
-    ] = ""
-    inputs: Annotated[
-        list[StrictStr], Field(description="Each parameter or thing read: name and meaning.")
-    ] = []
-    outputs: Annotated[
-        list[StrictStr], Field(description="Each value returned or produced, with its meaning.")
-    ] = []
-    side_effects: Annotated[
-        list[StrictStr], Field(description="Each change outside the code itself; empty if none.")
-    ] = []
-    pitfalls: Annotated[
-        list[StrictStr], Field(description="Each way a caller can go wrong; empty if none.")
-    ] = []
-    usage_snippet: Annotated[
-        StrictStr | None,
-        Field(max_length=MAX_SNIPPET_CHARS, description="A short example of use, or null."),
-    ] = None
-    evidence: list[Evidence] = []
-    tags: list[StrictStr] = []
-    model: StrictStr | None = None
-    schema_version: StrictStr | None = None
 
 
 Ruling = Literal["proven", "not provable", "refuted"]
@@ -219,15 +196,25 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """What was found of a reply that was accepted.
+
+    `parroted` counts the sentences that were dropped since they only repeat an instruction of the
+    source. `verdicts` are on the claims, those that were dropped as refuted included.
+    """
+
+    parroted: int = 0
+    verdicts: Sequence[Verdict] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptOutcome:
     """What one attempt came to.
 
     `backend` is ollama, gateway or embedded; `model` is the one sent or the gateway's label, None
     where the call never got that far. On failure `failure_type` is runtime, parse, truncation or
     validation, `detail` says why (where nobody was asked: by which rule it was written) and
-    `payload` is the raw reply that was refused. `parroted` counts the sentences that were dropped
-    since they only repeat an instruction of the source.
-    `verdicts` are on the claims of an enrichment, those that were dropped as refuted included.
+    `payload` is the raw reply that was refused.
     `departures` are the prompts that left this machine for it.
     """
 
@@ -245,8 +232,7 @@ class AttemptOutcome:
     completion_tokens: int | None = None
     tokens_per_sec: float | None = None
     cut_lines: int = 0
-    parroted: int = 0
-    verdicts: Sequence[Verdict] = ()
+    review: Review = field(default_factory=Review)
     records: Sequence[AttemptRecord] = ()
     gpu: GpuStats = field(default_factory=GpuStats)
     departures: Sequence[Departure] = ()
@@ -292,7 +278,9 @@ class SpanReport:
     @property
     def dropped(self) -> list[str]:
         """The kinds of the refuted claims that were left out of what is stored, one for each."""
-        return [verdict.kind for verdict in self.last.verdicts if verdict.ruling == "refuted"]
+        return [
+            verdict.kind for verdict in self.last.review.verdicts if verdict.ruling == "refuted"
+        ]
 
     @property
     def tokens_per_sec(self) -> float | None:
@@ -348,3 +336,10 @@ class RunReport:
     kept: int = 0
     by_rule: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+def __getattr__(name: str) -> Any:
+    """Load what pydantic is needed for when it is first asked for, so that others start fast."""
+    if name in _OF_ENRICHMENT:
+        return getattr(import_module("llmc.models.enrichment"), name)
+    raise AttributeError(f"module 'llmc.models' has no attribute {name!r}")
