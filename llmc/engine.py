@@ -10,11 +10,13 @@ import itertools
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from llmc.backends.builder import CallPolicy, CascadeBuilder
 from llmc.enrichment import prompts
+from llmc.enrichment.examples import Examples
 from llmc.errors import IndexingError, StoreError
 from llmc.events import Event, EventHook, Warned
 from llmc.facts.codec import VERSION
@@ -37,6 +39,7 @@ from llmc.settings.loading import load_settings
 from llmc.store import installation
 from llmc.store.database.custody import make_place
 from llmc.store.parsed import ParsedFile
+from llmc.store.reader import Reader
 from llmc.store.rescue import rescue_if_damaged
 from llmc.store.seal import Seal
 from llmc.store.store import Store
@@ -248,8 +251,21 @@ def enrich(
     with open_store(settings.index, hooks, seal=seal) as store:
         if settings.pace.ask_all:
             store.forget_by_rule()
-        parts = Parts(settings, store, ledger, builder, rules or Rules(), hooks, stop or Stop())
-        return Run(parts).run()
+        rules, stop = rules or Rules(), stop or Stop()
+        if not rules.by_facts:
+            return Run(Parts(settings, store, ledger, builder, rules, hooks, stop)).run()
+        with closing(_seek_examples(settings, seal)) as examples:
+            hooks = (*hooks, examples.follow)
+            return Run(Parts(settings, store, ledger, builder, rules, hooks, stop, examples)).run()
+
+
+def _seek_examples(settings: Settings, seal: Seal | None) -> Examples:
+    """Return what finds calls in a repository, by an index that it opens for itself."""
+    return Examples(
+        settings.repo,
+        settings.privacy,
+        lambda: Reader.open_readonly(settings.index, seal=seal),
+    )
 
 
 def plan(

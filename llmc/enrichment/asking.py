@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from llmc.enrichment.prompts import Message, Prompt, make_head
 from llmc.facts.values import Facts, Parameter
 from llmc.models import Span
+from llmc.redaction import secrets
 
 _ROLE = """\
 You explain source code to developers who search a code base. You are shown one function, class \
@@ -55,13 +56,18 @@ _TOKENS = 20
 _NAME = re.compile(r"(?=.*[^\W_])[\w$]{1,80}")
 
 
+def _find_nothing() -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Question:
     """What is asked about a span, and what the reply is judged by.
 
     `source` is the whole text of the span, also where the prompt has less of it; `nearby` are the
     names in its file, `known` those of the index. `facts` are None where nothing was proven.
-    `usage` is a real call of it, with its place.
+    `callees` is what models said of what it calls, as `callees.write_lines` has it.
+    `find_usage` returns a real call of it with its place; asked once there is a reply.
     """
 
     source: str
@@ -71,7 +77,8 @@ class Question:
     facts: Facts | None = None
     nearby: Container[str] = frozenset()
     known: Container[str] = frozenset()
-    usage: str | None = None
+    callees: str = ""
+    find_usage: Callable[[], str | None] = _find_nothing
     brief: bool = False
 
     @cached_property
@@ -137,7 +144,7 @@ class Request(Prompt):
         cls, head: str, lang: str, code: str, cut_lines: int = 0, *, question: Question
     ) -> Request:
         system = BRIEF_SYSTEM if question.brief else SYSTEM
-        request = cls._make(system, head, lang, code, cut_lines, form=f"\n\n{question.form}")
+        request = cls._make(system, head, lang, code, cut_lines, form=_end_with(question))
         request.question = question
         return request
 
@@ -151,10 +158,28 @@ class Request(Prompt):
     def _remake(self, head: str, code: str, cut_lines: int) -> Request:
         return Request(head, self._lang, code, cut_lines, question=self.question)
 
+    def tell(self, callees: str) -> Request:
+        """Return the request with what was said of what its span calls."""
+        question = replace(self.question, callees=callees)
+        return Request(self._head, self._lang, self._code, self.cut_lines, question=question)
+
+    def blot(self) -> tuple[Prompt, int]:
+        """Return the request without likely secrets, in what is said of callees too."""
+        callees, count = secrets.blot(self.question.callees)
+        if count:
+            blotted, in_rest = self.tell(callees).blot()
+            return blotted, count + in_rest
+        return super().blot()
+
     def make_brief(self) -> Request:
         """Return the request as it is put to a very small model."""
         question = replace(self.question, brief=True)
         return Request(self._head, self._lang, self._code, self.cut_lines, question=question)
+
+
+def _end_with(question: Question) -> str:
+    """Return what follows the code."""
+    return "".join(f"\n\n{part}" for part in (question.callees, question.form) if part)
 
 
 def build_request(span: Span, question: Question) -> Request:

@@ -183,7 +183,8 @@ def _effects(said: Enrichment, facts: Facts, place: Place) -> Iterator[Entry]:
     for name in facts.writes:
         lines, _ = place.find(_ASSIGNED.format(re.escape(name)))
         text = _plain(f"writes {name}", "writes outside")
-        yield Entry("side_effects", text, lines, "it is assigned to")
+        proof = f"assigned in line {lines[0] - place.first + 1} of it"
+        yield Entry("side_effects", text, lines, proof)
     for touch in facts.touches:
         text = f"touches {touch.resource}: {touch.name}"
         proof = f"{touch.name} in line {touch.line + 1} of it"

@@ -64,7 +64,7 @@ def settle(
         found = _judge_entry(entry, ground, verdicts)
         if found and all(found.text != other.text for other in kept[entry.field]):
             kept[entry.field].append(found)
-    usage = _judge_usage(question.usage, ground, verdicts)
+    usage = _judge_usage(question.find_usage(), ground, verdicts)
     evidence = [
         *_cite("summary_120w", [(first, last)] if summary else []),
         *(cited for name in _LISTS for cited in _cite(name, [e.lines for e in kept[name]])),

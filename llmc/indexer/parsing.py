@@ -84,7 +84,7 @@ def _parse(repo: Path, path: str, *, prove: bool) -> ParsedFile:
         raise IndexingError("is in no known language (llmc.languages lists them)")
     source = _readable(raw)
     _refuse_what_is_not_written_by_hand(source.text, language)
-    root = _tree(source.text, language)
+    root = make_tree(source.text, language)
     pieces = [
         _trimmed(piece, source.text)
         for piece in _pieces(root, source.text, language, PurePosixPath(path).stem)
@@ -201,7 +201,19 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _tree(source: bytes, language: Language) -> Node:
+def read_text(repo: Path, path: str) -> bytes:
+    """Return a file's text in UTF-8, read with the same care as `parse_file`.
+
+    Its lines are the file's. Raises IndexingError.
+    """
+    try:
+        return _readable(_read(repo, path)[0]).text
+    except (OSError, ValueError) as exc:
+        raise IndexingError(f"{path!r}: cannot be read: {exc}") from exc
+
+
+def make_tree(source: bytes, language: Language) -> Node:
+    """Return the syntax tree of a text. Raises IndexingError if it takes too much."""
     if language.noise is not None:  # blanks of the same length, so that every offset holds
         source = language.noise.sub(lambda match: b" " * len(match[0]), source)
     deadline = time.monotonic() + MAX_PARSE_SECONDS

@@ -78,5 +78,11 @@ class Tree:
         return is_real, is_for_tests
 
 
+def is_for_tests(path: str) -> bool:
+    """Tell whether a file holds tests, or what they work with, by its path."""
+    folder, _, name = path.rpartition("/")
+    return not _TEST_FOLDERS.isdisjoint(folder.lower().split("/")) or _is_test(name)
+
+
 def _is_test(name: str) -> bool:
     return _TEST_FILE.fullmatch(name) is not None

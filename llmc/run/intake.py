@@ -12,8 +12,9 @@ from functools import partial
 
 from llmc.enrichment import asking, prompts, reply
 from llmc.models import Span, SpanReport
+from llmc.run.callees import Callees
 from llmc.run.job import Job
-from llmc.run.lanes import Lanes
+from llmc.run.lanes import Choice, Lanes
 from llmc.run.lease import Lease
 from llmc.run.parts import Parts
 from llmc.run.worklist import Rules, WorkList, give_once
@@ -35,14 +36,21 @@ class Intake:
         parts: Parts,
         writer: Writer,
         lease: Lease,
-        slots: int,
+        lanes: Lanes,
     ) -> None:
         store, rules = parts.store, parts.rules
         self._store = store
         self._rules = rules
         self._writer = writer
         self._lease = lease
-        self._work = WorkList(parts.settings, store, rules, (writer.tell,), self.put_back)
+        slots = max(1, sum(lane.slots for lane in lanes.lanes if lane.name))
+        self._callees = Callees(parts.settings, store, lanes) if rules.by_facts else None
+        self._work = WorkList(
+            *(parts.settings, store, rules, (writer.tell,)),
+            *(self.put_back, parts.examples, self._callees),
+        )
+        if self._callees and self._callees.wanted:
+            slots = CLAIMS_AT_ONCE  # so many are put in order
         size = min(CLAIMS_AT_ONCE, max(4, slots)) if rules.batch is None else rules.batch
         self._fresh = self._planned(size)
         self._warm: dict[int, Job] = {}
@@ -68,11 +76,13 @@ class Intake:
         self.open[job.span.id] = self._warm[job.span.id] = job
         return job
 
-    def make_prompt(self, job: Job) -> prompts.Prompt | None:
+    def make_prompt(self, job: Job, choice: Choice) -> prompts.Prompt | None:
         """Return a job's prompt, which leaves with a request; None if its text has changed."""
         prompt = self._work.make_prompt(job)
         if prompt is not None:
             self._warm.pop(job.span.id, None)
+            if self._callees:
+                prompt = self._callees.tell(job.span, prompt, choice)
         return prompt
 
     def keep_warm(self, job: Job) -> None:

@@ -80,7 +80,7 @@ class Run:
         self._workers = Workers()
         self._fly = partial(fly, parts.builder, settings.search, self._inbox.put)
         self._lease = Lease(parts, self._writer, self._signature)
-        self._intake = Intake(parts, self._writer, self._lease, self._width)
+        self._intake = Intake(parts, self._writer, self._lease, lanes)
         self._settlement = Settlement(
             parts, self._writer, self._score, self._intake, self._scheduler
         )
@@ -270,7 +270,7 @@ class Run:
         if not self._lease.holds(job.span):
             self._settlement.leave_for_later(job, "is another run's by now", IN_WORK)
             return
-        prompt = self._intake.make_prompt(job)
+        prompt = self._intake.make_prompt(job, choice)
         attempt = job.state.offer()
         if prompt is None or attempt is None:
             self._settlement.leave_for_later(job, "has changed since it was indexed", CHANGED)

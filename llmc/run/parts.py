@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmc.enrichment.examples import Examples
 from llmc.events import EventHook
 from llmc.records.ledger import Ledger
 from llmc.run.attempts import Builder
@@ -27,6 +28,7 @@ class Parts:
     rules: Rules
     hooks: Sequence[EventHook]
     stop: Stop
+    examples: Examples | None = None
 
     @property
     def host_order(self) -> str:

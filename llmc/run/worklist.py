@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from llmc.enrichment import prompts
-from llmc.enrichment.asking import Question, build_request
+from llmc.enrichment.asking import Question, Request, build_request
+from llmc.enrichment.examples import Examples
 from llmc.events import Event, EventHook, FileGone, SpanKept, SpanLeft, Warned
 from llmc.facts.codec import decode_facts
 from llmc.indexer.files import Ignored
@@ -24,6 +25,7 @@ from llmc.indexer.unchanged import IndexedFiles
 from llmc.models import Span, SpanReport
 from llmc.run import measures, routing
 from llmc.run.by_rule import settle_by_rule
+from llmc.run.callees import Callees
 from llmc.run.job import Job
 from llmc.run.sources import Names, read_source
 from llmc.settings.config import Settings
@@ -91,6 +93,8 @@ class WorkList:
     rules: Rules
     hooks: Sequence[EventHook] = ()
     left: Callable[[Sequence[Span]], object] = len
+    examples: Examples | None = None
+    callees: Callees | None = None
     _home: _Home = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
     _files: IndexedFiles | None = field(init=False, repr=False)
@@ -113,7 +117,7 @@ class WorkList:
         while page := source(after):
             after = page[-1].id
             left: list[Span] = []
-            for span in page:
+            for span in self.callees.sort(page, self._read) if self.callees else page:
                 is_work = not (ignored and ignored.covers(span, page)) and span.path not in dropped
                 if is_work and self.rules.maintain and _is_gone(self.settings.repo, span.path):
                     _tell(self.hooks, _drop(self.store, span.path))
@@ -141,7 +145,7 @@ class WorkList:
         if code is None:
             self._say_left(span)
             return None
-        prompt = build_request(span, question) if question else prompts.build(span, code)
+        prompt = self._request(span, question) if question else prompts.build(span, code)
         return _job(self.settings, self.rules, span, code, prompt, self._home if kept else None)
 
     def make_prompt(self, job: Job) -> prompts.Prompt | None:
@@ -158,12 +162,18 @@ class WorkList:
     def _ask(self, span: Span, code: str) -> prompts.Prompt:
         if not self.rules.by_facts:
             return prompts.build(span, code)
-        return build_request(span, self._make_question(span, code))
+        return self._request(span, self._make_question(span, code))
 
     def _make_question(self, span: Span, code: str) -> Question:
         facts = decode_facts(self.store.results.find_facts(span.span_hash))
         around = self._names.find_around(span)
         return Question(code, span.symbol, span.lang, span.kind, facts, *around)
+
+    def _request(self, span: Span, question: Question) -> Request:
+        if self.examples:
+            seek = partial(self.examples.describe, span, question.facts)
+            question = replace(question, find_usage=seek)
+        return build_request(span, question)
 
     def _read(self, span: Span) -> str | None:
         return read_source(self.settings.repo, span, verify=self.rules.verify, files=self._files)

@@ -55,7 +55,7 @@ _OTHER_OPTIONS = ("num_gqa",)
 """Names that are near to those in `OPTIONS`, and are others."""
 
 _NUMBERS = ("concurrency", "cooldown_seconds", "est_tokens_per_span")
-TABLE_KEYS = ("default_chain", *_NUMBERS, "chain")
+TABLE_KEYS = ("default_chain", *_NUMBERS, "callees", "chain")
 """The keys of `[enrichment]`."""
 
 
@@ -190,6 +190,9 @@ class EnrichmentTable:
     est_tokens_per_span: int | None = None
     """Tokens that a stored enrichment is taken to save its reader."""
 
+    callees: Literal["auto"] | bool = "auto"
+    """Whether callees come first and are described to their callers; auto: to large models."""
+
     entries: tuple[ChainEntry, ...] = ()
     """The entries of all chains, in file order."""
 
@@ -228,7 +231,12 @@ def read_table(file: SettingsFile | None, chain_json: str = "") -> EnrichmentTab
             f"{path}: enrichment.default_chain is {quote(default)}; it must be a string of at most "
             f"{MAX_NAME} characters"
         )
-    return EnrichmentTable(default, entries=entries, **numbers)
+    callees = table.get("callees", "auto")
+    if callees != "auto" and not isinstance(callees, bool):
+        raise ConfigError(
+            f'{path}: enrichment.callees is {quote(callees)}; allowed: "auto", true, false'
+        )
+    return EnrichmentTable(default, callees=callees, entries=entries, **numbers)
 
 
 def _number(path: str, table: Mapping[str, Any], key: str) -> int | None:

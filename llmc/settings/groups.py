@@ -43,6 +43,9 @@ class Pace:
     host_patience: float = HOST_PATIENCE_SEC
     """Seconds that a run waits where every host rests."""
 
+    callees: bool | None = None
+    """Whether callees come first and are described to their callers; None: to large models."""
+
     retry_failed: bool = False
     """Whether spans are asked for at once whose failure is not long ago."""
 

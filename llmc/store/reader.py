@@ -1,4 +1,5 @@
-"""An open index, for questions: `counts`, and `results` with what is known of each span.
+"""An open index, for questions: `counts`, `results` with what is known of each span, and the
+`definitions` of a name.
 
 Nothing here changes the index; `store.Store` adds the writing.
 """
@@ -15,6 +16,7 @@ from llmc.store.database.custody import locate, make_place
 from llmc.store.database.handle import Database
 from llmc.store.database.opening import connect_readonly
 from llmc.store.database.watch import OpenFile
+from llmc.store.names import Definitions
 from llmc.store.origins import Origins
 from llmc.store.results import Results
 from llmc.store.seal import Seal
@@ -38,6 +40,7 @@ class Reader:
         self._verdicts = Verdicts(self._db, self._origins)
         self.counts = Counts(self._db, self._origins, self._verdicts)
         self.results = Results(self._db, self._origins, self._verdicts)
+        self.definitions = Definitions(self._db)
         self._version = self._data_version()
 
     @classmethod

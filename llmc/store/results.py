@@ -136,6 +136,18 @@ class Results:
             stored, facts = self._read_last = row["facts"], read_facts(row["facts"])
         return facts.get(make_key(span_hash))
 
+    def find_summaries(self, hashes: Sequence[str]) -> dict[str, str]:
+        """Return what is said of some spans, by their hashes, as far as it may be given to agents.
+
+        Up to a hundred hashes.
+        """
+        among = f"s.span_hash IN ({', '.join('?' * len(hashes))}) AND e.span_hash IS NOT NULL"
+        return {
+            result.span.span_hash: result.summary
+            for result in (self._read(among, hashes) if hashes else ())
+            if result.origin and result.origin.servable and result.summary
+        }
+
     def read_servable(self, page: int = 500) -> Iterator[StoredResult]:
         """Yield each span whose enrichment may be given to agents, by id; twins are left out."""
         after = -(2**63)

@@ -133,7 +133,7 @@ def test_what_is_too_long_ends_with_a_sentence_or_between_words():
         outputs=["One more. " * 26 + "An"],
     )
     assert found.summary_120w.endswith("It takes one more.")
-    assert found.inputs[0].endswith(" one more…")
+    assert found.inputs[0].removesuffix("…").endswith((" one", " more"))
     assert found.outputs[0].endswith("One more.")
 
 

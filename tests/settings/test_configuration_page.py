@@ -27,6 +27,7 @@ DEFAULTS = {
     "concurrency": Pace().concurrency,
     "cooldown_seconds": Pace().cooldown,
     "est_tokens_per_span": Labels().est_tokens_per_span,
+    "callees": EnrichmentTable().callees,
     "chain": [],
     "local_only": [],
     "trust_env": NetworkTable().trust_env,
