@@ -73,17 +73,10 @@ def test_what_a_model_says_of_a_parameter_is_not_proven_by_its_name():
     assert verdict.ruling == "not provable"
 
 
-@pytest.mark.parametrize(
-    ("field", "claim"),
-    [
-        ("summary_120w", "Returns the phase of the moon"),
-        ("pitfalls", "raises ValueError if the moon is full"),
-    ],
-)
-def test_words_that_begin_with_what_is_proven_are_not_proven_by_that(field, claim):
-    said = {field: claim if field == "summary_120w" else [claim]}
-    _, verdicts = kept(question(TAKE), **said)
-    assert [v.ruling for v in verdicts if v.claim == claim] in (["not provable"], [])
+def test_words_of_a_proven_error_and_another_condition_are_not_proven():
+    claim = "Raises ValueError if the shelf is made of wood."
+    _, verdicts = kept(question(TAKE), summary_120w=claim)
+    assert rulings(verdicts, "summary_120w") == ["not provable"]
 
 
 def test_errors_are_written_with_their_guard_and_their_line():
