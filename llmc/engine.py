@@ -29,6 +29,7 @@ from llmc.models import IndexPlace, IndexReport, RunReport, Span
 from llmc.records.ledger import Ledger
 from llmc.run import destinations
 from llmc.run.attempts import Builder
+from llmc.run.job import Job
 from llmc.run.loop import Run
 from llmc.run.parts import Parts
 from llmc.run.stopping import Stop
@@ -248,6 +249,8 @@ def enrich(
         settings.environ, lambda message: _tell(hooks, Warned(message)), make=True
     )
     with open_store(settings.index, hooks, seal=seal) as store:
+        if settings.pace.ask_all:
+            store.forget_by_rule()
         rules, stop = rules or Rules(), stop or Stop()
         if not rules.by_facts:
             return Run(Parts(settings, store, ledger, builder, rules, hooks, stop)).run()
@@ -274,7 +277,8 @@ def plan(
 ) -> Iterator[tuple[Span, str, prompts.Prompt]]:
     """Yield each pending span with its start tier and prompt; sends nothing.
 
-    Those that rest after a failure are among them, though `enrich` would leave them alone.
+    Those that rest after a failure are among them, though `enrich` would leave them alone; those
+    that it would write by rule are not.
     """
     settings = settings or load_settings(repo)
     rules = rules or Rules()
@@ -284,7 +288,8 @@ def plan(
         seal = installation.load_seal(settings.environ, lambda said: _tell(hooks, Warned(said)))
     with opened(_telling(settings.index, hooks), seal=seal) as store:
         planned = WorkList(settings, store, rules).make_jobs(read_pages(settings, store, rules))
-        for job in itertools.islice(planned, max(0, settings.pace.limit) or None):
+        asked = (job for job in planned if isinstance(job, Job))
+        for job in itertools.islice(asked, max(0, settings.pace.limit) or None):
             assert job.prompt is not None, "a job is made with its prompt"
             yield job.span, job.state.tier, job.prompt
 

@@ -27,7 +27,7 @@ class Counter:
     """Counts."""
 
     def __init__(self):
-        self.count = 0
+        self.count = 1 - 1
 
     def tick(self):
         self.count += 1
@@ -71,7 +71,10 @@ def clean_environ():
 
 @pytest.fixture
 def repo(tmp_path):
-    """A git repository with one Python file: add, greet, Counter and its two methods."""
+    """A git repository with one Python file: add, greet, Counter and its two methods.
+
+    None of them is so plain that it would be written by rule.
+    """
     root = tmp_path / "repo"
     root.mkdir()
     subprocess.run(["git", "init", "-q", root], check=True)

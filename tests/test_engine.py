@@ -107,14 +107,14 @@ def rewrite_unnoticed(path, text):
 
 def test_a_forced_pass_reads_files_that_look_unchanged(settings):
     engine.index(settings.repo, settings)
-    rewrite_unnoticed(settings.repo / "small.py", "def other():\n    return 1\n")
+    rewrite_unnoticed(settings.repo / "small.py", "def other():\n    return 1 + 1\n")
     assert engine.index(settings.repo, settings).spans == 5
     assert engine.index(settings.repo, settings, force=True).spans == 1
 
 
 def test_what_a_run_finds_changed_is_read_by_the_next_index_pass(settings):
     engine.index(settings.repo, settings)
-    rewrite_unnoticed(settings.repo / "small.py", "def other():\n    return 1\n")
+    rewrite_unnoticed(settings.repo / "small.py", "def other():\n    return 1 + 1\n")
     assert run(settings)[0].enriched == 0
     assert engine.index(settings.repo, settings).spans == 1
     assert run(settings)[0].enriched == 1
@@ -123,7 +123,7 @@ def test_what_a_run_finds_changed_is_read_by_the_next_index_pass(settings):
 def test_a_slow_pass_puts_no_new_time_on_what_a_faster_one_has_stored(settings):
     engine.index(settings.repo, settings)
     slow = parse_file(settings.repo, "small.py")
-    (settings.repo / "small.py").write_text("def newer():\n    return 1\n")
+    (settings.repo / "small.py").write_text("def newer():\n    return 1 + 1\n")
     engine.index(settings.repo, settings)
     with Store.open(settings.index_path) as store:
         assert not store.spans.touch_file(slow)

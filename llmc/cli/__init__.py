@@ -6,7 +6,7 @@ run, or not go on (a wrong setting, no model, an unusable index, a full disk, ho
 output any more.
 
 Modules, each built on those before it: common, question, streams, commands, adopting, indexing,
-init, ledger, printing, model, reading, trust, doctor, planning, running, enriching, driver.
+init, ledger, printing, model, reading, why, trust, doctor, planning, running, enriching, driver.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from llmc import __version__
-from llmc.cli import adopting, doctor, enriching, indexing, init, ledger, model, reading, trust
+from llmc.cli import adopting, doctor, enriching, indexing, init, ledger, model, reading, trust, why
 from llmc.cli.commands import Formatter, Parser, show_examples
 from llmc.cli.common import complain
 from llmc.cli.streams import OutputError, accept_any_text, silence, watch
@@ -75,6 +75,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    for command in (init, trust, indexing, enriching, reading, adopting, ledger, model, doctor):
+    for command in (
+        init,
+        trust,
+        indexing,
+        enriching,
+        reading,
+        why,
+        adopting,
+        ledger,
+        model,
+        doctor,
+    ):
         command.add(commands)
     return parser

@@ -62,7 +62,8 @@ def add(commands: Commands) -> None:
         type=read_limit,
         default=0,
         metavar="N",
-        help="stop after N enriched spans, 1 or more (default: go on until none is left)",
+        help="stop after N spans that models described, 1 or more; what is written by rule doesn't "
+        "count (default: go on until none is left)",
     )
     add_backend_flags(parser)
     _add_routing_flags(parser)
@@ -71,6 +72,12 @@ def add(commands: Commands) -> None:
         "--retry-failed",
         action="store_true",
         help="try spans that failed in earlier runs now, whatever their pause",
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        dest="ask_all",
+        help="ask models also about spans that need none, and about those written by rule before",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the prompts, and ask no model"
@@ -171,6 +178,7 @@ def _settings_flags(args: argparse.Namespace, repo: Path) -> Flags:
         host_order=args.hosts,
         host_patience=args.wait_for_hosts,
         retry_failed=args.retry_failed,
+        ask_all=args.ask_all,
     )
 
 

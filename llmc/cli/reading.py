@@ -101,18 +101,20 @@ def _show(args: argparse.Namespace) -> int:
     place = None if args.path is None else parse_place(args.path, repo)
     with Store.open_readonly(locate_index(args.repo), seal=load_seal()) as store:
         results = (
-            _found(store, place, repo) if place else store.results.list_latest(args.last or LAST)
+            find_place(store, place, repo)
+            if place
+            else store.results.list_latest(args.last or LAST)
         )
     if args.json:
         print_json([record_result(result, withhold=not args.all_origins) for result in results])
     elif results:
         print_view(view_results(results))
     else:
-        print(_tell_nothing(place))
+        print(tell_nothing(place))
     return 0
 
 
-def _found(store: Store, place: Place, repo: Path) -> list[StoredResult]:
+def find_place(store: Store, place: Place, repo: Path) -> list[StoredResult]:
     """Return the spans of a place. Raises StoreError that says why its file is not in the index."""
     from llmc.show.change import tell_change
     from llmc.show.places import find_spans
@@ -139,7 +141,7 @@ def _explain_absence(place: Place, repo: Path, indexed: Iterable[str]) -> str:
     return explain_absence(place.path, load_settings(repo), indexed)
 
 
-def _tell_nothing(place: Place | None) -> str:
+def tell_nothing(place: Place | None) -> str:
     """Say that there is nothing to show; on standard output, since that is the answer."""
     from llmc.redaction.text import join_lines
 

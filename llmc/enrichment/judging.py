@@ -78,25 +78,31 @@ def settle(
 def _judge_summary(summary: str, ground: Ground, verdicts: list[Verdict]) -> str:
     kept = []
     for claim in split_claims("summary_120w", summary):
-        verdict = judge_claim("summary_120w", claim, ground)
+        verdict = _judge_words("summary_120w", claim, ground)
         verdicts.append(verdict)
         if verdict.ruling != "refuted":
             kept.append(claim)
     return " ".join(kept)
 
 
+def _judge_words(field: str, claim: str, ground: Ground) -> Verdict:
+    """Return the verdict on a model's words: what is proven of them is never all that they say."""
+    verdict = judge_claim(field, claim, ground)
+    if verdict.ruling != "proven":
+        return verdict
+    reason = f"{verdict.reason}; what else is said of it is not proven"
+    return replace(verdict, ruling="not provable", reason=reason)
+
+
 def _judge_entry(entry: Entry, ground: Ground, verdicts: list[Verdict]) -> Entry | None:
     """Return what is kept of an entry, None if that is nothing."""
-    verdict = judge_claim(entry.field, entry.text, ground)
     if entry.proof is not None:
-        if verdict.ruling == "refuted":  # the rules go by words, and may take code for prose
-            return None
+        if judge_claim(entry.field, entry.text, ground).ruling == "refuted":
+            return None  # the rules go by words, and may take code for prose
         kind = _KINDS[entry.field]
         verdicts.append(Verdict(entry.field, entry.text, "proven", kind, entry.proof))
         return entry
-    if verdict.ruling == "proven" and entry.bare:
-        reason = f"{verdict.reason}; what is said of it is not proven"
-        verdict = replace(verdict, ruling="not provable", reason=reason)
+    verdict = _judge_words(entry.field, entry.text, ground)
     verdicts.append(verdict)
     if verdict.ruling != "refuted":
         return entry

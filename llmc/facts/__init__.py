@@ -5,5 +5,5 @@ from the span's first. What can't be proven is left out: docs/facts.md says of e
 that is. Only `doc`, the words of whoever wrote the code, may also stand above the span.
 
 Modules, each built on those before it: values, codec, dialects, touches, frames, owners, ways,
-noting, finishing, collecting.
+noting, finishing, collecting, forms, simple, steps, plain.
 """

@@ -128,9 +128,9 @@ class SpanMetrics:
 class Attempt:
     """The next thing to try for a span: `number` counts from 1; `wait` asks for the retry pause.
 
-    `first_entry` is where in the tier's configured entries the cascade begins, the ones before it
-    coming last. `kept`: the span must stay, so only targets that stay are asked; `host_index` and
-    `first_entry` count among those.
+    What was written by rule has number 0. `first_entry` is where in the tier's configured entries
+    the cascade begins, the ones before it coming last. `kept`: the span must stay, so only targets
+    that stay are asked; `host_index` and `first_entry` count among those.
     """
 
     number: int
@@ -213,7 +213,8 @@ class AttemptOutcome:
 
     `backend` is ollama, gateway or embedded; `model` is the one sent or the gateway's label, None
     where the call never got that far. On failure `failure_type` is runtime, parse, truncation or
-    validation, `detail` says why and `payload` is the raw reply that was refused.
+    validation, `detail` says why (where nobody was asked: by which rule it was written) and
+    `payload` is the raw reply that was refused.
     `departures` are the prompts that left this machine for it.
     """
 
@@ -266,6 +267,15 @@ class SpanReport:
         return self.last.success
 
     @property
+    def by_rule(self) -> bool:
+        """Whether nobody was asked: the enrichment says what the parser has proven."""
+        return self.last.attempt.number == 0
+
+    @property
+    def attempts(self) -> int:
+        return 0 if self.by_rule else len(self.outcomes)
+
+    @property
     def dropped(self) -> list[str]:
         """The kinds of the refuted claims that were left out of what is stored, one for each."""
         return [
@@ -309,7 +319,7 @@ class RunReport:
     `dropped` counts the refuted claims that were left out of what was stored, by kind.
     `sent` counts the prompts that left this machine by host; out of `blotted_prompts` of them
     `blotted` likely secrets were taken. `kept` spans are among those left, as they must stay and no
-    model here could be asked.
+    model here could be asked. Besides those `enriched`, `by_rule` were written without a model.
     """
 
     enriched: int
@@ -324,6 +334,7 @@ class RunReport:
     blotted: int = 0
     blotted_prompts: int = 0
     kept: int = 0
+    by_rule: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 

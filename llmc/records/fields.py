@@ -46,7 +46,7 @@ def make_metrics_record(
         "tok_s": report.tokens_per_sec,
         **_load(last, rss_mib),
         "vram_avg_mib": last.gpu.vram_avg_mib,
-        "attempts": len(report.outcomes),
+        "attempts": report.attempts,
         "estimated_tokens_per_span": est_tokens,
         "cut_lines": last.cut_lines,
         "attempt_details": [
@@ -101,7 +101,7 @@ def make_ledger_record(
         "schema_ok": report.success,
         "tok_s": report.tokens_per_sec,
         **_load(last, rss_mib),
-        "attempts": len(report.outcomes),
+        "attempts": report.attempts,
         "wall_ms": round(report.wall_sec * 1000),
         "result_model": report.model,
         "result": result,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from llmc.enrichment import asking, prompts, reply
-from llmc.models import Span
+from llmc.models import Span, SpanReport
 from llmc.run.callees import Callees
 from llmc.run.job import Job
 from llmc.run.lanes import Choice, Lanes
@@ -58,16 +58,19 @@ class Intake:
         self.exhausted = False
         self.begun = 0
 
-    def _planned(self, size: int) -> Iterator[Job]:
+    def _planned(self, size: int) -> Iterator[Job | SpanReport]:
         yield from self._work.make_jobs(partial(self._lease.claim, size=size))
         while size and (taken := self._lease.take_over()):
             yield from self._work.make_jobs(give_once(taken))
 
     def take(self) -> Job | None:
-        """Open one more span; None if there is none left."""
+        """Open one more span; None if there is none left, or if the next one is written by rule."""
         job = next(self._fresh, None)
         if job is None:
             self.exhausted = True
+            return None
+        if isinstance(job, SpanReport):
+            self._writer.settle(job)
             return None
         self.begun += 1
         self.open[job.span.id] = self._warm[job.span.id] = job

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from llmc.events import Event, PromptLeft, SpanKept
+from llmc.events import Event, PromptLeft, SpanEnriched, SpanKept
 from llmc.models import RunReport, SpanReport
 from llmc.run.job import Job
 from llmc.run.routing import name_tier
@@ -28,12 +28,15 @@ class Score:
     blotted: int = 0
     blotted_prompts: int = 0
     stopped: str | None = None
+    by_rule: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, event: Event) -> None:
         match event:
             case SpanKept():
                 self.kept += 1
+            case SpanEnriched(report=report) if report.by_rule:
+                self.by_rule += 1
             case PromptLeft(departure=departure):
                 self.sent[departure.host] += 1
                 self.blotted += departure.blotted
@@ -69,6 +72,7 @@ def report_run(
         blotted=score.blotted,
         blotted_prompts=score.blotted_prompts,
         kept=score.kept,
+        by_rule=score.by_rule,
         dropped=dict(score.dropped),
     )
 

@@ -137,25 +137,38 @@ def route(tier: str, *, kept: bool) -> str:
 
 def choose_tier(metrics: SpanMetrics, router: RouterSettings) -> str:
     """Return the tier at which a span with these metrics starts."""
-    tier = router.start_tier
+    return explain_tier(metrics, router)[0]
+
+
+def explain_tier(metrics: SpanMetrics, router: RouterSettings) -> tuple[str, str]:
+    """Return the tier at which a span with these metrics starts, and the rule that chose it."""
+    tier, why = router.start_tier, "--start-tier says so"
     if router.enabled:
         if tier == "auto":
-            tier = _measured_tier(metrics, router)
-        if metrics.line_count >= router.policy.span_line_count_gte:
-            tier = router.policy.fallback_tier
+            tier, why = _measured_tier(metrics, router)
+        most = router.policy.span_line_count_gte
+        if metrics.line_count >= most:
+            tier, why = router.policy.fallback_tier, f"it has {most} lines or more"
     elif tier == "auto":
-        tier = router.policy.default_tier
-    return tier if tier in TIERS else router.policy.default_tier
+        tier, why = router.policy.default_tier, "the router is off"
+    if tier in TIERS:
+        return tier, why
+    return router.policy.default_tier, f"{tier!r} is no tier of ours"
 
 
-def _measured_tier(metrics: SpanMetrics, router: RouterSettings) -> str:
+def _measured_tier(metrics: SpanMetrics, router: RouterSettings) -> tuple[str, str]:
     if metrics.tokens_in + metrics.tokens_out > router.token_limit:
-        return "nano"
-    if metrics.node_count > router.node_limit or metrics.schema_depth > router.depth_limit:
-        return "nano"
-    if metrics.line_count > min(router.line_thresholds):
-        return "14b"
-    return "14b" if metrics.nesting_depth > router.nesting_limit else "7b"
+        return "nano", f"it takes more than {router.token_limit} tokens"
+    if metrics.node_count > router.node_limit:
+        return "nano", f"it has more than {router.node_limit} nodes"
+    if metrics.schema_depth > router.depth_limit:
+        return "nano", f"its brackets stand more than {router.depth_limit} deep"
+    most = min(router.line_thresholds)
+    if metrics.line_count > most:
+        return "14b", f"it has more than {most} lines"
+    if metrics.nesting_depth > router.nesting_limit:
+        return "14b", f"it is nested more than {router.nesting_limit} deep"
+    return "7b", "it is short and flat"
 
 
 def limit_attempts(router: RouterSettings, *, backend: str, hosts: int, retries: int) -> int:

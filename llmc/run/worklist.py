@@ -16,14 +16,15 @@ from functools import partial
 from pathlib import Path
 
 from llmc.enrichment import prompts
-from llmc.enrichment.asking import Question, build_request
+from llmc.enrichment.asking import Question, Request, build_request
 from llmc.enrichment.examples import Examples
 from llmc.events import Event, EventHook, FileGone, SpanKept, SpanLeft, Warned
 from llmc.facts.codec import decode_facts
 from llmc.indexer.files import Ignored
 from llmc.indexer.unchanged import IndexedFiles
-from llmc.models import Span
+from llmc.models import Span, SpanReport
 from llmc.run import measures, routing
+from llmc.run.by_rule import settle_by_rule
 from llmc.run.callees import Callees
 from llmc.run.job import Job
 from llmc.run.sources import Names, read_source
@@ -105,8 +106,11 @@ class WorkList:
         files = IndexedFiles(partial(_indexed, self.store)) if self.rules.maintain else None
         object.__setattr__(self, "_files", files)
 
-    def make_jobs(self, source: Source) -> Iterator[Job]:
-        """Yield a job for each span that the source gives, each once."""
+    def make_jobs(self, source: Source) -> Iterator[Job | SpanReport]:
+        """Yield a job for each span that the source gives, each once.
+
+        Of one that is written by rule, its report comes instead.
+        """
         after = 0
         ignored = _IgnoredPaths(self.settings) if self.rules.maintain else None
         dropped: set[str] = set()
@@ -127,17 +131,21 @@ class WorkList:
             if left:
                 self.left(left)
 
-    def make_job(self, span: Span) -> Job | None:
+    def make_job(self, span: Span) -> Job | SpanReport | None:
         """Return a span as a job; None, and a word, if it can't be read or asked about."""
         kept = self._home.paths.covers(span.path)
+        code, question = self._read(span), None
+        if code is not None and self.rules.by_facts:
+            question = self._make_question(span, code)
+            if report := settle_by_rule(span, question, self.settings):
+                return report
         if kept and not self._home.tiers:
             _tell(self.hooks, SpanKept(span))
             return None
-        code = self._read(span)
         if code is None:
             self._say_left(span)
             return None
-        prompt = self._ask(span, code)
+        prompt = self._request(span, question) if question else prompts.build(span, code)
         return _job(self.settings, self.rules, span, code, prompt, self._home if kept else None)
 
     def make_prompt(self, job: Job) -> prompts.Prompt | None:
@@ -154,12 +162,17 @@ class WorkList:
     def _ask(self, span: Span, code: str) -> prompts.Prompt:
         if not self.rules.by_facts:
             return prompts.build(span, code)
+        return self._request(span, self._make_question(span, code))
+
+    def _make_question(self, span: Span, code: str) -> Question:
         facts = decode_facts(self.store.results.find_facts(span.span_hash))
-        question = Question(
-            code, span.symbol, span.lang, span.kind, facts, *self._names.find_around(span)
-        )
+        around = self._names.find_around(span)
+        return Question(code, span.symbol, span.lang, span.kind, facts, *around)
+
+    def _request(self, span: Span, question: Question) -> Request:
         if self.examples:
-            question = replace(question, find_usage=partial(self.examples.describe, span, facts))
+            seek = partial(self.examples.describe, span, question.facts)
+            question = replace(question, find_usage=seek)
         return build_request(span, question)
 
     def _read(self, span: Span) -> str | None:

@@ -89,8 +89,8 @@ class Writer:
 
     @property
     def unsaved(self) -> int:
-        """How many enrichments are yet to be stored."""
-        return sum(report.success for report in self._settled)
+        """How many enrichments by models are yet to be stored."""
+        return sum(report.success and not report.by_rule for report in self._settled)
 
     @property
     def is_clear(self) -> bool:
@@ -252,14 +252,15 @@ class Writer:
 
 def _stored_outcome(report: SpanReport) -> Outcome:
     last = report.last
+    told = not report.success or report.by_rule
     return Outcome(
         result="pass" if report.success else "fail",
         reason="success" if report.success else last.failure_type or "runtime",
-        detail=None if report.success else (last.detail or "")[:1000],
+        detail=(last.detail or "")[:1000] if told else None,
         tier=report.tier,
         backend=last.backend,
         model=report.model,
-        attempts=len(report.outcomes),
+        attempts=report.attempts,
         prompt_tokens=sum(outcome.prompt_tokens or 0 for outcome in report.outcomes),
         completion_tokens=sum(outcome.completion_tokens or 0 for outcome in report.outcomes),
         wall_ms=round(report.wall_sec * 1000),

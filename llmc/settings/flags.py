@@ -61,6 +61,9 @@ class PaceFlags(GatewayFlags):
     retry_failed: bool = False
     """Whether spans are asked for at once whose failure is not long ago."""
 
+    ask_all: bool = False
+    """Whether models are asked about spans that would be written by rule, too."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Flags(PaceFlags):

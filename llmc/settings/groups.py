@@ -49,6 +49,9 @@ class Pace:
     retry_failed: bool = False
     """Whether spans are asked for at once whose failure is not long ago."""
 
+    ask_all: bool = False
+    """Whether models are asked about spans that would be written by rule, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:

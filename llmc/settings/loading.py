@@ -223,6 +223,7 @@ def _read_pace(table: EnrichmentTable, flags: Flags, env: Mapping[str, str]) -> 
         host_patience=_first(flags.host_patience, HOST_PATIENCE_SEC) or 0.0,
         callees=None if table.callees == "auto" else table.callees,
         retry_failed=flags.retry_failed,
+        ask_all=flags.ask_all,
     )
 
 

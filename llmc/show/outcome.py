@@ -22,6 +22,7 @@ def record_run(
     record = {
         "destinations": where,
         "enriched": report.enriched,
+        "written_by_rule": report.by_rule,
         "failed": dict(report.failed),
         "left": report.left,
         "left_because": [asdict(reason) for reason in reasons],

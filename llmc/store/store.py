@@ -36,12 +36,21 @@ from llmc.store.tables.failures import (
     RUNS_FAILED,
     FailureRow,
 )
-from llmc.store.tables.outcomes import ADD_TOKENS, PUT_OUTCOME, Outcome, write_outcome
+from llmc.store.tables.outcomes import (
+    ADD_TOKENS,
+    BY_RULE,
+    PUT_OUTCOME,
+    RULE_TIER,
+    Outcome,
+    write_outcome,
+)
 from llmc.store.tables.results import (
+    FORGET,
     IS_ENRICHED,
     PUT_ARCHIVED,
     PUT_RESULT,
     RESULT_COLUMNS,
+    RULE_WRITTEN,
     ResultRow,
     write_result,
 )
@@ -200,6 +209,18 @@ class Store(Reader):
             self._carbon.keep("llmc_verdicts", found)
             self.claims.end(span.span_hash)
         return more
+
+    def forget_by_rule(self) -> int:
+        """Take out what this installation wrote by rule, so that it is pending; return how many.
+
+        It can be written again at no cost. Raises StoreError.
+        """
+        with self._db.write():
+            of = (BY_RULE, RULE_TIER, self._origins.mine)
+            found = [(row["span_hash"],) for row in self._db.execute(RULE_WRITTEN, of).fetchall()]
+            for table in ("enrichments", "llmc_outcomes", "llmc_origins", "llmc_verdicts"):
+                self._db.execute_many(FORGET.format(table=table), found)
+        return len(found)
 
     def save_failure(
         self, span: Span, outcome: Outcome, *, signature: str = "", excerpt: str | None = None

@@ -434,13 +434,13 @@ def test_the_place_of_an_index_is_shown_as_text(repo, clean_environ, tmp_path):
 
 
 def test_the_head_of_a_prompt_is_one_line(repo, clean_environ):
-    (repo / "a\nb.py").write_text("def f():\n    return 1\n")
+    (repo / "a\nb.py").write_text("def f():\n    return 1 + 1\n")
     said = llmc("enrich", repo, "--dry-run", env=clean_environ).stdout
     assert "--- a b.py:1 f (7b)" in said.splitlines()
 
 
 def test_a_path_that_the_terminal_cannot_show_is_escaped(repo, clean_environ):
-    (repo / "ñandú.py").write_text("def f():\n    return 1\n")
+    (repo / "ñandú.py").write_text("def f():\n    return 1 + 1\n")
     result = llmc("enrich", repo, "--dry-run", env=clean_environ | {"PYTHONIOENCODING": "ascii"})
     assert result.returncode == 0
     assert "Traceback" not in result.stderr

@@ -23,7 +23,7 @@ COMMANDS = [name for name in PARSERS if " " in name]
 
 def test_the_walk_finds_the_commands_within_commands():
     assert "llmc ledger check" in COMMANDS
-    assert len(COMMANDS) == 15
+    assert len(COMMANDS) == 16
 
 
 @pytest.mark.parametrize("name", PARSERS)

@@ -15,11 +15,11 @@ BARE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 @pytest.fixture
 def named(repo: Path) -> Path:
     """A repository with names, rules and code beyond ASCII."""
-    (repo / "café.py").write_text('def café(x):\n    """Zurück."""\n    return x\n')
+    (repo / "café.py").write_text('def café(x):\n    """Zurück."""\n    return x + x\n')
     (repo / "dé").mkdir()
-    (repo / "dé/b.py").write_text("def b():\n    return 1\n")
+    (repo / "dé/b.py").write_text("def b():\n    return 1 + 1\n")
     (repo / ".ragignore").write_text("# é\n/öde.py\n")
-    (repo / "öde.py").write_text("def nothing():\n    return 1\n")
+    (repo / "öde.py").write_text("def nothing():\n    return 1 + 1\n")
     return repo
 
 

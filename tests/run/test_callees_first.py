@@ -68,7 +68,7 @@ def run(repo, tmp_path, url, settings="", **flags):
     }
     if settings:
         (repo / "llmc.toml").write_text(settings)
-    loaded = load_settings(repo, Flags(retry_wait=0.0, trust=True, **flags), environ)
+    loaded = load_settings(repo, Flags(retry_wait=0.0, trust=True, ask_all=True, **flags), environ)
     engine.index(repo, loaded)
     return engine.enrich(repo, loaded)
 

@@ -147,7 +147,7 @@ def test_what_failed_is_told_with_when_it_is_tried_again(repo, clean_environ):
 
 def test_in_a_pipe_nothing_is_wrapped_and_no_escape_is_sent(repo, clean_environ):
     name = "a_very_long_name_" * 9
-    (repo / "small.py").write_text(f"def {name}():\n    return 1\n")
+    (repo / "small.py").write_text(f"def {name}():\n    return 1 + 1\n")
     clean_environ |= {"COLUMNS": "40", "CI": "true", "TERM": "xterm-256color"}
     with FakeOllama(lambda call: GOOD) as fake:
         clean_environ["ENRICH_OLLAMA_HOSTS"] = fake.url

@@ -27,7 +27,14 @@ from llmc.events import (
     Warned,
 )
 from llmc.redaction.text import join_lines
-from llmc.show.progress.lines import sum_up, tell_pace, tell_rest, tell_return, tell_span
+from llmc.show.progress.lines import (
+    sum_up,
+    tell_by_rule,
+    tell_pace,
+    tell_rest,
+    tell_return,
+    tell_span,
+)
 from llmc.show.progress.panel import Canvas, Panel
 from llmc.show.progress.rows import tell_ending
 from llmc.show.progress.screen import Screen
@@ -97,6 +104,10 @@ class RunDisplay:
         match event:
             case Warned(message=message):
                 yield Text(f"warning: {join_lines(message)}", style="yellow")
+            case SpanEnriched(report=report) if report.by_rule:
+                if self._verbose:
+                    yield tell_by_rule(report)
+                return
             case SpanEnriched(report=report) if self._verbose or not self._live:
                 yield tell_span(report, self._tally.done, self._tally.target)
             case SpanFailed(report=report):

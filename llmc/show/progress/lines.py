@@ -42,6 +42,11 @@ def tell_span(report: SpanReport, number: int, total: int) -> Text:
     return text
 
 
+def tell_by_rule(report: SpanReport) -> Text:
+    """Return one line about a span that no model was asked about."""
+    return Text(f"by rule  {describe_place(report.span)}", style="dim")
+
+
 def tell_pace(view: RunView) -> Text:
     """Return how far a run is and how fast it goes."""
     rate = "--" if view.rate is None else f"{60 * view.rate:.1f}"
@@ -74,6 +79,8 @@ def sum_up(
     failed = sum(report.failed.values())
     text = Text()
     text.append(f"{report.enriched} enriched", style="bold")
+    if report.by_rule:
+        text.append(f", {report.by_rule} written by rule")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.failed.items()))
     text.append(f", {failed} failed" + (f" ({kinds})" if failed else ""))
     text.append(f", {report.left} left")

@@ -87,7 +87,7 @@ class Tally:
 
     def __init__(self, now: float) -> None:
         self.done = self.failed = 0
-        self._pending = self._limit = self._gone = 0
+        self._pending = self._limit = self._gone = self._by_rule = 0
         self._in_index: int | None = None
         self._hosts: dict[str, _Host] = {}
         self._pace = Pace(now)
@@ -95,8 +95,9 @@ class Tally:
 
     @property
     def target(self) -> int:
-        """How many spans the run set out to enrich."""
-        return min(self._pending, self._limit) if self._limit else self._pending
+        """How many spans the run set out to ask about, as far as it knows."""
+        pending = self._pending - self._by_rule
+        return min(pending, self._limit) if self._limit else pending
 
     def apply(self, event: Event, now: float) -> bool:
         """Count an event; return False if it says nothing new, as of a host that rests already."""
@@ -108,6 +109,9 @@ class Tally:
                 host.busy = max(0, host.busy - 1)
             case AttemptFinished():
                 self._attempt(event, now)
+            case SpanEnriched() if event.report.by_rule:
+                self._by_rule += 1
+                self._in_index = event.spans_total - event.enrichments_total
             case SpanEnriched():
                 self.done += 1
                 self._in_index = event.spans_total - event.enrichments_total
@@ -161,7 +165,7 @@ class Tally:
 
     def view(self, now: float) -> RunView:
         """Return the run as it is at a time."""
-        pending = self._pending - self._gone - self.done - self.failed
+        pending = self._pending - self._by_rule - self._gone - self.done - self.failed
         if self._in_index is not None:  # fewer where other processes work on the same index
             pending = min(pending, self._in_index - self.failed)
         limited = bool(self._limit) and self._limit - self.done < pending

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 from llmc.store.tables.parts import list_columns
 from llmc.store.tables.values import MAX_TOKENS, is_time, is_whole, make_storable, read_text
 
+BY_RULE, RULE_TIER = "facts", "rule"
+"""The model and the tier of what was written by rule: no model was asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

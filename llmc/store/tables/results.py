@@ -52,6 +52,12 @@ SET_ASIDE = (
     f"INSERT INTO llmc_set_aside (span_hash, {SET_ASIDE_COLUMNS}) "
     f"SELECT span_hash, ?, ?, {RESULT_COLUMNS} FROM {{table}} WHERE rowid = ?"
 )
+RULE_WRITTEN = (
+    "SELECT e.span_hash FROM enrichments e JOIN llmc_outcomes o ON o.span_hash = e.span_hash "
+    "JOIN llmc_origins m ON m.span_hash = e.span_hash AND m.what = 'result' "
+    "WHERE e.model = ? AND o.tier = ? AND o.attempts = 0 AND m.installation = ?"
+)
+FORGET = "DELETE FROM {table} WHERE span_hash = ?"
 _LISTS = ("evidence", "inputs", "outputs", "side_effects", "pitfalls")
 _TEXTS = ("summary", "tags", "model", "schema_ver", "usage_snippet")
 
