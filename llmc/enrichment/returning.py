@@ -33,6 +33,7 @@ _GIVES_BACK = re.compile(r"\breturns\s+(?:[^,.;]|\.(?=\w))*\bto\s+(?:the|an?|its
 """Something is returned to its place, not to the caller."""
 
 _YIELDS = re.compile(r"\byield(?:s|ed|ing)?\b(?!\s+(?:from|to|up|control))", re.IGNORECASE)
+_PROMISED = re.compile(r"\b(?:promise|coroutine|awaitable|future|task)\b", re.IGNORECASE)
 _EFFECT = re.compile(
     r"^\W*(?:it\s+)?(?:prints?|writes?|logs?|modif\w+|updat\w+|sets?|rais\w+|throws?|creat\w+|chang\w+|"
     r"clos\w+|sends?|delet\w+|remov\w+|stor\w+|adds?|append\w*|side|files?|exit\w*|emit\w*|output)\b",
@@ -97,7 +98,9 @@ def check_returning(text: str, ground: Ground, *, is_output: bool = False) -> It
         elif told == "nothing":
             yield refute(KIND, "it neither yields nor returns a value")
     elif says and told == "nothing":
-        if _may_return_anyway(text, ground):
+        if facts.is_async and _PROMISED.search(text):
+            yield leave(KIND, "it is async, so there is something to wait for")
+        elif _may_return_anyway(text, ground):
             yield leave(KIND, "what its decorators return isn't known")
         else:
             yield refute(KIND, "it returns nothing")

@@ -40,6 +40,7 @@ SOURCES = {
     "wrapped": ("a.py", "@cached_by(9)\ndef wrapped(a):\n    run(a)\n"),
     "abstract": ("a.py", "def abstract(a):\n    raise NotImplementedError\n"),
     "kept": ("a.py", "def kept(a):\n    pool.put(a)\n"),
+    "start": ("a.ts", "async function start(): Promise<void> {\n  await run();\n}\n"),
     "load": (
         "a.ts",
         (
@@ -168,6 +169,7 @@ LEFT = [
     ("Box.copy", "pitfalls", "throws IllegalArgumentException if count is negative"),
     ("Shop.read", "pitfalls", "throws FileNotFoundException if there is no such file"),
     ("kept", "summary_120w", "It returns the zlib.Reader to the pool."),
+    ("start", "outputs", "A promise that resolves when all is ready"),
     ("plain", "summary_120w", "Prepares a for asynchronous I/O."),
 ]
 
