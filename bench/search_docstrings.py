@@ -259,12 +259,14 @@ def _settings(folder: Path) -> Settings:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", choices=("prepare", "measure"))
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("what", choices=("prepare", "measure"), nargs="?")
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--functions", type=int, default=80)
     parser.add_argument("--source", type=Path, default=Path(os.__file__).parent)
     told = parser.parse_args()
-    if told.what == "prepare":
+    if told.folder is None:
+        print(__doc__)
+    elif told.what == "prepare":
         prepare(told.folder, told.source.resolve(), told.functions)
     else:
         measure(told.folder)

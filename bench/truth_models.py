@@ -31,7 +31,7 @@ from llmc.enrichment.grounds import Ground
 from llmc.enrichment.reply import build_schema
 from llmc.enrichment.verify import verify
 from llmc.enrichment.wording import read_tokens
-from llmc.errors import BackendError, IndexingError
+from llmc.errors import BackendError, ConfigError, IndexingError
 from llmc.facts.codec import decode_facts
 from llmc.facts.values import Facts
 from llmc.indexer.parsing import parse_file
@@ -277,7 +277,10 @@ def main() -> None:
     told = parser.parse_args()
     functions = choose_functions(told.functions)
     for name in told.model or ("smollm2-135m", BETTER):
-        measure(str(require(require_model(name), os.environ)), functions)
+        try:
+            measure(str(require(require_model(name), os.environ)), functions)
+        except ConfigError as error:
+            print(error)
 
 
 if __name__ == "__main__":
