@@ -50,6 +50,9 @@ _ELSEWHERE = re.compile(
 """Words that say that an input is read from somewhere, rather than given."""
 
 _LITERAL = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(?:\.\d+)?|True|False")
+_NULLS = ("None", "null", "undefined")
+"""Defaults in whose place a text may put another, which then stands in it."""
+
 _NAME = r"[A-Za-z_$][\w$]*"
 
 
@@ -61,7 +64,7 @@ def check_input(text: str, ground: Ground) -> Iterator[Finding]:
     name = match[1].lstrip("*&")
     found = find_parameter(name, ground)
     if found is not None:
-        yield from _check_default(found, text)
+        yield from _check_default(found, text, ground)
         yield prove(PARAMETER, f"{name} is a parameter")
         return
     finding = check_parameter(name, text, ground)
@@ -176,11 +179,18 @@ def _split(text: str, start: int) -> list[str] | None:
     return None
 
 
-def _check_default(parameter: Parameter, text: str) -> Iterator[Finding]:
+def _check_default(parameter: Parameter, text: str, ground: Ground) -> Iterator[Finding]:
     said, default = _DEFAULT.search(text), parameter.default
-    if said is None or default is None or not _LITERAL.fullmatch(default):
+    if said is None or default is None:
         return
-    if said[1].strip("'\"") != default.strip("'\"") and not _same_number(said[1], default):
+    literal = said[1].strip("'\"")
+    if default in _NULLS:
+        bare = re.escape(literal.replace("\\", ""))
+        is_false = not re.search(rf"(?<![\w.]){bare}(?!\w)", ground.code)
+    else:
+        is_same = literal == default.strip("'\"") or _same_number(said[1], default)
+        is_false = bool(_LITERAL.fullmatch(default)) and not is_same
+    if is_false:
         yield refute("default", f"the default of {parameter.name} is {default}")
 
 

@@ -39,6 +39,10 @@ SOURCES = {
     "wait": ("a.py", "async def wait(a):\n    return await a\n"),
     "wrapped": ("a.py", "@cached_by(9)\ndef wrapped(a):\n    run(a)\n"),
     "abstract": ("a.py", "def abstract(a):\n    raise NotImplementedError\n"),
+    "fetch": (
+        "a.py",
+        "def fetch(url, tries=None, name=None):\n    return get(url, tries or 3, name)\n",
+    ),
     "kept": ("a.py", "def kept(a):\n    pool.put(a)\n"),
     "start": ("a.ts", "async function start(): Promise<void> {\n  await run();\n}\n"),
     "load": (
@@ -93,6 +97,7 @@ def judge(name, field, claim, **more):
 
 
 PROVEN = [
+    ("fetch", "inputs", "tries: how often it is tried (default: 3)", "parameter"),
     ("check", "inputs", "n: the number to check", "parameter"),
     ("check", "inputs", "`limit` (int): the upper bound, 9 by default", "parameter"),
     ("check", "pitfalls", "Raises ValueError if n is negative", "raises"),
@@ -142,6 +147,7 @@ REFUTED = [
     ("check", "summary_120w", "检查数字是否为负数", "language"),
     ("load", "outputs", "the value that was loaded", "returns"),
     ("load", "pitfalls", "throws TypeError without a key", "raises"),
+    ("fetch", "inputs", "name: who asks (default is 'nobody')", "default"),
     ("Open", "summary_120w", "Returns nothing.", "returns"),
     ("Shop.take", "pitfalls", "throws IllegalStateException if the item is not for sale", "raises"),
     ("Shop.take", "pitfalls", "throws SQLException if the table is full", "raises"),
