@@ -215,6 +215,7 @@ class Notes:
 
 
 def _note_detail(parameter: Declared, capture: str, text: str) -> None:
+    parameter.is_plain = False
     if capture in _KINDS:
         parameter.kind = _KINDS[capture]
     elif capture == "parameter.name":
