@@ -52,11 +52,9 @@ Entry = tuple[Any, ...]
 Entries = TypeVar("Entries", bound=Sequence[Any])
 
 
-def is_outward(frame: Frame, dialect: Dialect, touches: Touches) -> bool:
+def is_outward(frame: Frame, dialect: Dialect) -> bool:
     """Tell whether facts of a definition depend on which names are its own, or on its ways."""
-    if frame.raised or frame.stands or frame.shared:
-        return True
-    if not touches.called.keys().isdisjoint([called[0] for called in frame.called]):
+    if frame.reaches or frame.raised or frame.stands or frame.shared:
         return True
     written = frame.said.get("write")
     if not written:
@@ -262,7 +260,7 @@ def _parameters(frame: Frame, dialect: Dialect) -> list[Any]:
 
 
 def _part_type(declared: Declared, dialect: Dialect) -> None:
-    """Tell type and name apart, where a declaration may be a type alone, or goes around the name."""
+    """Tell type and name apart; a declaration may be a type alone, or stand around the name."""
     if not declared.names and not declared.is_pattern:
         declared.annotation = declared.annotation or declared.text
         declared.text = "..." if declared.kind == "rest" else "_"

@@ -95,7 +95,8 @@ class Frame:
     `said` are parts that are kept as text, by the capture that found them; `left` are the rows
     where it is left, by what is returned: "valued", "bare", or "yields". `called` has the first
     byte of each kind of call. `stands` are names that may be resources, with their row; `members`
-    have their byte. `is_listed` tells that a list of parameters was found.
+    have their byte. `is_listed` tells that a list of parameters was found; it `reaches` outside if
+    a name is called that may be a resource, or that isn't come back from.
 
     `bound` are the names that are its own, as far as something depends on them; `shared` are those
     that it says are not.
@@ -106,6 +107,7 @@ class Frame:
     is_async = False
     is_stub = False
     is_listed = False
+    reaches = False
 
     def __init__(self, what: str, node: Node, row: int) -> None:
         self.what = what
