@@ -24,6 +24,7 @@ MAX_MEANING_WORDS = 50
 """Of a meaning, a result or a pitfall; they are asked for in a few words."""
 
 _SAID = re.compile(r"[`'\"*&\s]*([\w$]+)[`'\"]*\s*(?:\([^)]{0,80}\)\s*)?(?::|=|-|–|—|\bis\b)\s*")
+_WORD = re.compile(r"\w+")
 _PLAIN_GUARD = re.compile(r"(?:after|for|while|case|default|switch|catch|except|with|on)\b|#")
 _CUT_NAME = re.compile(r"[\w.$]*…$")
 _ASSIGNED = r"(?<![\w.$]){}\s*(?:[-+*/%&|^@:]|//|\*\*|<<|>>)?=(?!=)"
@@ -109,11 +110,17 @@ def _inputs(said: Enrichment, question: Question, place: Place) -> Iterator[Entr
             proof = f"{name} is a parameter"
             bare = Entry("inputs", _plain(f"{name}{_declared(entry)}", name), lines, proof)
             meaning = told.pop(name, "")
-            if meaning:
+            if meaning and not _is_declared(meaning, entry):
                 yield Entry("inputs", f"{name}: {meaning}", lines, bare=bare)
             else:
                 yield bare
     yield from (_theirs("inputs", text, place) for text in other)
+
+
+def _is_declared(meaning: str, entry: Parameter) -> bool:
+    """Tell whether a meaning has no word that isn't in the parameter's declaration."""
+    declared = f"{entry.name} {entry.annotation} {entry.default}"
+    return set(_WORD.findall(meaning)) <= set(_WORD.findall(declared))
 
 
 def _sort(entries: list[str], question: Question) -> tuple[dict[str, str], list[str]]:

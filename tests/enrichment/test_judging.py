@@ -73,6 +73,12 @@ def test_what_a_model_says_of_a_parameter_is_not_proven_by_its_name():
     assert verdict.ruling == "not provable"
 
 
+def test_a_meaning_that_is_only_the_declaration_again_is_no_word_of_the_model():
+    found, verdicts = kept(question(TAKE), inputs=["count: `int`", "force: force = False"])
+    assert {"count: int", "force: default False"} <= set(found.inputs)
+    assert rulings(verdicts, "inputs") == ["proven"] * 5
+
+
 def test_words_of_a_proven_error_and_another_condition_are_not_proven():
     claim = "Raises ValueError if the shelf is made of wood."
     _, verdicts = kept(question(TAKE), summary_120w=claim)
