@@ -24,8 +24,6 @@ anew where facts are wanted."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
-_BETWEEN = "\0"
-
 MAX_CHARS = 200_000
 """Text of one span's facts that is read at all; the bounds on their lists keep them below it."""
 
@@ -91,17 +89,6 @@ def spell_entries(name: str, entries: Sequence[tuple[Any, ...]] | None) -> Any:
 def encode_facts(facts: Facts | Spelled) -> str:
     """Return facts as JSON text."""
     return _encode(spell_facts(facts) if isinstance(facts, Facts) else facts)
-
-
-def encode_all(facts: Sequence[Spelled]) -> list[str]:
-    """Return the text of each, made in one go: that takes a third of the time.
-
-    None of them may have a NUL character, as no source has that is cut into spans: it stands
-    between them.
-    """
-    parts: list[Any] = [_BETWEEN] * (2 * len(facts) - 1)
-    parts[::2] = facts
-    return _encode(parts)[1:-1].split(f",{_encode(_BETWEEN)},") if facts else []
 
 
 def decode_facts(text: str | None) -> Facts | None:

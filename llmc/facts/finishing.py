@@ -49,7 +49,7 @@ _SAID = tuple(
 _NAMES = Parameter._fields.index("names")
 
 Entry = tuple[Any, ...]
-Entries = TypeVar("Entries", bound=Sequence[Any])
+Entries = TypeVar("Entries", list[Any], tuple[Any, ...])
 
 
 def is_outward(frame: Frame, dialect: Dialect) -> bool:

@@ -28,7 +28,7 @@ from tree_sitter import Node, Parser
 
 from llmc import languages
 from llmc.errors import IndexingError
-from llmc.facts.codec import VERSION, encode_all
+from llmc.facts.codec import VERSION, encode_facts
 from llmc.facts.collecting import collect_facts
 from llmc.facts.frames import Place
 from llmc.files.ignorefile import open_file
@@ -182,7 +182,8 @@ def _facts(
     ]
     grammar = _grammar(language.name)
     with _no_collections():
-        return encode_all(collect_facts(root, source, language, grammar, places, newlines))
+        found = collect_facts(root, source, language, grammar, places, newlines)
+        return [encode_facts(facts) for facts in found]
 
 
 @contextmanager
