@@ -26,6 +26,9 @@ from llmc.facts.values import (
 
 _BASE = re.compile(r"[\w$]+")
 _PATH = re.compile(r"\d+|(?:\w+::)*[A-Z]\w*(?:::\w+)*")
+_ASSERTS = re.compile(r"asserts\s")
+"""What a function that returns nothing says of its arguments, in the place of a type."""
+
 _QUOTES = re.compile(r"[A-Za-z]{0,3}(\"\"\"|'''|\"|'|`)(.*)\1", re.DOTALL)
 
 _PARAMETERS, _RESULT, _RETURNS, _RAISES = (
@@ -252,7 +255,9 @@ def _parameters(frame: Frame, dialect: Dialect) -> Iterator[Parameter]:
             declared.text = "..." if declared.kind == "rest" else "_"
         elif dialect.whole_types and declared.names:
             before, _, after = declared.text.rpartition(declared.names[0])
-            declared.annotation = f"{before.strip()} {after.partition('=')[0].strip()}".strip()
+            declared.annotation = (
+                f"{before.strip()} {after.partition('=')[0].strip()}".strip() or None
+            )
         for parameter in declared.parameters(kind):
             if first and parameter.name in dialect.receivers and not parameter.optional:
                 parameter = Parameter(parameter.name, "receiver", parameter.annotation)
@@ -276,7 +281,8 @@ def _returns(frame: Frame, raises: tuple[Raise, ...], dialect: Dialect) -> Retur
         return "yields"
     result = _result(frame)
     if dialect.told_by == "signature" or (dialect.told_by == "both" and result):
-        return "nothing" if result is None or result in dialect.nothing else "value"
+        gives = result is not None and result not in dialect.nothing and not _ASSERTS.match(result)
+        return "value" if gives else "nothing"
     if frame.is_stub or any(
         entry.error == "NotImplementedError" and entry.guard is None for entry in raises
     ):

@@ -20,7 +20,8 @@ class Forms:
     have the fields left and right. `holders` are statements that hold one thing, `noops` do
     nothing. `tails`: the last expression of a block is its value. A method's text is parsed within
     one of `around`. A method of one of the names of `makers` makes the object. `harmless`
-    decorators change nothing of what a body says.
+    decorators change nothing of what a body says. Commands of `leaving` end a function rather than
+    call one. Where there are `has_macros`, a name in capitals may be one, which may do anything.
     """
 
     names: frozenset[str]
@@ -37,6 +38,8 @@ class Forms:
     blocks: frozenset[str] = frozenset()
     harmless: frozenset[str] = frozenset()
     makers: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset()
+    has_macros: bool = False
     around: tuple[tuple[str, str], ...] = (("", ""),)
     sets_names: bool = True
     tails: bool = False
@@ -81,6 +84,7 @@ _C = Forms(
     raises=_kinds("throw_statement"),
     noops=_kinds("empty_statement"),
     blocks=_kinds("compound_statement field_declaration_list"),
+    has_macros=True,
     around=(("", ""), ("struct _ {", "};")),
 )
 
@@ -176,6 +180,7 @@ FORMS: Mapping[str, Forms] = {
         calls=_kinds("command"),
         returns=frozenset(),
         blocks=_kinds("compound_statement"),
+        leaving=_kinds("return exit break continue"),
     ),
 }
 """By the language's name; of one that has no row, every body takes a reader."""

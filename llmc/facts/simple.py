@@ -56,6 +56,13 @@ class Simple:
         for part in parts:
             self.require(part, depth + 1)
 
+    def require_call(self, node: Node) -> None:
+        """Raise NotSimpleError unless a call passes simple values to what is surely called."""
+        name = node.child_by_field_name("function")
+        if self._forms.has_macros and name is not None and read_node(name).isupper():
+            raise NotSimpleError
+        self.require_parts(node)
+
     def _is_free(self, node: Node) -> bool:
         """Tell whether a call only names an object, or puts a value together."""
         if self._forms.capitals and self.is_capital(node):
