@@ -37,7 +37,7 @@ _INPUT = re.compile(
     r"(?:\([^)]*\)|:|=|-|–|—|,|\bis\b|$)"
 )
 _DEFAULT = re.compile(
-    r"\bdefault(?:s|ing)?(?:\s+(?:to|is|value|of|value\s+is|value\s+of)|\s*[:=])+\s*"
+    r"\bdefault(?:s|ing)?(?:\s+(?:to|is|value|of|value\s+is|value\s+of)|\s*[:=])*\s*"
     r"[`]*('[^']*'|\"[^\"]*\"|-?\d+(?:\.\d+)?(?![\w.])|True|False)",
 )
 _ELSEWHERE = re.compile(

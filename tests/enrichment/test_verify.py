@@ -71,6 +71,7 @@ def judge(name, field, claim, **more):
 PROVEN = [
     ("check", "inputs", "n: the number to check", "parameter"),
     ("check", "inputs", "`limit` (int): the upper bound, 9 by default", "parameter"),
+    ("check", "inputs", "limit: the bound, default 9", "parameter"),
     ("check", "pitfalls", "Raises ValueError if n is negative", "raises"),
     ("check", "pitfalls", "an Exception is raised for negative numbers", "raises"),
     ("check", "summary_120w", "Takes two arguments.", "arity"),
@@ -118,6 +119,12 @@ REFUTED = [
     ("check", "summary_120w", "检查数字是否为负数", "language"),
     ("load", "outputs", "the value that was loaded", "returns"),
     ("load", "pitfalls", "throws TypeError without a key", "raises"),
+    ("check", "inputs", "limit: the bound, default 10", "default"),
+    ("plain", "pitfalls", "ValueError: if a is negative", "raises"),
+    ("plain", "pitfalls", "TypeError if a is no number", "raises"),
+    ("plain", "pitfalls", "It throws when a is missing", "raises"),
+    ("plain", "side_effects", "prints a", "effects"),
+    ("plain", "side_effects", "modifies the database", "effects"),
     ("Open", "summary_120w", "Returns nothing.", "returns"),
 ]
 
@@ -127,6 +134,11 @@ LEFT = [
     ("check", "outputs", "the sum of all numbers"),
     ("check", "outputs", "Returns None if nothing was found, else a number"),
     ("save", "inputs", "text: an attribute of self that is written"),
+    ("check", "pitfalls", "does not raise an error if limit is missing"),
+    ("check", "pitfalls", "It runs in O(n) time, as O(log n) isn't possible."),
+    ("check", "summary_120w", "It never returns nothing."),
+    ("check", "summary_120w", "Returns nothing useful for large numbers."),
+    ("plain", "side_effects", "none"),
     ("loose", "inputs", "depth: how deep to go"),
     ("loose", "usage_snippet", "loose(1, 2, 3, depth=4, *more)"),
     ("wrapped", "outputs", "the cached result"),
