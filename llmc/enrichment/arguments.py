@@ -86,7 +86,8 @@ def check_parameter(name: str, text: str, ground: Ground) -> Finding | None:
         return leave(PARAMETER, f"{name} may be given to what the property returns")
     if any(entry.kind == "keywords" for entry in arguments):
         return leave(PARAMETER, f"{name} may be among the keywords it takes")
-    if any(entry.names or entry.name[:1] in "{[(" for entry in arguments):
+    apart = [entry.name for entry in arguments if entry.names or entry.name[:1] in "{[("]
+    if apart and (name in ground.code_names or any(".." in pattern for pattern in apart)):
         return leave(PARAMETER, f"{name} may be part of what is taken apart")
     if name.istitle() and len(name) > 1 and name not in ground.code_names:
         return None  # a word of prose: "Note: ..."

@@ -16,6 +16,7 @@ from llmc.facts.touches import Touches
 from llmc.facts.values import (
     MAX_DOC,
     MAX_ITEMS,
+    MAX_PARAMETERS,
     Parameter,
     ParameterKind,
     Raise,
@@ -120,7 +121,7 @@ class _Finish:
         frame, dialect, said = self._frame, self._dialect, self._frame.said
         if frame.what == "function" and (frame.is_listed or not dialect.listed):
             yield _PARAMETERS
-            yield spell_entries("parameters", self._cut("parameters", self._parameters))
+            yield spell_entries("parameters", self._cut("parameters", self._parameters, MAX_PARAMETERS))
         if result := _result(frame):
             yield from (_RESULT, result)
         what: Returns = "unknown"
@@ -157,13 +158,15 @@ class _Finish:
             members = dict.fromkeys(name for _, name in sorted(frame.members))
             yield from (_MEMBERS, self._cut("members", members))
 
-    def _cut(self, name: str, entries: Iterable[Entry]) -> tuple[Entry, ...]:
-        """Return the entries, MAX_ITEMS at most."""
+    def _cut(
+        self, name: str, entries: Iterable[Entry], most: int = MAX_ITEMS
+    ) -> tuple[Entry, ...]:
+        """Return the entries, so many at most."""
         kept = entries if isinstance(entries, tuple) else tuple(entries)
-        if len(kept) <= MAX_ITEMS:
+        if len(kept) <= most:
             return kept
         self.more.append(name)
-        return kept[:MAX_ITEMS]
+        return kept[:most]
 
     def _returned(self, what: Returns) -> Returned:
         left, rows = self._frame.left, self._rows

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmc.facts.values import MAX_ITEMS, Call, Parameter, Raise, Touch
+from llmc.facts.values import MAX_PARAMETERS, Call, Parameter, Raise, Touch
 from llmc.languages import LANGUAGES
 from llmc.languages.queries import read_queries
 from tests.facts.proving import prove, prove_all
@@ -600,7 +600,7 @@ def test_a_damaged_class_is_known_to_be_so():
 def test_lists_are_cut_and_say_so():
     facts = prove("a.py", f"def f({', '.join(f'a{n}' for n in range(500))}): pass")
     assert facts.parameters is not None
-    assert len(facts.parameters) == MAX_ITEMS
+    assert len(facts.parameters) == MAX_PARAMETERS
     assert facts.more == ("parameters",)
 
 
