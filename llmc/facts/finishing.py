@@ -121,7 +121,9 @@ class _Finish:
         frame, dialect, said = self._frame, self._dialect, self._frame.said
         if frame.what == "function" and (frame.is_listed or not dialect.listed):
             yield _PARAMETERS
-            yield spell_entries("parameters", self._cut("parameters", self._parameters, MAX_PARAMETERS))
+            yield spell_entries(
+                "parameters", self._cut("parameters", self._parameters, MAX_PARAMETERS)
+            )
         if result := _result(frame):
             yield from (_RESULT, result)
         what: Returns = "unknown"
@@ -158,9 +160,7 @@ class _Finish:
             members = dict.fromkeys(name for _, name in sorted(frame.members))
             yield from (_MEMBERS, self._cut("members", members))
 
-    def _cut(
-        self, name: str, entries: Iterable[Entry], most: int = MAX_ITEMS
-    ) -> tuple[Entry, ...]:
+    def _cut(self, name: str, entries: Iterable[Entry], most: int = MAX_ITEMS) -> tuple[Entry, ...]:
         """Return the entries, so many at most."""
         kept = entries if isinstance(entries, tuple) else tuple(entries)
         if len(kept) <= most:

@@ -150,11 +150,11 @@ class Steps:
                 raise NotSimpleError
             return self._step("fail", node, quote(node))
         if node.type in forms.calls:
+            if self._facts.raises:
+                self._simple.require_parts(node)
+                return self._step("fail", node, quote(node))
             self._simple.require_call(node)
-            text = quote(node)
-            if not self._facts.raises and text.split()[0] in forms.leaving:
-                raise NotSimpleError
-            return self._step("fail" if self._facts.raises else "call", node, text)
+            return self._step("call", node, quote(node))
         raise NotSimpleError
 
     def _give(self, node: Node, is_forgotten: bool = False) -> Step:
@@ -163,7 +163,7 @@ class Steps:
         while node.type == "parenthesized_expression":
             node = self._only(node)
         called = self._called(node)
-        if called is not None and not (forms.capitals and self._simple.is_capital(called)):
+        if called is not None and not (forms.tails and self._simple.is_capital(called)):
             self._simple.require_call(called)
             return self._step("call" if is_forgotten else "give a call", node, quote(node))
         if is_forgotten:

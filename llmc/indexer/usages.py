@@ -111,7 +111,8 @@ def find_usage(
     """Return the call of a name at a byte of a file, in a statement of at most so many lines.
 
     None if it is no call, as in a comment or a string, if it is meant to fail, or damaged, or if
-    the function around it gives the name another meaning. Of a longer statement, or one with others inside, it is the call alone.
+    the function around it gives the name another meaning. Of a longer statement, or one with others
+    inside, it is the call alone.
     """
     end = at + len(name.encode())
     leaf = root.descendant_for_byte_range(at, end)

@@ -68,9 +68,7 @@ def test_no_parameter_is_missing_where_there_are_many():
 
 
 def test_a_name_that_no_pattern_binds_is_refuted():
-    asked = question(
-        "function take({ a, b: c }) { return a + c; }\n", "a.js", "javascript", "take"
-    )
+    asked = question("function take({ a, b: c }) { return a + c; }\n", "a.js", "javascript", "take")
     found, verdicts = kept(asked, inputs=["a: first", "b: second", "size: how many"])
     assert found.inputs == ["a: first", "c: part of { a, b: c }", "b: second"]
     assert "refuted" in rulings(verdicts, "inputs")
