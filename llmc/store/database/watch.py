@@ -24,7 +24,7 @@ from typing import Final
 
 from llmc.errors import CorruptIndexError, DisplacedIndexError
 from llmc.store.database.custody import stat_at
-from llmc.store.database.trouble import explain
+from llmc.store.database.trouble import explain, explain_files
 
 _HEADER_BYTES = 100
 _WAL_MAGIC = b"\x37\x7f\x06"
@@ -121,15 +121,16 @@ class _Look:
 class Watch:
     """Compares the file of an open index with what it was when it was last looked at.
 
-    `journal` is the number (inode) of the journal that it had at first.
+    `journal` is the number (inode) of the journal that it had at first. Raises StoreError.
     """
 
     def __init__(self, path: Path, file: OpenFile, connection: sqlite3.Connection) -> None:
         self._path = path
         self._file = file
         self._connection = connection
-        self._last = self._look()
-        journal = stat_at(name_journal(path))
+        with explain_files(path):
+            self._last = self._look()
+            journal = stat_at(name_journal(path))
         self.journal: Final = journal and journal.st_ino
 
     def require(self) -> None:
