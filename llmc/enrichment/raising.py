@@ -152,7 +152,7 @@ def _check_denial(text: str, errors: list[str], ground: Ground) -> Iterator[Find
     in_a_case = _CONDITION.search(text)
     for entry in raised:
         named = [error for error in errors if _is_a(entry, _last(error))]
-        if in_a_case and not (named and _speaks_of(text, named[0], entry)):
+        if in_a_case and not (named and _speaks_of(text, named[0], entry, ground)):
             continue
         if named or not errors:
             what = entry.error or "an error"
