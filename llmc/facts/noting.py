@@ -65,8 +65,9 @@ class Notes:
                     frame.add("decorator" if name == "attribute" else name, self._text(node))
         for node, frame in self._owned(captures, "member"):
             frame.members.append((node.start_byte, self._text(node)))
-        for node, frame in self._owned(captures, "result"):
-            frame.result = frame.result or self._text(node)
+        for node in captures.get("result", ()):
+            if frame := self._find_resulting(node):
+                frame.result = frame.result or self._text(node)
         for node, frame in self._owned(captures, "trailing"):
             frame.result = self._text(node)
         for node, frame in self._owned(captures, "pointer"):
@@ -92,6 +93,15 @@ class Notes:
             for node in nodes:
                 if frame := find(node.start_byte):
                     yield node, frame
+
+    def _find_resulting(self, node: Node) -> Frame | None:
+        """Return the function that a result is of: the result may itself have the form of a
+        definition, or be one."""
+        frame = self._owners.find(node.start_byte)
+        if frame is not None and frame.what == "function":
+            return frame
+        frame = self._owners.find(node.end_byte)
+        return frame if frame is not None and node.parent == frame.node else None
 
     def _text(self, node: Node) -> str:
         return read_text(self._source, node.start_byte, node.end_byte)

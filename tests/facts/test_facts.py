@@ -196,6 +196,7 @@ RETURNS = {
     "typescript promise": ("a.ts", "async function f(): Promise<void> {}", "nothing"),
     "go nothing": ("a.go", "package p\nfunc f() { return }", "nothing"),
     "go named": ("a.go", "package p\nfunc f() (n int) { return }", "value"),
+    "go bare": ("a.go", "package p\nfunc f(cb func() int) { cb() }", "nothing"),
     "rust unit": ("a.rs", "fn f() -> () { }", "nothing"),
     "rust tail": ("a.rs", "fn f() -> i32 { 1 }", "value"),
     "java void": ("A.java", "class A { void f() { return; } }", "nothing"),
@@ -204,6 +205,30 @@ RETURNS = {
     "cpp trailing": ("a.cpp", "auto f() -> void { }", "nothing"),
     "bash": ("a.sh", "f() { return 1; }", "unknown"),
 }
+
+
+RESULTS = {
+    "go function": ("a.go", "package p\nfunc f() %s { return g }", "func(n int) error"),
+    "go function of functions": ("a.go", "package p\nfunc f() %s { return g }", "func() func()"),
+    "go method": ("a.go", "package p\nfunc (s *S) F() %s { return g }", "func()"),
+    "go struct": ("a.go", "package p\nfunc f() %s { return g }", "struct{ F func() int }"),
+    "go interface": ("a.go", "package p\nfunc f() %s { return g }", "interface{ F() int }"),
+    "go channel": ("a.go", "package p\nfunc f() %s { return g }", "chan func() int"),
+    "go named": ("a.go", "package p\nfunc f() %s { return g, h }", "(a func(n int) int, b func())"),
+    "rust function": ("a.rs", "fn f() -> %s { g }", "fn(i32) -> i32"),
+    "typescript function": ("a.ts", "function f(): %s { return g }", "(a: A) => B"),
+    "c struct": ("a.c", "%s f(void) { return g; }", "struct s { int a; }"),
+}
+
+
+@pytest.mark.parametrize(("name", "source", "wanted"), RESULTS.values(), ids=RESULTS)
+def test_a_result_may_itself_have_the_form_of_a_definition(name, source, wanted):
+    found = [
+        facts
+        for facts in prove_all(name, source % wanted).values()
+        if facts.kind in ("function", "method")
+    ]
+    assert [(facts.result, facts.returns.what) for facts in found] == [(wanted, "value")]
 
 
 @pytest.mark.parametrize(("name", "source", "wanted"), RETURNS.values(), ids=RETURNS)
