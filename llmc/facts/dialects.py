@@ -27,7 +27,8 @@ def _by_hash(name: str) -> str | None:
 class Dialect:
     """How to read what the queries found.
 
-    `parameter` is the kind of one that nothing is said of. What is returned is `told_by` the
+    `parameter` is the kind of one that nothing is said of. One of `receivers` is what a method is
+    called on; where `unbound` is given, only of a method without such a decorator. What is returned is `told_by` the
     signature (nothing, if it has no type or one of `nothing`), by the returns (one with a word of
     `nothing` returns nothing), or by both, the signature first. Visibility is told by the name
     where `see` is given, unless the text has a word for it. A `with` whose text has one of the
@@ -43,6 +44,7 @@ class Dialect:
 
     parameter: ParameterKind = "positional"
     receivers: frozenset[str] = frozenset()
+    unbound: re.Pattern[str] | None = None
     told_by: Literal["signature", "returns", "both"] | None = None
     nothing: frozenset[str] = frozenset()
     see: Callable[[str], str | None] | None = None
@@ -90,6 +92,7 @@ DIALECTS: Mapping[str, Dialect] = {
         told_by="returns",
         capital_errors=True,
         receivers=_words("self cls mcs"),
+        unbound=re.compile(r"(?:\w+\.)?(?:abstract)?staticmethod"),
         nothing=_words("None"),
         see=_by_underscore,
         quiet=("suppress", "raises", "ignor", "assert", "ExitStack"),

@@ -85,8 +85,8 @@ def finish_facts(place: Place, frame: Frame | None, file: File, *, is_outward: b
     """
     spelled: Spelled = [VERSION, place.kind]
     if frame is not None:
-        finish = _Finish(frame, file)
-        finish.signature(spelled, place)
+        finish = _Finish(place, frame, file)
+        finish.signature(spelled)
         finish.body(spelled, is_outward=is_outward)
         if finish.more:
             spelled += _MORE, finish.more
@@ -98,10 +98,11 @@ def finish_facts(place: Place, frame: Frame | None, file: File, *, is_outward: b
 class _Finish:
     """Makes the facts of one definition; `more` are the names of the lists that were cut."""
 
-    def __init__(self, frame: Frame, file: File) -> None:
+    def __init__(self, place: Place, frame: Frame, file: File) -> None:
+        self._place = place
         self._frame = frame
         self._file = file
-        self._parameters = _parameters(frame, file.dialect) if frame.declared else []
+        self._parameters = _parameters(place, frame, file.dialect) if frame.declared else []
         self.more: list[str] = []
         self._raised = self._cut("raises", tuple(self._raises())) if frame.raised else ()
 
@@ -113,9 +114,9 @@ class _Finish:
     def _own(self) -> set[str]:
         return (self._given | self._frame.bound) - self._frame.shared
 
-    def signature(self, spelled: Spelled, place: Place) -> None:
+    def signature(self, spelled: Spelled) -> None:
         """Add what stands before a definition's body, and what comes back."""
-        frame, dialect = self._frame, self._file.dialect
+        place, frame, dialect = self._place, self._frame, self._file.dialect
         if frame.what == "function" and (frame.is_listed or not dialect.listed):
             cut = self._cut("parameters", self._parameters, MAX_PARAMETERS)
             spelled += _PARAMETERS, cut
@@ -240,7 +241,7 @@ class _Finish:
                 yield Touch(resource, name, row - frame.row)
 
 
-def _parameters(frame: Frame, dialect: Dialect) -> list[Any]:
+def _parameters(place: Place, frame: Frame, dialect: Dialect) -> list[Any]:
     """Return the parameters as JSON has them: name and kind alone, where that is all."""
     entries: list[Any] = []
     kind: ParameterKind = dialect.parameter
@@ -260,7 +261,7 @@ def _parameters(frame: Frame, dialect: Dialect) -> list[Any]:
         if declared.kind == "rest":
             kind = "keyword"
     if entries:
-        entries[0] = _receiver(entries[0], dialect)
+        entries[0] = _receiver(entries[0], place, frame, dialect)
     return entries
 
 
@@ -276,10 +277,15 @@ def _part_type(declared: Declared, dialect: Dialect) -> None:
         declared.annotation = around or None
 
 
-def _receiver(first: Entry, dialect: Dialect) -> Entry:
+def _receiver(first: Entry, place: Place, frame: Frame, dialect: Dialect) -> Entry:
     """Return the first parameter, which may be what a method is called on."""
     name, _, annotation, _, optional, *_ = Parameter(*first)
     if name not in dialect.receivers or optional:
+        return first
+    unbound = dialect.unbound
+    if unbound and (
+        place.kind != "method" or any(map(unbound.fullmatch, frame.said.get("decorator", ())))
+    ):
         return first
     return (name, "receiver", annotation) if annotation else (name, "receiver")
 

@@ -33,7 +33,7 @@ PARAMETERS = {
     ),
     "python method": (
         "a.py",
-        "def f(self, *, key): pass",
+        "class A:\n  def f(self, *, key): pass",
         (Parameter("self", "receiver"), Parameter("key", "keyword")),
     ),
     "javascript": (
@@ -146,9 +146,6 @@ PARAMETERS = {
 @pytest.mark.parametrize(("name", "source", "wanted"), PARAMETERS.values(), ids=PARAMETERS)
 def test_parameters_have_their_kind_type_and_default(name, source, wanted):
     facts = [found for found in prove_all(name, source).values() if found.parameters is not None]
-    wanted = tuple(
-        entry._replace(kind="receiver") if entry.name == "self" else entry for entry in wanted
-    )
     assert facts[0].parameters == wanted
 
 
@@ -172,6 +169,28 @@ def test_a_function_in_a_decorators_function_is_not_the_decorated_one():
 def test_a_first_parameter_with_a_default_is_no_receiver():
     facts = prove("a.py", "def f(cls=None, /): pass")
     assert facts.parameters == (parameter("cls", default="None"),)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("def f(self): return g(self)", "both"),
+        ("def f(cls): return g(cls)", "both"),
+        ("@cache\ndef f(self): return g(self)", "both"),
+        ("if a:\n  def f(self): return g(self)", "both"),
+        ("class A:\n  @staticmethod\n  def f(self): return g(self)", "both"),
+        ("class A:\n  @builtins.staticmethod\n  def f(cls): return g(cls)", "both"),
+        ("class A:\n  @classmethod\n  def f(cls): return g(cls)", "receiver"),
+        ("class A:\n  @cache\n  def f(self): return g(self)", "receiver"),
+        ("class A:\n  if a:\n    def f(self): return g(self)", "receiver"),
+        ("class A:\n  class B:\n    def f(self): return g(self)", "receiver"),
+        ("class A:\n  def __new__(cls): return g(cls)", "receiver"),
+        ("class A:\n  def f(self):\n    def g(self): return 1\n    return g", "receiver"),
+    ],
+)
+def test_only_a_method_that_is_bound_has_a_receiver(source, kind):
+    found = [facts for facts in prove_all("a.py", source).values() if facts.kind != "class"]
+    assert [[entry.kind for entry in facts.parameters or ()] for facts in found] == [[kind]]
 
 
 def test_a_class_has_no_parameters_to_speak_of():
