@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from llmc.facts.values import How, ParameterKind
@@ -28,18 +28,19 @@ class Dialect:
     """How to read what the queries found.
 
     `parameter` is the kind of one that nothing is said of. One of `receivers` is what a method is
-    called on; where `unbound` is given, only of a method without such a decorator. What is returned is `told_by` the
-    signature (nothing, if it has no type or one of `nothing`), by the returns (one with a word of
-    `nothing` returns nothing), or by both, the signature first. Visibility is told by the name
-    where `see` is given, unless the text has a word for it. A `with` whose text has one of the
-    words of `quiet` may swallow what is raised in it. Errors that are raised by name have a
+    called on; where `unbound` is given, only of a method without such a decorator. What is returned
+    is `told_by` the signature (nothing, if it has no type or one of `nothing`), by the returns (one
+    with a word of `nothing` returns nothing), or by both, the signature first. Visibility is told
+    by the name where `see` is given, unless the text has a word for it. A `with` whose text has one
+    of the words of `quiet` may swallow what is raised in it. Errors that are raised by name have a
     capital where that may as well be a variable. Arguments are looked at one by one where one of
     `marks` is in their text: there may be comments among them, keywords, or nodes of the kinds in
-    `spreads`, of which each stands for any number. Calls of `leaving` are not come back from, but
-    panics are where `rescue` is. A returned failure has one of `makers`, where the queries leave it
-    to a name, and is written as `failures` has it; it has no name of its own if `nameless`. With
-    `whole_types`, a parameter's type is the declaration without the name; with `listed`, there are
-    no parameters known where no list of them was found.
+    `spreads`, of which each stands for any number. One of `casts` has only the form of a call.
+    Calls of `leaving` are not come back from, but panics are where `rescue` is. A returned failure
+    has one of `makers`, where the queries leave it to a name, and is written as `failures` has it;
+    it has no name of its own if `nameless`. With `whole_types`, a parameter's type is the
+    declaration without the name; with `listed`, there are no parameters known where no list of them
+    was found.
     """
 
     parameter: ParameterKind = "positional"
@@ -52,6 +53,7 @@ class Dialect:
     capital_errors: bool = False
     marks: tuple[bytes, ...] = (b"/",)
     spreads: frozenset[str] = frozenset()
+    casts: frozenset[str] = frozenset()
     leaving: Mapping[str, How] = field(default_factory=dict)
     rescue: bytes = b""
     makers: Mapping[str, How] = field(default_factory=dict)
@@ -129,7 +131,7 @@ DIALECTS: Mapping[str, Dialect] = {
     ),
     "java": Dialect(told_by="signature", nothing=_words("void"), leaving={"System.exit": "exits"}),
     "c": _C,
-    "cpp": _C,
+    "cpp": replace(_C, casts=_words("static_cast dynamic_cast const_cast reinterpret_cast")),
     "bash": Dialect(
         makers={"return": "returns", "exit": "exits"}, failures=re.compile(r"0*[1-9]\d*")
     ),

@@ -27,6 +27,8 @@ _HOW: Mapping[str, How] = {"raise": "raises", "failure": "returns"}
 _GIVEN = (("call", 0), ("call.one", 1))
 _EMPTY = 2
 """Bytes of a list of arguments without any."""
+_GAP = 5
+"""White space before a list of arguments that may be, as in `_NAME_BACKWARDS`, and one byte."""
 _LISTS = ("base", "throws", "attribute", "write")
 _START = attrgetter("start_byte")
 _NAME_BACKWARDS = re.compile(rb"[ \t]{0,4}(!?[\w$]+(?:(?:\.|::|>-|\.\?)[\w$]+)*(?:\.|::|>-)?)")
@@ -177,15 +179,21 @@ class Notes:
         source, find, look = self._source, self._owners.find, self._has_marks
         backwards, size, match = source[::-1], len(source), _NAME_BACKWARDS.match
         special, known = self._touches.called.keys() | self._dialect.leaving, dict[bytes, str]()
+        types = {each.end_byte: each.start_byte for each in captures.get("call.types", ())}
+        casts = self._dialect.casts
         for node in captures.get("call.arguments", ()):
             start = node.start_byte
             found = match(backwards, size - start)
+            if found is None and types:
+                found = match(backwards, size - self._skip_types(types, start))
             if found is None or (frame := find(start)) is None:
                 continue
             turned = found[1]
             name = known.get(turned)
             if name is None:
                 name = known[turned] = turned[::-1].decode("utf-8", "replace")
+            if name in casts:
+                continue
             end = node.end_byte
             called: Called
             if end - start > _EMPTY and look(source, start, end):
@@ -205,6 +213,15 @@ class Notes:
                 called, start = (name, given, (), not given), node.start_byte
                 frame.called[called] = min(start, frame.called.get(called, start))
                 frame.reaches |= name in special
+
+    def _skip_types(self, types: Mapping[int, int], start: int) -> int:
+        """Return where the types begin that a call gives before its arguments, and what leads to
+        them; where there are none, where the arguments do."""
+        before = self._source[max(0, start - _GAP) : start]
+        at = types.get(start - len(before) + len(before.rstrip()))
+        if at is None:
+            return start
+        return at - 2 if self._source[at - 2 : at] == b"::" else at
 
     def _take_special(self, frame: Frame, node: Node, name: str) -> None:
         """Note a call that matters by its name."""

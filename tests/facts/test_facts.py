@@ -430,6 +430,38 @@ CALLS = {
         {Call("a::b", 0, 1), Call("vec!", 0, 0, (), True)},
     ),
     "java": ("A.java", "class A { void f() { a.b(1, 2); } }", {Call("a.b", 0, 2)}),
+    "java with types": (
+        "A.java",
+        "class A { void f() { new X<>(1); new a.Y<B, C<D>> (new Z<E>(), 2) { }; b.new W<>(3); } }",
+        {Call("X", 0, 1), Call("a.Y", 0, 2), Call("Z", 0, 0), Call("W", 0, 1)},
+    ),
+    "typescript with types": (
+        "a.ts",
+        "function f() { new X<A>(1); new n.Y<B<C>, () => D>(2); g<A>(3, 4); a.b?.h<A>() }",
+        {Call("X", 0, 1), Call("n.Y", 0, 1), Call("g", 0, 2), Call("a.b?.h", 0, 0)},
+    ),
+    "cpp with types": (
+        "a.cpp",
+        (
+            "void f() { new X<A>(1); new n::Y<B<C>>(2); std::make_unique<Z>(3); g<A>(4, 5);\n"
+            "a->h<A>(static_cast<int>(6)); i<A>::j(7); }"
+        ),
+        {
+            *(Call("X", 0, 1), Call("n::Y", 0, 1), Call("std::make_unique", 0, 1)),
+            *(Call("g", 0, 2), Call("a->h", 1, 1), Call("::j", 1, 1)),
+        },
+    ),
+    "cpp initializer with types": (
+        "a.cpp",
+        "S::S(): B<T>(1), a(2) {}",
+        {Call("B", 0, 1), Call("a", 0, 1)},
+    ),
+    "rust with types": (
+        "a.rs",
+        "fn f() { g::<A>(1); n::h::<B<C>>(2); a.b()\n.collect::<Vec<_>>(); }",
+        {Call("g", 0, 1), Call("n::h", 0, 1), Call("a.b", 0, 0), Call(".collect", 1, 0)},
+    ),
+    "compared": ("a.ts", "function f() { return a < b && c > (d) }", set()),
     "c": ("a.c", "int f(void) { return g(1, 2); }", {Call("g", 0, 2)}),
     "bash": ("a.sh", "f() { git push; }", {Call("git", 0, 0, (), True)}),
 }

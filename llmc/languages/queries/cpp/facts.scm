@@ -26,3 +26,11 @@
 (throw_statement (call_expression function: [(identifier) (qualified_identifier)] @raise.error))
 (throw_statement (call_expression
   arguments: (argument_list . (string_literal) @raise.message)))
+
+(call_expression function: (template_function (template_argument_list) @call.types))
+(call_expression function: (field_expression
+  field: (template_method (template_argument_list) @call.types)))
+(qualified_identifier name: (template_function (template_argument_list) @call.types))
+(new_expression type: (template_type (template_argument_list) @call.types))
+(qualified_identifier name: (template_type (template_argument_list) @call.types))
+(field_initializer (template_method (template_argument_list) @call.types))

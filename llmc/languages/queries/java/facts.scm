@@ -35,5 +35,6 @@
   arguments: (argument_list . (string_literal) @raise.message)))
 
 (argument_list) @call.arguments
+(object_creation_expression type: (generic_type (type_arguments) @call.types))
 (assignment_expression left: [(field_access) (array_access) (identifier)] @write)
 (update_expression [(field_access) (array_access) (identifier)] @write)

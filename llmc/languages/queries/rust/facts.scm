@@ -38,3 +38,4 @@
   left: [(field_expression) (index_expression) (identifier) (unary_expression)] @write)
 (compound_assignment_expr
   left: [(field_expression) (index_expression) (identifier) (unary_expression)] @write)
+(generic_function type_arguments: (type_arguments) @call.types)

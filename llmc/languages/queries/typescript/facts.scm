@@ -24,3 +24,6 @@
 (public_field_definition name: (_) @member)
 (interface_body (property_signature name: (_) @member))
 (enum_body [(property_identifier) @member (enum_assignment name: (_) @member)])
+
+(new_expression type_arguments: (type_arguments) @call.types)
+(call_expression type_arguments: (type_arguments) @call.types)
