@@ -73,6 +73,8 @@ class Notes:
         for node, frame in self._owned(captures, "trailing"):
             frame.result = self._text(node)
         for node, frame in self._owned(captures, "pointer"):
+            if frame.what != "function":
+                continue
             frame.result = f"{frame.result or ''} {self._text(node)[:1]}".strip()
         for node, frame in self._owned(captures, "visibility"):
             frame.visibility = frame.visibility or self._text(node)

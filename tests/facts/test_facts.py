@@ -250,6 +250,30 @@ def test_a_result_may_itself_have_the_form_of_a_definition(name, source, wanted)
     assert [(facts.result, facts.returns.what) for facts in found] == [(wanted, "value")]
 
 
+@pytest.mark.parametrize(
+    ("source", "result", "what"),
+    [
+        ("struct S { operator bool() const { return a; } };", "bool", "value"),
+        ("struct S { explicit operator n::T() { return a; } };", "n::T", "value"),
+        ("struct S { operator T*() { return a; } };", "T *", "value"),
+        ("struct S { operator T&() { return a; } };", "T &", "value"),
+        ("struct S { operator std::vector<T>() { return a; } };", "std::vector<T>", "value"),
+        ("n::S::operator T*() const { return a; }", "T *", "value"),
+        ("struct S { operator void() { } operator bool() const; };", "void", "nothing"),
+    ],
+)
+def test_a_conversion_gives_back_what_it_converts_to_and_takes_nothing(source, result, what):
+    found = [facts for facts in prove_all("a.cpp", source).values() if facts.parameters is not None]
+    assert [(facts.result, facts.returns.what, facts.parameters) for facts in found] == [
+        (result, what, ())
+    ]
+    assert all(
+        facts.result is None
+        for facts in prove_all("a.cpp", source).values()
+        if facts.kind == "struct"
+    )
+
+
 @pytest.mark.parametrize(("name", "source", "wanted"), RETURNS.values(), ids=RETURNS)
 def test_what_comes_back_is_told_by_the_returns_or_the_signature(name, source, wanted):
     found = [facts for facts in prove_all(name, source).values() if facts.kind != "class"]

@@ -2,6 +2,12 @@
 (class_specifier body: (_)) @class
 (trailing_return_type (_) @trailing)
 (function_definition declarator: (reference_declarator) @pointer)
+(operator_cast type: (_) @result)
+(operator_cast declarator: (abstract_pointer_declarator) @pointer)
+(operator_cast declarator: (abstract_pointer_declarator (abstract_pointer_declarator) @pointer))
+(operator_cast declarator: (abstract_reference_declarator) @pointer)
+(operator_cast declarator: (abstract_function_declarator (parameter_list) @parameters))
+(operator_cast declarator: (_ (abstract_function_declarator (parameter_list) @parameters)))
 (base_class_clause [(type_identifier) (qualified_identifier) (template_type)] @base)
 
 (function_definition declarator: (reference_declarator (function_declarator
