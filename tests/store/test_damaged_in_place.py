@@ -20,6 +20,7 @@ from llmc.events import SpanEnriched
 from llmc.store.carbon import Carbon
 from llmc.store.database.reserve import Reserve
 from llmc.store.database.watch import name_journal
+from llmc.store.owners import survey
 from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.store import Store
 from llmc.testing.faults import SlowHeaders
@@ -127,6 +128,14 @@ def test_all_that_a_run_stored_is_saved(
     assert (ran.report.stopped or "").endswith(f"move it to {repo.index}, then run: llmc index")
 
 
+def test_what_is_left_of_a_damaged_index_is_looked_through_by_who_opens_it_next(
+    tmp_path: Path,
+) -> None:
+    repo = repo_of(tmp_path / "repo", *names(SPANS))
+    assert enriched_under(repo, cut_to(0.5)).report.stopped
+    assert survey(repo.index)[1]
+
+
 def test_a_run_says_what_was_done_to_its_index(tmp_path: Path) -> None:
     said = {}
     for name in ("nothing is left", "noise is written over it", "its journal is cut"):
@@ -164,7 +173,8 @@ def test_what_is_written_over_an_index_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def functions(count: int) -> str:
-    return "".join(f"def f{number}():\n    return {number}\n\n\n" for number in range(count))
+    body = "    n = x + {}\n    return n\n\n\n"  # no model is asked about less
+    return "".join(f"def f{number}(x):\n{body.format(number)}" for number in range(count))
 
 
 @pytest.mark.parametrize("name", HARMS)
