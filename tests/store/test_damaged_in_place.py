@@ -19,7 +19,7 @@ from llmc.errors import DisplacedIndexError
 from llmc.events import SpanEnriched
 from llmc.store.carbon import Carbon
 from llmc.store.database.reserve import Reserve
-from llmc.store.database.watch import name_journal
+from llmc.store.database.watch import UNSHARED, name_journal, name_shared
 from llmc.store.owners import survey
 from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.store import Store
@@ -62,6 +62,10 @@ def cut_journal(index: Path) -> None:
     os.truncate(name_journal(index), PAGE)
 
 
+def cut_shared(size: int) -> Harm:
+    return lambda index: os.truncate(name_shared(index), size)
+
+
 HARMS: dict[str, Harm] = {
     "nothing is left": cut_to(0),
     "a page is left": lambda index: os.truncate(index, PAGE),
@@ -70,6 +74,9 @@ HARMS: dict[str, Harm] = {
     "a big index is written over it": lambda index: overwrite(index, *map(str, range(2000))),
     "noise is written over it": scribble,
     "its journal is cut": cut_journal,
+    "nothing is left of what is shared": cut_shared(0),
+    "half of what is shared is left": cut_shared(4 * PAGE),
+    "what is shared is removed": lambda index: name_shared(index).unlink(),
 }
 
 
@@ -251,6 +258,15 @@ def test_damage_that_shows_only_as_it_is_read_is_saved_from_too(tmp_path: Path) 
     ran = enriched_under(repo, after_checkpoint(spoil))
     assert f"{repo.index} was damaged while" in (ran.report.stopped or "")
     assert results(saved_of(repo)) >= paid_for(ran)
+
+
+def test_what_is_shared_and_was_cut_is_noticed_by_all_who_have_it_open(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    with Store.open(path, create=True) as one, Store.open(path) as other:
+        one.spans.put_file(file_of("a", 100))
+        os.truncate(name_shared(path), 0)
+        fates = one.find_fate(), other.find_fate()
+        assert fates == (UNSHARED, UNSHARED), "the second may have been writing meanwhile"
 
 
 # -- what is no harm -------------------------------------------------------------------------------
