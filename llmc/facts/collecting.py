@@ -57,12 +57,12 @@ def collect_facts(
     if query is not None and places and root.descendant_count <= MAX_NODES:
         captures = QueryCursor(query).captures(root)
         owners.read(captures)
-        notes = Notes(source, newlines, owners, dialect)
+        notes = Notes(source, newlines, owners, dialect, touches)
         notes.take(captures)
         notes.take_standing(_find_standing(touches, root, source))
         ways: Ways | None = None
         for number, frame in owners.frames.items():
-            if is_outward(frame, dialect, touches):
+            if is_outward(frame, dialect):
                 outward.add(number)
                 ways = ways or Ways(source, captures)
                 find_ways(frame, ways, dialect)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
 from llmc.facts.codec import NUMBERS, VERSION, Spelled, spell_entries
 from llmc.facts.dialects import Dialect
-from llmc.facts.frames import Frame, Place
+from llmc.facts.frames import Declared, Frame, Place
 from llmc.facts.touches import Touches
 from llmc.facts.values import (
     MAX_DOC,
@@ -19,7 +19,6 @@ from llmc.facts.values import (
     Parameter,
     ParameterKind,
     Raise,
-    Returned,
     Returns,
     Touch,
 )
@@ -47,14 +46,15 @@ _SAID = tuple(
 )
 """Lists of what is kept as it is written, by the capture that found it."""
 
-Entry = TypeVar("Entry")
+_NAMES = Parameter._fields.index("names")
+
+Entry = tuple[Any, ...]
+Entries = TypeVar("Entries", list[Any], tuple[Any, ...])
 
 
-def is_outward(frame: Frame, dialect: Dialect, touches: Touches) -> bool:
+def is_outward(frame: Frame, dialect: Dialect) -> bool:
     """Tell whether facts of a definition depend on which names are its own, or on its ways."""
-    if frame.raised or frame.stands or frame.shared:
-        return True
-    if not touches.called.keys().isdisjoint([called[0] for called in frame.called]):
+    if frame.reaches or frame.raised or frame.stands or frame.shared:
         return True
     written = frame.said.get("write")
     if not written:
@@ -76,13 +76,14 @@ class File:
 def finish_facts(place: Place, frame: Frame | None, file: File, *, is_outward: bool) -> Spelled:
     """Return the facts of a span, as JSON has them: an index has few readers for many spans.
 
-    Of a span whose definition was not found, these are its kind and its doc.
+    Of a span whose definition was not found, these are its kind and its doc. Most lists of most
+    spans are empty, and are not even looked at.
     """
     spelled: Spelled = [VERSION, place.kind]
     if frame is not None:
         finish = _Finish(frame, file)
-        spelled += finish.signature(place)
-        spelled += finish.body(is_outward=is_outward)
+        finish.signature(spelled, place)
+        finish.body(spelled, is_outward=is_outward)
         if finish.more:
             spelled += _MORE, finish.more
     if doc := place.doc:
@@ -96,86 +97,83 @@ class _Finish:
     def __init__(self, frame: Frame, file: File) -> None:
         self._frame = frame
         self._file = file
-        self._dialect = file.dialect
-        self._parameters = tuple(_parameters(frame, file.dialect)) if frame.declared else ()
+        self._parameters = _parameters(frame, file.dialect) if frame.declared else []
         self.more: list[str] = []
-        self.raises = self._cut("raises", self._raises()) if frame.raised else ()
+        self._raised = self._cut("raises", tuple(self._raises())) if frame.raised else ()
 
     @cached_property
     def _given(self) -> set[str]:
-        return {name for entry in self._parameters for name in (entry.name, *entry.names)}
+        return {name for entry in self._parameters for name in (entry[0], *_bound(entry))}
 
     @cached_property
     def _own(self) -> set[str]:
         return (self._given | self._frame.bound) - self._frame.shared
 
-    def signature(self, place: Place) -> Iterator[Any]:
-        """Yield numbers and values of what stands before a definition's body, and what comes back.
-
-        Most lists of most spans are empty, and are not even looked at.
-        """
-        frame, dialect, said = self._frame, self._dialect, self._frame.said
+    def signature(self, spelled: Spelled, place: Place) -> None:
+        """Add what stands before a definition's body, and what comes back."""
+        frame, dialect = self._frame, self._file.dialect
         if frame.what == "function" and (frame.is_listed or not dialect.listed):
-            yield _PARAMETERS
-            yield spell_entries("parameters", self._cut("parameters", self._parameters))
-        if result := _result(frame):
-            yield from (_RESULT, result)
+            spelled += _PARAMETERS, self._cut("parameters", self._parameters)
+        if frame.result and (result := _result(frame)):
+            spelled += _RESULT, result
         what: Returns = "unknown"
         if place.kind != "macro":
-            what = _returns(frame, self.raises, dialect)
+            what = _returns(frame, self._raised, dialect)
         if frame.left:
-            yield from (_RETURNS, self._returned(what))
+            spelled += _RETURNS, self._returned(what)
         elif what != "unknown":
-            yield from (_RETURNS, (what,))
-        if said:
+            spelled += _RETURNS, (what,)
+        if said := frame.said:
             for number, name, capture in _SAID:
                 if found := said.get(capture):
-                    yield from (number, self._cut(name, dict.fromkeys(found)))
+                    spelled += number, self._cut(name, list(dict.fromkeys(found)))
         see = dialect.see
         if visibility := frame.visibility or (see(place.name) if see else None):
-            yield from (_VISIBILITY, visibility)
+            spelled += _VISIBILITY, visibility
         if frame.is_async:
-            yield from (_IS_ASYNC, True)
+            spelled += _IS_ASYNC, True
         if not frame.sound:
-            yield from (_SOUND, False)
+            spelled += _SOUND, False
 
-    def body(self, *, is_outward: bool) -> Iterator[Any]:
-        """Yield numbers and values of what a definition does, and of what is in it."""
+    def body(self, spelled: Spelled, *, is_outward: bool) -> None:
+        """Add what a definition does, and what is in it."""
         frame = self._frame
-        if self.raises:
-            yield from (_RAISES, spell_entries("raises", self.raises))
+        if self._raised:
+            spelled += _RAISES, spell_entries("raises", self._raised)
         if frame.called:
-            yield from (_CALLS, self._calls())
+            spelled += _CALLS, self._calls()
         if "write" in frame.said or frame.shared:
-            yield from (_WRITES, self._cut("writes", dict.fromkeys(self._writes())))
-        if is_outward and (touched := self._cut("touches", self._touched())):
-            yield from (_TOUCHES, touched)
+            spelled += _WRITES, self._cut("writes", list(dict.fromkeys(self._writes())))
+        if is_outward and (touched := self._cut("touches", list(self._touched()))):
+            spelled += _TOUCHES, touched
         if frame.members:
-            members = dict.fromkeys(name for _, name in sorted(frame.members))
-            yield from (_MEMBERS, self._cut("members", members))
+            members = list(dict.fromkeys(name for _, name in sorted(frame.members)))
+            spelled += _MEMBERS, self._cut("members", members)
 
-    def _cut(self, name: str, entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    def _cut(self, name: str, entries: Entries) -> Entries:
         """Return the entries, MAX_ITEMS at most."""
-        kept = entries if isinstance(entries, tuple) else tuple(entries)
-        if len(kept) <= MAX_ITEMS:
-            return kept
+        if len(entries) <= MAX_ITEMS:
+            return entries
         self.more.append(name)
-        return kept[:MAX_ITEMS]
+        return entries[:MAX_ITEMS]
 
-    def _returned(self, what: Returns) -> Returned:
-        left, rows = self._frame.left, self._rows
-        return Returned(what, *(rows(way, left.get(way)) for way in ("valued", "bare", "yields")))
+    def _returned(self, what: Returns) -> Spelled:
+        """Return what comes back with its rows, as far as there are any."""
+        left = self._frame.left
+        if len(left) == 1 and "valued" in left:  # mostly
+            return [what, self._rows("valued", left["valued"])]
+        return [what, *(self._rows(way, left.get(way)) for way in ("valued", "bare", "yields"))]
 
-    def _rows(self, name: str, rows: list[int] | None) -> tuple[int, ...]:
+    def _rows(self, name: str, rows: list[int] | None) -> list[int]:
         if not rows:
-            return ()
+            return []
         first = self._frame.row
         if len(rows) == 1:
-            return (rows[0] - first,)
+            return [rows[0] - first]
         return self._cut(name, sorted({row - first for row in rows}))
 
     def _raises(self) -> Iterator[Raise]:
-        dialect, first = self._dialect, self._frame.row
+        dialect, first = self._file.dialect, self._frame.row
         for raised in sorted(self._frame.raised, key=lambda entry: entry.start):
             how, error = raised.how, raised.error
             if raised.caught:
@@ -195,18 +193,17 @@ class _Finish:
         """Tell whether a name is written as types are, and is not bound to something else here."""
         return name.split(".")[0] not in self._own and name.split(".")[-1][:1].isupper()
 
-    def _calls(self) -> list[Any]:
+    def _calls(self) -> Spelled:
         """Return the calls in the order of their rows, each that is written alike where it is
         first."""
         first, newlines = self._frame.row, self._file.newlines
         called = [
-            (bisect_left(newlines, at) - first, *call) for call, at in self._frame.called.items()
+            (bisect_left(newlines, at, first) - first, *call)
+            for call, at in self._frame.called.items()
         ]
         if len(called) > 1:
             called.sort()
-            if len(called) > MAX_ITEMS:
-                self.more.append("calls")
-                del called[MAX_ITEMS:]
+            called = self._cut("calls", called)
         return [
             (name, row, given, keywords, more) if keywords or more else (name, row, given)
             for row, name, given, keywords, more in called
@@ -238,28 +235,52 @@ class _Finish:
                 yield Touch(resource, name, row - frame.row)
 
 
-def _parameters(frame: Frame, dialect: Dialect) -> Iterator[Parameter]:
+def _parameters(frame: Frame, dialect: Dialect) -> list[Any]:
+    """Return the parameters as JSON has them: name and kind alone, where that is all."""
+    entries: list[Any] = []
     kind: ParameterKind = dialect.parameter
-    first = True
+    by_type = dialect.told_by == "signature"
     for declared in frame.declared:
         if declared.kind == "keyword" and not declared.text:
             kind = "keyword"
             continue
-        if not declared.names and not declared.is_pattern and dialect.told_by == "signature":
-            if declared.text == "void":
+        if by_type:
+            if declared.text == "void" and not declared.names and not declared.is_pattern:
                 continue
-            declared.annotation = declared.annotation or declared.text
-            declared.text = "..." if declared.kind == "rest" else "_"
-        elif dialect.whole_types and declared.names:
-            before, _, after = declared.text.rpartition(declared.names[0])
-            declared.annotation = f"{before.strip()} {after.partition('=')[0].strip()}".strip()
-        for parameter in declared.parameters(kind):
-            if first and parameter.name in dialect.receivers and not parameter.optional:
-                parameter = Parameter(parameter.name, "receiver", parameter.annotation)
-            yield parameter
-            first = False
+            _part_type(declared, dialect)
+        if declared.is_plain:
+            entries.append((declared.text, declared.kind or kind))
+        else:
+            entries += spell_entries("parameters", list(declared.parameters(kind)))
         if declared.kind == "rest":
             kind = "keyword"
+    if entries:
+        entries[0] = _receiver(entries[0], dialect)
+    return entries
+
+
+def _part_type(declared: Declared, dialect: Dialect) -> None:
+    """Tell type and name apart; a declaration may be a type alone, or stand around the name."""
+    if not declared.names and not declared.is_pattern:
+        declared.annotation = declared.annotation or declared.text
+        declared.text = "..." if declared.kind == "rest" else "_"
+        declared.is_plain = False
+    elif dialect.whole_types and declared.names:
+        before, _, after = declared.text.rpartition(declared.names[0])
+        declared.annotation = f"{before.strip()} {after.partition('=')[0].strip()}".strip()
+
+
+def _receiver(first: Entry, dialect: Dialect) -> Entry:
+    """Return the first parameter, which may be what a method is called on."""
+    name, _, annotation, _, optional, *_ = Parameter(*first)
+    if name not in dialect.receivers or optional:
+        return first
+    return (name, "receiver", annotation) if annotation else (name, "receiver")
+
+
+def _bound(entry: Entry) -> Sequence[str]:
+    """Return what a parameter binds that is a pattern."""
+    return entry[_NAMES] if len(entry) > _NAMES else ()
 
 
 def _result(frame: Frame) -> str | None:

@@ -43,6 +43,8 @@ def read_text(source: bytes, start: int, end: int) -> str:
 class Declared:
     """A parameter's declaration, which may have several names, or none: a pattern, or a type.
 
+    It `is_plain` as long as its text is all that was found of it.
+
     This and `Frame` have what few of them differ in from their class: so they are made in a third
     of the time, and there is one for each parameter and each span.
     """
@@ -53,6 +55,7 @@ class Declared:
     default: str | None = None
     optional = False
     is_pattern = False
+    is_plain = True
 
     def __init__(self, end: int, text: str, kind: ParameterKind | None = None) -> None:
         self.end = end
@@ -62,9 +65,6 @@ class Declared:
     def parameters(self, kind: ParameterKind) -> Iterator[Parameter]:
         """Yield a parameter for each name; `kind` is that of one of which nothing is said."""
         kind = self.kind or kind
-        if not self.names and not self.bound and self.default is None:  # most, in some languages
-            yield Parameter(self.text, kind, self.annotation, None, self.optional)
-            return
         optional = self.optional or self.default is not None
         for name in self.names or (self.text,):
             bound = () if self.names else self.bound[:MAX_ITEMS]
@@ -95,7 +95,8 @@ class Frame:
     `said` are parts that are kept as text, by the capture that found them; `left` are the rows
     where it is left, by what is returned: "valued", "bare", or "yields". `called` has the first
     byte of each kind of call. `stands` are names that may be resources, with their row; `members`
-    have their byte. `is_listed` tells that a list of parameters was found.
+    have their byte. `is_listed` tells that a list of parameters was found; it `reaches` outside if
+    a name is called that may be a resource, or that isn't come back from.
 
     `bound` are the names that are its own, as far as something depends on them; `shared` are those
     that it says are not.
@@ -106,6 +107,7 @@ class Frame:
     is_async = False
     is_stub = False
     is_listed = False
+    reaches = False
 
     def __init__(self, what: str, node: Node, row: int) -> None:
         self.what = what

@@ -12,6 +12,7 @@ from tree_sitter import Node
 from llmc.facts.dialects import Dialect
 from llmc.facts.frames import Called, Declared, Frame, Raised, read_text
 from llmc.facts.owners import Owners
+from llmc.facts.touches import Touches
 from llmc.facts.values import MAX_ITEMS, How, ParameterKind
 
 Captures = Mapping[str, Sequence[Node]]
@@ -38,12 +39,18 @@ class Notes:
     """Gives the captures of a file to its definitions, one sort of them after the other."""
 
     def __init__(
-        self, source: bytes, newlines: Sequence[int], owners: Owners, dialect: Dialect
+        self,
+        source: bytes,
+        newlines: Sequence[int],
+        owners: Owners,
+        dialect: Dialect,
+        touches: Touches,
     ) -> None:
         self._source = source
         self._newlines = newlines
         self._owners = owners
         self._dialect = dialect
+        self._touches = touches
         self._has_marks = re.compile(b"|".join(map(re.escape, dialect.marks))).search
 
     def take(self, captures: Captures) -> None:
@@ -159,7 +166,7 @@ class Notes:
     def _take_calls(self, captures: Captures) -> None:
         source, find, look = self._source, self._owners.find, self._has_marks
         backwards, size, match = source[::-1], len(source), _NAME_BACKWARDS.match
-        leaving, known = self._dialect.leaving, dict[bytes, str]()
+        special, known = self._touches.called.keys() | self._dialect.leaving, dict[bytes, str]()
         for node in captures.get("call.arguments", ()):
             start = node.start_byte
             found = match(backwards, size - start)
@@ -173,20 +180,27 @@ class Notes:
             called: Called
             if end - start > _EMPTY and look(source, start, end):
                 called = name, *self._look_at(node)
+            elif name[-1] == "!":
+                called = name, 0, (), True
             else:
-                tokens = name[-1] == "!"
-                called = name, 0 if tokens else node.named_child_count, (), tokens
-            first = frame.called.get(called)
-            if first is None or start < first:
-                frame.called[called] = start
-            if name in leaving:
-                self._leave(frame, node, leaving[name])
+                called = name, node.named_child_count if end - start > _EMPTY else 0, (), False
+            if start < (notes := frame.called).setdefault(called, start):
+                notes[called] = start
+            if name in special:
+                self._take_special(frame, node, name)
         for capture, given in _GIVEN:
             for node, frame in self._owned(captures, capture):
                 name = self._text(node)
                 name = name if _PLAIN.fullmatch(name) else f".{name.rpartition('.')[2]}"
                 called, start = (name, given, (), not given), node.start_byte
                 frame.called[called] = min(start, frame.called.get(called, start))
+                frame.reaches |= name in special
+
+    def _take_special(self, frame: Frame, node: Node, name: str) -> None:
+        """Note a call that matters by its name."""
+        frame.reaches = True
+        if how := self._dialect.leaving.get(name):
+            self._leave(frame, node, how)
 
     def _leave(self, frame: Frame, node: Node, how: How) -> None:
         """Note a call that is not come back from; a text that it is given is its message."""
@@ -215,6 +229,7 @@ class Notes:
 
 
 def _note_detail(parameter: Declared, capture: str, text: str) -> None:
+    parameter.is_plain = False
     if capture in _KINDS:
         parameter.kind = _KINDS[capture]
     elif capture == "parameter.name":

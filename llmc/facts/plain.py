@@ -128,10 +128,15 @@ def _read(node: Node, reading: Steps, language: str, facts: Facts) -> Plain | No
         steps = tuple(reading.read(node, body))
     except NotSimpleError:
         return None
+    nothing = DIALECTS[language].nothing
     rule = _find_rule(steps, facts.kind, is_maker=_makes(node, FORMS[language]))
     if rule is None or len(facts.doc or "") + reading.comments > MAX_DOC:
         return None
-    if facts.returns.what == "nothing" and _gives(steps, DIALECTS[language].nothing):
+    if facts.kind == "function" and rule in ("constant", "getter"):
+        given = steps[0].text
+        if (steps[0].is_constant or given.isidentifier()) and given not in nothing:
+            return None  # only its name says why it is there, and that takes a reader
+    if facts.returns.what == "nothing" and _gives(steps, nothing):
         return None  # a conversion in C++ has no type before its name
     first, last = reading.row(body.start_point.row), reading.row(find_last_row(body))
     if steps:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter, itemgetter
@@ -33,8 +33,7 @@ _REGIONS = frozenset(
 )
 _PARTS = frozenset(("test", "test.then", "head", "then", "body"))
 _NO_REGIONS = frozenset(("function", "bind"))
-_ASKED = _REGIONS | _PARTS | _NO_REGIONS | {"return"}
-_NONE: tuple[list[int], list[Node]] = ([], [])
+_ASKED = (_REGIONS | _PARTS | {"return"}) - _NO_REGIONS
 _START = attrgetter("start_byte")
 _ALWAYS = frozenset(("for", "for (;;)"))
 _WORDS = {"switch": "switch", "compiled": "#if or #else of"}
@@ -85,22 +84,24 @@ class Ways:
 
     def __init__(self, source: bytes, captures: Mapping[str, Sequence[Node]]) -> None:
         self.source = source
+        self._captures = captures
         self._found: dict[str, tuple[list[int], list[Node]]] = {}
-        for name in _ASKED & captures.keys():
-            nodes = sorted(captures[name], key=_START)
-            self._found[name] = [node.start_byte for node in nodes], nodes
 
     def find(self, name: str, frame: Frame) -> list[Node]:
         """Return the captures of a sort that are in a definition."""
-        starts, nodes = self._found.get(name, _NONE)
+        found = self._found.get(name)
+        if found is None:
+            nodes = sorted(self._captures.get(name, ()), key=_START)
+            found = self._found[name] = [node.start_byte for node in nodes], nodes
+        starts, nodes = found
         end = frame.node.end_byte
         first = bisect_left(starts, frame.node.start_byte)
-        found = nodes[first : bisect_left(starts, end, first)]
-        return [node for node in found if node.end_byte <= end]
+        inside = nodes[first : bisect_left(starts, end, first)]
+        return [node for node in inside if node.end_byte <= end]
 
     def find_regions(self, frame: Frame) -> Iterator[tuple[str, Node]]:
         """Yield the regions in a definition, and their parts."""
-        for name in self._found.keys() - _NO_REGIONS:
+        for name in _ASKED & self._captures.keys():
             for node in self.find(name, frame):
                 yield name, node
 
@@ -157,9 +158,13 @@ class _Walk:
         return nested
 
     def _bind(self, nodes: Sequence[Node], inner: Sequence[tuple[int, int]]) -> None:
-        for start, end in {(node.start_byte, node.end_byte) for node in nodes}:
-            if not (inner and _is_in(start, end, inner)):
-                self._frame.bound.add(read_text(self._source, start, end))
+        if not nodes:
+            return
+        places: Iterable[tuple[int, int]] = {(node.start_byte, node.end_byte) for node in nodes}
+        if inner:
+            places = [place for place in places if not _is_in(*place, inner)]
+        names = {self._source[start:end] for start, end in places}
+        self._frame.bound.update(read_text(name, 0, len(name)) for name in names)
 
     def _rescue(self) -> None:
         """Take panics for caught where the definition has the word that stops them."""

@@ -48,9 +48,13 @@ def bodies(draw):
     return "\n    ".join([head, *doc, *statements]) + "\n"
 
 
-def write(source, name="a.py", language="python"):
-    """Return what is written of the first span of a file, with its ground and its lines."""
+def write(source, name="a.py", language="python", kind=None):
+    """Return what is written of the first span of a file, with its ground and its lines.
+
+    With a `kind`, the span is taken to be of that.
+    """
     symbol, facts = next(iter(prove_all(name, source).items()))
+    facts = facts._replace(kind=kind or facts.kind)
     code = source.strip()
     plain = find_plain(code, language, facts)
     if plain is None:
@@ -64,7 +68,7 @@ def write(source, name="a.py", language="python"):
 @settings(max_examples=150, deadline=None)
 @given(bodies())
 def test_nothing_that_is_written_by_rule_is_refuted(source):
-    found = write(source)
+    found = write(source, kind="method")
     assert found is not None
     enrichment, verdicts, ground, span = found
     assert [each for each in verify(enrichment, ground) if each.ruling == "refuted"] == []

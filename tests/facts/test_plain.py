@@ -17,7 +17,7 @@ PLAIN = [
         "getter",
         ["give self.a.b"],
     ),
-    ("a.py", "def f():\n    return -42\n", "constant", ["give -42"]),
+    ("a.py", "class A:\n    def f(self):\n        return -42\n", "constant", ["give -42"]),
     ("a.py", "def f():\n    return None\n", "constant", ["give None"]),
     ("a.py", "def f(self, x):\n    self.x = x\n", "setter", ["set self.x x"]),
     (
@@ -103,6 +103,9 @@ PLAIN = [
 ]
 
 NOT_PLAIN = [
+    ("a.py", "def f():\n    return 42\n"),
+    ("a.py", "def f(a):\n    return a\n"),
+    ("a.go", "package p\n\nfunc f() int {\n\treturn 42\n}\n"),
     ("a.py", "def f(a):\n    return a + 1\n"),
     ("a.py", "def f(a):\n    return a[0]\n"),
     ("a.py", "def f(a):\n    return g(h(a))\n"),
@@ -150,6 +153,8 @@ def look(name, source):
     code = source.strip()
     if language.name == "go":
         code = source.partition("\n\n")[2].strip()
+    elif source.startswith("class A:\n"):
+        code = source.partition("\n")[2].strip()
     elif "." in symbol or "g: function" in source:
         code = source[source.index("{") + 1 : source.rindex("}")].strip()
     return find_plain(code, language.name, facts)

@@ -8,22 +8,20 @@
 (class_definition body: (block (expression_statement (assignment left: (identifier) @member))))
 (function_definition body: (block (expression_statement (ellipsis) @stub)))
 
-; Parameters
-(function_definition parameters: (parameters [
-  (identifier) @parameter
-  (default_parameter name: (identifier) @parameter.name value: (_) @parameter.default) @parameter
-  (typed_parameter . (identifier) @parameter.name type: (type) @parameter.type) @parameter
-  (typed_default_parameter name: (identifier) @parameter.name type: (type) @parameter.type
-    value: (_) @parameter.default) @parameter
-  (list_splat_pattern (identifier) @parameter.name) @parameter @parameter.rest
-  (dictionary_splat_pattern (identifier) @parameter.name) @parameter @parameter.keywords
-  (typed_parameter . (list_splat_pattern (identifier) @parameter.name) @parameter.rest
-    type: (type) @parameter.type) @parameter
-  (typed_parameter . (dictionary_splat_pattern (identifier) @parameter.name) @parameter.keywords
-    type: (type) @parameter.type) @parameter
-  (keyword_separator) @parameters.keyword
-  (positional_separator) @parameters.positional
-]))
+; Parameters: those of a lambda, which are of the same kinds, belong to no span
+(parameters (identifier) @parameter)
+(default_parameter name: (identifier) @parameter.name value: (_) @parameter.default) @parameter
+(typed_parameter . (identifier) @parameter.name type: (type) @parameter.type) @parameter
+(typed_default_parameter name: (identifier) @parameter.name type: (type) @parameter.type
+  value: (_) @parameter.default) @parameter
+(parameters (list_splat_pattern (identifier) @parameter.name) @parameter @parameter.rest)
+(parameters (dictionary_splat_pattern (identifier) @parameter.name) @parameter @parameter.keywords)
+(typed_parameter . (list_splat_pattern (identifier) @parameter.name) @parameter.rest
+  type: (type) @parameter.type) @parameter
+(typed_parameter . (dictionary_splat_pattern (identifier) @parameter.name) @parameter.keywords
+  type: (type) @parameter.type) @parameter
+(keyword_separator) @parameters.keyword
+(positional_separator) @parameters.positional
 
 ; What leaves
 (return_statement) @return
