@@ -37,7 +37,7 @@ _INPUT = re.compile(
     r"(?:\([^)]*\)|:|=|-|–|—|,|\bis\b|$)"
 )
 _DEFAULT = re.compile(
-    r"\bdefault(?:s|ing)?(?:\s+(?:to|is|value|of|value\s+is|value\s+of)|\s*[:=])+\s*"
+    r"\bdefault(?:s|ing)?(?:\s+(?:to|is|value|of|value\s+is|value\s+of)|\s*[:=])*\s*"
     r"[`]*('[^']*'|\"[^\"]*\"|-?\d+(?:\.\d+)?(?![\w.])|True|False)",
 )
 _ELSEWHERE = re.compile(
@@ -89,7 +89,8 @@ def check_parameter(name: str, text: str, ground: Ground) -> Finding | None:
         return leave(PARAMETER, f"{name} may be given to what the property returns")
     if any(entry.kind == "keywords" for entry in arguments):
         return leave(PARAMETER, f"{name} may be among the keywords it takes")
-    if any(entry.names or entry.name[:1] in "{[(" for entry in arguments):
+    apart = [entry.name for entry in arguments if entry.names or entry.name[:1] in "{[("]
+    if apart and (name in ground.code_names or any(".." in pattern for pattern in apart)):
         return leave(PARAMETER, f"{name} may be part of what is taken apart")
     if name.istitle() and name.isalpha() and len(name) > 1 and name not in ground.code_names:
         return None  # a word of prose: "Note: ..."

@@ -24,6 +24,14 @@ MAX_MEANING_WORDS = 50
 """Of a meaning, a result or a pitfall; they are asked for in a few words."""
 
 _SAID = re.compile(r"[`'\"*&\s]*([\w$]+)[`'\"]*\s*(?:\([^)]{0,80}\)\s*)?(?::|=|-|–|—|\bis\b)\s*")
+_NONE = re.compile(
+    r"\W*(?:(?:none|nothing|null|n/?a)\W*(?:known)?|"
+    r"(?:there (?:are|is) )?no(?:ne)?(?: other| known)?"
+    r"(?: (?:side[- ]effects?|pitfalls?|inputs?|parameters?))?)\W*",
+    re.IGNORECASE,
+)
+"""What is written into a list of which the entries are wanted, where there are none."""
+
 _WORD = re.compile(r"\w+")
 _PLAIN_GUARD = re.compile(r"(?:after|for|while|case|default|switch|catch|except|with|on)\b|#")
 _CUT_NAME = re.compile(r"[\w.$]*…$")
@@ -132,7 +140,7 @@ def _sort(entries: list[str], question: Question) -> tuple[dict[str, str], list[
         match = _SAID.match(text)
         if match and match[1] in names:
             told.setdefault(match[1], _meaning(text[match.end() :], match[1], question))
-        elif text.strip("`'\"*& ") not in names:
+        elif text.strip("`'\"*& ") not in names and not _NONE.fullmatch(text):
             other.append(text)
     return told, other
 
@@ -196,7 +204,8 @@ def _effects(said: Enrichment, facts: Facts, place: Place) -> Iterator[Entry]:
         text = f"touches {touch.resource}: {touch.name}"
         proof = f"{touch.name} in line {touch.line + 1} of it"
         yield Entry("side_effects", text, place.at(touch.line), proof)
-    yield from (_theirs("side_effects", text, place) for text in said.side_effects)
+    told = (text for text in said.side_effects if not _NONE.fullmatch(text))
+    yield from (_theirs("side_effects", text, place) for text in told)
 
 
 def _pitfalls(said: Enrichment, facts: Facts, place: Place) -> Iterator[Entry]:
@@ -210,6 +219,8 @@ def _pitfalls(said: Enrichment, facts: Facts, place: Place) -> Iterator[Entry]:
     proven = {_last(entry.error) for entry in facts.raises if entry.error} | {*facts.declared}
     for text in said.pitfalls:
         errors = find_errors(text)
+        if _NONE.fullmatch(text):
+            continue
         if not errors or not proven.issuperset(map(_last, errors)):
             yield _theirs("pitfalls", text, place)
 

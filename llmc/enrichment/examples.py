@@ -4,7 +4,7 @@ Nothing is made up: an example is one whole statement of a file that the index h
 and import, in tests first, then in examples and documents' code, then elsewhere. Where it is open
 which definition a call leads to, there is none. Left out are files that must stay on this machine,
 whose text would get into what is said of others, those that nobody wrote, and statements with what
-looks like a secret.
+looks like a secret, or tells its reader to do something.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from llmc.enrichment.arguments import check_usage, count_arguments
 from llmc.enrichment.grounds import Ground
+from llmc.enrichment.instructions import find_instructions, fold
 from llmc.errors import StoreError
 from llmc.events import Event, SpanStarted
 from llmc.facts.values import Facts
@@ -199,6 +200,7 @@ def _is_fit(
         len(text) + len(file.path) + _PLACE_CHARS > MAX_SNIPPET_CHARS
         or make_plain(text) != text
         or secrets.find(text)
+        or any(find_instructions(fold(text)))
     ):
         return False
     return facts is None or _agrees(usage, span, facts)

@@ -12,6 +12,7 @@ from llmc.facts.values import Facts, Parameter
 from llmc.models import Ruling
 
 FUNCTIONS = frozenset({"function", "method"})
+_OPEN = re.compile(r"[-\[/*%+.@]|\b(?:import|with|for|in|await|assert|new)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,18 @@ class Ground:
     @property
     def is_function(self) -> bool:
         return self.facts.kind in FUNCTIONS
+
+    @cached_property
+    def is_closed(self) -> bool:
+        """Whether it does only what stands in it, as it calls nothing.
+
+        Operators may still raise: only a text without subscripts, arithmetic and attributes is
+        closed.
+        """
+        if self.facts.calls or not self.facts.sound:
+            return False
+        body = self.code.partition("\n")[2] or self.code.partition(":")[2]
+        return not _OPEN.search(body)
 
     @cached_property
     def arguments(self) -> tuple[Parameter, ...] | None:

@@ -17,9 +17,14 @@ _RAISES = re.compile(
     rf"((?:\s*(?:,|or|and|/)\s*(?:or\s+|an?\s+)*{_ERROR})*)"
 )
 _RAISED = re.compile(rf"{_ERROR}\s+(?:is|are|will be|may be|can be|gets|being)\s+(?:raised|thrown)")
+_NAMED = re.compile(rf"^\W*{_ERROR}\s*(?::|,?\s+(?:if|when|on|for|is)\b)")
+"""An error that is named first, and then when it leaves."""
+
 _LISTED = re.compile(_ERROR)
 _SOME = re.compile(
-    r"\b(?:raises?|throws?)\s+(?:an?\s+)?(?:\w+\s+)?(?:errors?|exceptions?)\b", re.IGNORECASE
+    r"\b(?:raises?|throws?)\s+(?:an?\s+)?(?:\w+\s+)?(?:errors?|exceptions?)\b|"
+    r"\b(?:raises|throws|panics)\s+(?:if|when|on|unless)\b",
+    re.IGNORECASE,
 )
 _NOT = re.compile(
     r"\b(?:never|not|n't|without|no longer|rather than|instead of)\s+(?:ever\s+|be\s+)?"
@@ -27,6 +32,11 @@ _NOT = re.compile(
     r"\b(?:raises?|throws?)\s+(?:no|nothing|neither)\b",
     re.IGNORECASE,
 )
+_CONDITION = re.compile(
+    r"\b(?:if|when|unless|for|on|where|while|once|after|as|rather than|instead of)\b", re.IGNORECASE
+)
+"""Words that say that something holds in one case, which need not be that of a fact."""
+
 _COMMON_WORDS = """
     if is in on of or an as at be by it no to when the not and are was for has any with that this
     from raise raises raised raising throw throws thrown error errors exception exceptions case
@@ -64,6 +74,8 @@ def find_errors(text: str) -> list[str]:
     for match in _RAISES.finditer(text):
         names = [match[1], *(name for name in _LISTED.findall(match[2] or ""))]
         found.update(dict.fromkeys(name for name in names if _is_error(name)))
+    if first := _NAMED.match(text):
+        found.update(dict.fromkeys(name for name in [first[1]] if _is_error(name)))
     found.update(dict.fromkeys(name for name in _RAISED.findall(text) if _is_error(name)))
     return list(found)
 
@@ -75,14 +87,14 @@ def check_raising(text: str, ground: Ground) -> Iterator[Finding]:
         return
     errors = find_errors(text)
     if _NOT.search(text):
-        yield from _check_denial(errors, ground)
+        yield from _check_denial(text, errors, ground)
         return
     for error in errors:
         yield check_error(error, text, ground)
     if not errors and _SOME.search(text):
         if facts.raises:
             yield prove(KIND, f"an error leaves in line {facts.raises[0].line + 1} of it")
-        elif _is_closed(ground):
+        elif ground.is_closed:
             yield refute(KIND, "nothing is raised, and nothing called that could")
 
 
@@ -114,7 +126,7 @@ def check_error(error: str, text: str, ground: Ground) -> Finding:
         if _speaks_of(text, error, entry, ground):
             where = f"line {entry.line + 1} of it"
             return refute(KIND, f"what leaves under that condition is {entry.error}, in {where}")
-    if _is_closed(ground):
+    if ground.is_closed:
         return refute(KIND, f"nothing is raised, and nothing called that could raise {error}")
     return leave(KIND, f"a callee may raise {error}")
 
@@ -134,32 +146,19 @@ def _words(text: str) -> set[str]:
     return {word[:6] for word in found if word not in _COMMON}
 
 
-def _check_denial(errors: list[str], ground: Ground) -> Iterator[Finding]:
+def _check_denial(text: str, errors: list[str], ground: Ground) -> Iterator[Finding]:
     facts = ground.facts
     raised = [entry for entry in facts.raises if entry.how in ("raises", "panics")]
+    in_a_case = _CONDITION.search(text)
     for entry in raised:
-        if not errors or any(_is_a(entry, _last(error)) for error in errors):
+        named = [error for error in errors if _is_a(entry, _last(error))]
+        if in_a_case and not (named and _speaks_of(text, named[0], entry, ground)):
+            continue
+        if named or not errors:
             what = entry.error or "an error"
             yield refute(KIND, f"{what} leaves in line {entry.line + 1} of it")
             return
     yield leave(KIND, "what its callees raise isn't known")
-
-
-def _is_closed(ground: Ground) -> bool:
-    """Tell whether a span can raise only what it raises itself, as it calls nothing.
-
-    Operators may still raise: only a text without subscripts, arithmetic and attributes is closed.
-    """
-    facts = ground.facts
-    if facts.calls or not facts.sound:
-        return False
-    return not re.search(
-        r"[-\[/*%+.@]|\b(?:import|with|for|in|await|assert|new)\b", _body(ground.code)
-    )
-
-
-def _body(code: str) -> str:
-    return code.partition("\n")[2] or code.partition(":")[2]
 
 
 def _is_a(entry: Raise, name: str) -> bool:

@@ -12,9 +12,10 @@ ASYNC = "async"
 EFFECTS = "effects"
 
 _NOTHING = re.compile(
-    r"(?<!else )(?<!otherwise )(?<!or )\b(?:returns?|returning)\s+"
+    r"(?<!else )(?<!otherwise )(?<!or )(?<!never )(?<!not )(?<!n't )\b(?:returns?|returning)\s+"
     r"(?:nothing|no\s+values?|none|void|undefined)\b"
-    r"(?!\s+(?:if|when|unless|on|in|for|or|where|otherwise|after|until|instead))|"
+    r"(?!\s+(?:if|when|unless|on|in|for|or|where|otherwise|after|until|instead|"
+    r"useful|else|more|other|but|except|of)\b)|"
     r"\b(?:does|do|did)(?:\s+not|n't)\s+return\s+(?:anything|any\s+value|a\s+value|values?)\b|"
     r"\bhas\s+no\s+return\s+value\b",
     re.IGNORECASE,
@@ -135,6 +136,9 @@ def check_effects(text: str, ground: Ground, *, is_effect: bool = False) -> Iter
             if re.search(_RESOURCES.get(touch.resource, r"(?!)"), text, re.IGNORECASE):
                 yield prove(EFFECTS, f"{touch.name} in line {touch.line + 1} of it")
                 return
+        nothing = not (facts.writes or facts.touches or facts.raises) and ground.is_closed
+        if nothing and not (_NOTHING_FIRST.match(text) or is_left_to_others(ground)):
+            yield refute(EFFECTS, "it writes nothing, and calls nothing that could")
 
 
 def is_left_to_others(ground: Ground) -> bool:

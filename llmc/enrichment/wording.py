@@ -23,6 +23,7 @@ _PART = re.compile(r"[\w$]+")
 ALWAYS_KNOWN = frozenset(
     {*dir(builtins), *keyword.kwlist, *("self", "cls", "this", "null", "nil", "undefined")}
     | {"true", "false", "void", "args", "kwargs", "stdin", "stdout", "stderr", "e_g", "i_e"}
+    | {"O", "log", "sqrt"}
 )
 """Names that need not stand in a text to be real."""
 

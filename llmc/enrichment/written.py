@@ -14,7 +14,7 @@ from llmc.enrichment.judging import settle
 from llmc.errors import BackendError
 from llmc.facts.plain import Plain
 from llmc.facts.steps import Step
-from llmc.facts.values import Facts
+from llmc.facts.values import Facts, How
 from llmc.models import MAX_SUMMARY_CHARS, MAX_SUMMARY_WORDS, Enrichment, Evidence, Span, Verdict
 from llmc.redaction import secrets
 
@@ -117,6 +117,8 @@ def _tell(steps: Sequence[Step], facts: Facts) -> Iterator[str]:
                 yield f"{'always ' if step.is_constant else ''}returns `{step.text}`"
             case "give a call":
                 yield f"returns the result of `{step.text}`"
+            case "leave":
+                yield "returns at once"
             case "fail":
                 yield _tell_failure(step, facts)
 
@@ -126,8 +128,16 @@ def _tell_failure(step: Step, facts: Facts) -> str:
     for word in ("raise ", "throw "):
         if step.text.startswith(word):
             return f"only raises `{step.text.removeprefix(word).removeprefix('new ')}`"
-    how = facts.raises[0].how if facts.raises else "panics"
-    return f"only {'ends the process' if how == 'exits' else 'panics'}, by `{step.text}`"
+    how: How = facts.raises[0].how if facts.raises else "panics"
+    return f"only {_LEAVES[how]}, by `{step.text}`"
+
+
+_LEAVES: dict[How, str] = {
+    "raises": "raises",
+    "returns": "fails",
+    "panics": "panics",
+    "exits": "ends the process",
+}
 
 
 def _join(parts: list[str]) -> str:

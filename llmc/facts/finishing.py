@@ -16,6 +16,7 @@ from llmc.facts.touches import Touches
 from llmc.facts.values import (
     MAX_DOC,
     MAX_ITEMS,
+    MAX_PARAMETERS,
     Parameter,
     ParameterKind,
     Raise,
@@ -25,6 +26,9 @@ from llmc.facts.values import (
 
 _BASE = re.compile(r"[\w$]+")
 _PATH = re.compile(r"\d+|(?:\w+::)*[A-Z]\w*(?:::\w+)*")
+_ASSERTS = re.compile(r"asserts\s")
+"""What a function that returns nothing says of its arguments, in the place of a type."""
+
 _QUOTES = re.compile(r"[A-Za-z]{0,3}(\"\"\"|'''|\"|'|`)(.*)\1", re.DOTALL)
 
 _PARAMETERS, _RESULT, _RETURNS, _RAISES = (
@@ -113,7 +117,8 @@ class _Finish:
         """Add what stands before a definition's body, and what comes back."""
         frame, dialect = self._frame, self._file.dialect
         if frame.what == "function" and (frame.is_listed or not dialect.listed):
-            spelled += _PARAMETERS, self._cut("parameters", self._parameters)
+            cut = self._cut("parameters", self._parameters, MAX_PARAMETERS)
+            spelled += _PARAMETERS, cut
         if frame.result and (result := _result(frame)):
             spelled += _RESULT, result
         what: Returns = "unknown"
@@ -150,12 +155,12 @@ class _Finish:
             members = list(dict.fromkeys(name for _, name in sorted(frame.members)))
             spelled += _MEMBERS, self._cut("members", members)
 
-    def _cut(self, name: str, entries: Entries) -> Entries:
-        """Return the entries, MAX_ITEMS at most."""
-        if len(entries) <= MAX_ITEMS:
+    def _cut(self, name: str, entries: Entries, most: int = MAX_ITEMS) -> Entries:
+        """Return the entries, so many at most."""
+        if len(entries) <= most:
             return entries
         self.more.append(name)
-        return entries[:MAX_ITEMS]
+        return entries[:most]
 
     def _returned(self, what: Returns) -> Spelled:
         """Return what comes back with its rows, as far as there are any."""
@@ -267,7 +272,8 @@ def _part_type(declared: Declared, dialect: Dialect) -> None:
         declared.is_plain = False
     elif dialect.whole_types and declared.names:
         before, _, after = declared.text.rpartition(declared.names[0])
-        declared.annotation = f"{before.strip()} {after.partition('=')[0].strip()}".strip()
+        around = f"{before.strip()} {after.partition('=')[0].strip()}".strip()
+        declared.annotation = around or None
 
 
 def _receiver(first: Entry, dialect: Dialect) -> Entry:
@@ -297,7 +303,8 @@ def _returns(frame: Frame, raises: tuple[Raise, ...], dialect: Dialect) -> Retur
         return "yields"
     result = _result(frame)
     if dialect.told_by == "signature" or (dialect.told_by == "both" and result):
-        return "nothing" if result is None or result in dialect.nothing else "value"
+        gives = result is not None and result not in dialect.nothing and not _ASSERTS.match(result)
+        return "value" if gives else "nothing"
     if frame.is_stub or any(
         entry.error == "NotImplementedError" and entry.guard is None for entry in raises
     ):

@@ -6,6 +6,7 @@ there. A node kind that is in no row is not simple.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,12 +16,12 @@ class Forms:
     """The node kinds of one language.
 
     `names` and `literals` are simple by themselves, `strings` if no code is in them, `through` if
-    all in them is. `calls` run code;
-    what is called by a name with a capital only puts a value together where `capitals` do. `sets`
+    all in them is. `calls` run code; what is called by a name of `special` is no plain call. `sets`
     have the fields left and right. `holders` are statements that hold one thing, `noops` do
-    nothing. `tails`: the last expression of a block is its value. A method's text is parsed within
-    one of `around`. A method of one of the names of `makers` makes the object. `harmless`
-    decorators change nothing of what a body says.
+    nothing. `tails`, as Rust has them: the last expression of a block is its value, and what is
+    called by a name with a capital only puts a value together. A method's text is parsed within one
+    of `around`. A method of one of the names of `makers` makes the object. `harmless` decorators
+    change nothing of what a body says.
     """
 
     names: frozenset[str]
@@ -37,10 +38,10 @@ class Forms:
     blocks: frozenset[str] = frozenset()
     harmless: frozenset[str] = frozenset()
     makers: frozenset[str] = frozenset()
+    special: re.Pattern[str] | None = None
     around: tuple[tuple[str, str], ...] = (("", ""),)
     sets_names: bool = True
     tails: bool = False
-    capitals: bool = False
 
 
 def _kinds(words: str) -> frozenset[str]:
@@ -81,6 +82,7 @@ _C = Forms(
     raises=_kinds("throw_statement"),
     noops=_kinds("empty_statement"),
     blocks=_kinds("compound_statement field_declaration_list"),
+    special=re.compile(r"[A-Z][A-Z0-9_]*"),  # a macro, which may do anything
     around=(("", ""), ("struct _ {", "};")),
 )
 
@@ -143,7 +145,6 @@ FORMS: Mapping[str, Forms] = {
         blocks=_kinds("block declaration_list field_declaration_list enum_variant_list"),
         harmless=_kinds("inline must_use allow doc cold track_caller"),
         tails=True,
-        capitals=True,
     ),
     "java": Forms(
         names=_kinds("identifier this super type_identifier scoped_type_identifier"),
@@ -176,6 +177,7 @@ FORMS: Mapping[str, Forms] = {
         calls=_kinds("command"),
         returns=frozenset(),
         blocks=_kinds("compound_statement"),
+        special=re.compile(r"return|exit|break|continue"),
     ),
 }
 """By the language's name; of one that has no row, every body takes a reader."""

@@ -53,8 +53,15 @@ class Owners:
                 ended = stack.pop()[0]
                 self._add_border(ended, stack[-1][2])
             if name == "decorator":
-                self._decorators.append((start, read_text(self._source, start, -end)))
-                stack.append((-end, name, stack[-1][2]))
+                text = read_text(self._source, start, -end)
+                owner = stack[-1][2]
+                if owner and _is_of(node, owner):
+                    owner.add(name, text)
+                    owner = stack[-2][2]
+                    self._add_border(start, owner)
+                else:
+                    self._decorators.append((start, text))
+                stack.append((-end, name, owner))
                 continue
             around = stack[-1]
             owner = None
@@ -116,3 +123,8 @@ class Owners:
                 frame.add("decorator", text)
         self.frames[number] = frame
         return frame
+
+
+def _is_of(decorator: Node, frame: Frame) -> bool:
+    """Tell whether a decorator is within the definition it is of, as in some grammars."""
+    return decorator.parent is not None and decorator.parent.parent == frame.node

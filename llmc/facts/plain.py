@@ -156,6 +156,8 @@ def _find_rule(steps: tuple[Step, ...], kind: str, *, is_maker: bool) -> Rule | 
             return "constant" if steps[0].is_constant else "getter"
         if kinds[0] == "fail":
             return "failure"
+        if kinds[0] == "leave":
+            return "stub"
         return None if _HAS_TEXT.search(steps[0].text) else "delegation"
     if is_maker and kinds[0] == "call" and "super" in steps[0].text:
         kinds = kinds[1:]

@@ -56,9 +56,17 @@ class Simple:
         for part in parts:
             self.require(part, depth + 1)
 
+    def require_call(self, node: Node) -> None:
+        """Raise NotSimpleError unless a call passes simple values to what is surely called."""
+        name = node.child_by_field_name("function") or node.child_by_field_name("name")
+        special = self._forms.special
+        if special is not None and name is not None and special.fullmatch(read_node(name)):
+            raise NotSimpleError
+        self.require_parts(node)
+
     def _is_free(self, node: Node) -> bool:
         """Tell whether a call only names an object, or puts a value together."""
-        if self._forms.capitals and self.is_capital(node):
+        if self._forms.tails and self.is_capital(node):
             return True
         return _SUPER.fullmatch(read_node(node)) is not None
 

@@ -16,7 +16,7 @@ from llmc.languages import Language
 MAX_DEPTH = 3
 """Blocks in blocks; a language's tree has one or two where its text has one."""
 
-What = Literal["set", "initialize", "call", "give", "give a call", "fail"]
+What = Literal["set", "initialize", "call", "give", "give a call", "fail", "leave"]
 
 _NOT_JUST_TAKEN = frozenset({"object_pattern", "array_pattern", "accessibility_modifier"})
 """Parameters that are taken apart, or stored without a word of the body."""
@@ -82,6 +82,10 @@ class Steps:
                     yield self._give(statement, self._facts.returns.what == "nothing")
                 elif statement.named_children:
                     yield self._give(self._only(statement))
+                elif self._facts.returns.what != "nothing":
+                    raise NotSimpleError  # results that have names come back
+                elif len(statements) == 1:
+                    yield self._step("leave", statement, quote(statement))
             else:
                 yield self._do(statement)
 
@@ -100,6 +104,8 @@ class Steps:
     def _statements(self, block: Node, depth: int = 0) -> Iterator[Node]:
         """Yield the statements of a block that do anything, without what holds them."""
         forms = self._forms
+        if any(child.type == "&" for child in block.children):
+            raise NotSimpleError  # nobody waits for it
         for child in block.named_children:
             if child.type in self._language.comments:
                 self.comments += child.end_byte - child.start_byte
@@ -144,8 +150,11 @@ class Steps:
                 raise NotSimpleError
             return self._step("fail", node, quote(node))
         if node.type in forms.calls:
-            self._simple.require_parts(node)
-            return self._step("fail" if self._facts.raises else "call", node, quote(node))
+            if self._facts.raises:
+                self._simple.require_parts(node)
+                return self._step("fail", node, quote(node))
+            self._simple.require_call(node)
+            return self._step("call", node, quote(node))
         raise NotSimpleError
 
     def _give(self, node: Node, is_forgotten: bool = False) -> Step:
@@ -154,8 +163,8 @@ class Steps:
         while node.type == "parenthesized_expression":
             node = self._only(node)
         called = self._called(node)
-        if called is not None and not (forms.capitals and self._simple.is_capital(called)):
-            self._simple.require_parts(called)
+        if called is not None and not (forms.tails and self._simple.is_capital(called)):
+            self._simple.require_call(called)
             return self._step("call" if is_forgotten else "give a call", node, quote(node))
         if is_forgotten:
             raise NotSimpleError

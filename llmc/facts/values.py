@@ -19,7 +19,7 @@ How = Literal["raises", "panics", "returns", "exits"]
 """In which way of its language a failure leaves: an exception, a panic, a returned error or code,
 the end of the process."""
 
-MAX_ITEMS = 50
+MAX_ITEMS, MAX_PARAMETERS = 50, 200
 """Entries kept of each list; a span with more has the list's name in `more`."""
 
 MAX_TEXT = 160

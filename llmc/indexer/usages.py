@@ -41,6 +41,18 @@ _FAILS = re.compile(r"raises|tothrow|throws|reject|panic|warns", re.IGNORECASE)
 _MEANT_TO_FAIL = re.compile(rf"{_FAILS.pattern}|fail|invalid|error|bad|wrong", re.IGNORECASE)
 """What calls that are meant to go wrong stand in, by the names of tests and their helpers."""
 
+_BINDS = re.compile(
+    r"param|pattern|declarat|assignment|^for_|enhanced_for|for_range|range_clause|let_|var_spec|"
+    r"named_expression|lambda|closure|arrow_function|function_def|function_item|method_def"
+)
+"""Nodes that give a meaning to names in them."""
+
+_GIVEN = ("right", "value", "default", "default_value", "type", "return_type", "body", "condition")
+"""The fields of such nodes in which names are only used."""
+
+_LISTS = _kinds("expression_list pattern_list tuple_pattern list_pattern left_hand_side")
+_MOST_NODES = 20_000
+
 _AROUND_BYTES = 4_000
 _ENDS_IN_NAME = re.compile(rb"[\w$]$").search
 _MOST_LINES_OF_MACRO = 3
@@ -98,8 +110,9 @@ def find_usage(
 ) -> Usage | None:
     """Return the call of a name at a byte of a file, in a statement of at most so many lines.
 
-    None if it is no call, as in a comment or a string, if it is meant to fail, or damaged. Of a
-    longer statement, or one with others inside, it is the call alone.
+    None if it is no call, as in a comment or a string, if it is meant to fail, or damaged, or if
+    the function around it gives the name another meaning. Of a longer statement, or one with others
+    inside, it is the call alone.
     """
     end = at + len(name.encode())
     leaf = root.descendant_for_byte_range(at, end)
@@ -117,6 +130,8 @@ def find_usage(
     if not whole and call is not leaf:
         statement, whole = call, _write(call, source, most_lines)
     before = call.start_byte if call is not leaf else at
+    if before == at and _is_bound_around(call, name.encode()):
+        return None
     receiver = tidy_receiver(_decode(source[before:at]).removeprefix("new "))
     return (
         Usage(
@@ -221,6 +236,33 @@ def _find_function(node: Node) -> Node:
     while node.parent is not None and not _is_function(node):
         node = node.parent
     return node
+
+
+def _is_bound_around(call: Node, name: bytes) -> bool:
+    """Tell whether a function around a call has the name for something of its own (shadows it)."""
+    outermost, node = None, call.parent
+    while node is not None:
+        outermost = node if _is_function(node) or _BINDS.search(node.type) else outermost
+        node = node.parent
+    todo = [outermost] if outermost is not None else []
+    for _ in range(_MOST_NODES):
+        if not todo:
+            return False
+        here = todo.pop()
+        if not here.child_count and here.text == name and _is_bound(here):
+            return True
+        todo += here.children
+    return True
+
+
+def _is_bound(leaf: Node) -> bool:
+    """Tell whether a name is given a meaning where it stands."""
+    node, parent = leaf, leaf.parent
+    while parent is not None and parent.type in _LISTS:
+        node, parent = parent, parent.parent
+    if parent is None or not _BINDS.search(parent.type):
+        return False
+    return all(parent.child_by_field_name(field) != node for field in _GIVEN)
 
 
 def _is_function(node: Node) -> bool:

@@ -5,10 +5,11 @@ Which definition a call leads to is decided as for examples: where it is open, n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
-from llmc.enrichment.asking import Request
+from llmc.enrichment.asking import Question, Request
 from llmc.enrichment.callees import (
     LARGE_BILLIONS,
     MAX_CALLEES,
@@ -19,6 +20,7 @@ from llmc.enrichment.callees import (
 )
 from llmc.enrichment.prompts import Prompt
 from llmc.errors import IndexingError
+from llmc.facts.values import Facts
 from llmc.indexer.imports import Binding, read_bindings
 from llmc.indexer.linking import Use, find_owner, link
 from llmc.indexer.parsing import read_text
@@ -35,6 +37,7 @@ MAX_NAMES = 60
 """Names called in one span that are looked up."""
 
 _KEPT_NAMES, _KEPT_FILES = 1024, 64
+_PART = re.compile(r"\.|::|->")
 
 
 class Callees:
@@ -81,19 +84,22 @@ class Callees:
         """Return a span's request with what is known of its callees, if that pays."""
         if not (isinstance(prompt, Request) and self.pays(choice)):
             return prompt
-        found = list(self._link(span, prompt.question.source))
+        found = list(self._link(span, prompt.question))
         known = self._store.results.find_summaries([callee.span_hash for callee in found])
         told = ((c.symbol, known[c.span_hash]) for c in found if c.span_hash in known)
         lines = write_lines(told)
         return prompt.tell(lines) if lines else prompt
 
-    def _link(self, span: Span, code: str) -> Iterator[Span]:
+    def _link(self, span: Span, question: Question) -> Iterator[Span]:
         """Yield the definitions that a span's calls lead to, in their order, each once."""
+        code = question.source
         source = code.encode()
         owner = span.symbol if span.kind in CONTAINERS else find_owner(span.symbol)
         bindings = self._bindings(span.path, span.lang)
         own, seen = read_name(span.symbol), {span.span_hash}
         for _, name, receiver in sorted(_list_places(code, source))[:MAX_NAMES]:
+            if _is_another(name, receiver, question.facts):
+                continue
             use = Use(name, receiver, span.path, span.lang, bindings, owner, code)
             callee = link(use, self._find(name)) if name != own else None
             if callee is None or callee.span_hash in seen or self._is_hidden(callee, span):
@@ -119,6 +125,15 @@ def _holds(outer: Span, inner: Span) -> bool:
     """Tell whether a span is a part of another: what it defines, it need not call."""
     is_inside = outer.byte_start <= inner.byte_start and inner.byte_end <= outer.byte_end
     return outer.path == inner.path and is_inside
+
+
+def _is_another(name: str, receiver: str, facts: Facts | None) -> bool:
+    """Tell whether what looks like a call is proven to be none, or one of a parameter."""
+    if facts is None or not facts.sound or facts.kind in CONTAINERS or "calls" in facts.more:
+        return False
+    if not receiver and any(name in (each.name, *each.names) for each in facts.parameters or ()):
+        return True
+    return all(name != _PART.split(call.name.rstrip("!"))[-1] for call in facts.calls)
 
 
 def _list_places(code: str, source: bytes) -> Iterator[tuple[int, str, str]]:

@@ -61,6 +61,27 @@ def test_a_parameter_that_is_none_is_refuted():
     assert ("key: which one", "refuted") in [(v.claim, v.ruling) for v in verdicts]
 
 
+def test_no_parameter_is_missing_where_there_are_many():
+    names = [f"p{n}" for n in range(120)]
+    found, _ = kept(question(f"def many({', '.join(names)}):\n    return p0 + p1\n"))
+    assert found.inputs == names
+
+
+def test_a_name_that_no_pattern_binds_is_refuted():
+    asked = question("function take({ a, b: c }) { return a + c; }\n", "a.js", "javascript", "take")
+    found, verdicts = kept(asked, inputs=["a: first", "b: second", "size: how many"])
+    assert found.inputs == ["a: first", "c: part of { a, b: c }", "b: second"]
+    assert "refuted" in rulings(verdicts, "inputs")
+
+
+@pytest.mark.parametrize("word", ["None", "none.", "N/A", "No side effects", "there are none"])
+def test_a_word_for_an_empty_list_is_no_entry_of_it(word):
+    found, _ = kept(question(PUT), inputs=[word], side_effects=[word], pitfalls=[word])
+    assert found.inputs == ["shelf", "count"]
+    assert found.side_effects == ["writes shelf.left"]
+    assert found.pitfalls == []
+
+
 def test_a_meaning_with_a_false_default_is_refuted_and_its_parameter_stays():
     found, verdicts = kept(question(TAKE), inputs=["force: how hard, default is 7"])
     assert "force: default False" in found.inputs

@@ -96,11 +96,17 @@ def test_nothing_that_is_written_by_rule_is_refuted(source):
             "Derives from `ValueError`, and its own body is empty.",
         ),
         ("def f(a):\n    raise NotImplementedError\n", "Only raises `NotImplementedError`."),
+        ("def f(a):\n    return\n", "Returns at once."),
         ("@overload\ndef f(a: int): ...\n", "One of the overloads of `f`: its body is empty."),
     ],
 )
 def test_a_summary_says_what_stands_there(source, summary):
     assert write(source)[0].summary_120w == summary
+
+
+def test_a_command_that_fails_does_not_panic():
+    found = write("f() { return 1; }\n", "a.sh", "bash")
+    assert found[0].summary_120w == "Only fails, by `return 1`."
 
 
 def test_the_comment_is_not_believed():

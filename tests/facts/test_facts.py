@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmc.facts.values import MAX_ITEMS, Call, Parameter, Raise, Touch
+from llmc.facts.values import MAX_PARAMETERS, Call, Parameter, Raise, Touch
 from llmc.languages import LANGUAGES
 from llmc.languages.queries import read_queries
 from tests.facts.proving import prove, prove_all
@@ -105,6 +105,22 @@ PARAMETERS = {
             Parameter("d", "positional", "int [3]"),
             Parameter("...", "rest", "..."),
         ),
+    ),
+    "c with the word for a structure": (
+        "a.c",
+        "int f(struct s *a, const struct s *b, enum e c, union u d[2]) { return 0; }",
+        (
+            Parameter("a", "positional", "struct s *"),
+            Parameter("b", "positional", "const struct s *"),
+            Parameter("c", "positional", "enum e"),
+            Parameter("d", "positional", "union u [2]"),
+        ),
+    ),
+    "c of old": ("a.c", "int f(a) int a; { return a; }", (Parameter("a", "positional"),)),
+    "cpp with the word for a class": (
+        "a.cpp",
+        "int f(class T *a) { return 0; }",
+        (Parameter("a", "positional", "class T *"),),
     ),
     "cpp": (
         "a.cpp",
@@ -400,7 +416,17 @@ WRITES = {
         "int f(int *p) { int x = 1; x = 2; *p = 3; errno = 4; return x; }",
         {"*p", "errno"},
     ),
-    "bash": ("a.sh", "f() { local x=1; x=2; Y=3; }", {"Y"}),
+    "bash": ("a.sh", "f() { local x=1; x=2; Y=3; Z=1 run; }", {"Y"}),
+    "named results of go": (
+        "a.go",
+        "package p\nfunc f() (n int, err error) { n = 1; err = g(); y = 3; return }",
+        {"y"},
+    ),
+    "patterns of rust": (
+        "a.rs",
+        "fn f() { let (mut a, b) = g(); a = 1; if let Some(S { mut c }) = b { c = 2; } d = 3; }",
+        {"d"},
+    ),
 }
 
 
@@ -461,6 +487,18 @@ def test_a_definition_knows_its_decorators_visibility_and_kind():
     assert facts.visibility == "private"
     assert facts.is_async
     assert facts.parameters == ()
+
+
+def test_a_decorator_that_stands_in_its_definition_is_known_and_not_called_by_it():
+    found = prove_all("a.js", "class A { @log(now()) f() { g(); }\n h() {} }\n@sealed class B {}")
+    assert found["A.f"].decorators == ("log(now())",)
+    assert [call.name for call in found["A.f"].calls] == ["g"]
+    assert found["A.h"].decorators == ()
+    assert found["B"].decorators == ("sealed",)
+
+
+def test_a_function_that_asserts_something_of_its_argument_returns_nothing():
+    assert prove("a.ts", "function f(a): asserts a is B { g(a) }").returns.what == "nothing"
 
 
 @pytest.mark.parametrize(
@@ -562,7 +600,7 @@ def test_a_damaged_class_is_known_to_be_so():
 def test_lists_are_cut_and_say_so():
     facts = prove("a.py", f"def f({', '.join(f'a{n}' for n in range(500))}): pass")
     assert facts.parameters is not None
-    assert len(facts.parameters) == MAX_ITEMS
+    assert len(facts.parameters) == MAX_PARAMETERS
     assert facts.more == ("parameters",)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from llmc.facts.codec import decode_facts
-from llmc.facts.values import MAX_ITEMS
+from llmc.facts.values import MAX_PARAMETERS
 from llmc.indexer.parsing import parse_file
 
 MODULES = (
@@ -101,7 +101,7 @@ def test_facts_are_those_that_pythons_own_parser_finds(module):
         seen += 1
         first, ways = span.start_line, Ways(node)
         found = [(entry.name, entry.kind) for entry in facts.parameters]
-        wanted = list(parameters_of(node))[:MAX_ITEMS]
+        wanted = list(parameters_of(node))[:MAX_PARAMETERS]
         if found and found[0][1] == "receiver":
             wanted[0] = (wanted[0][0], "receiver")
         assert found == wanted, span.symbol

@@ -141,6 +141,13 @@ NOT_PLAIN = [
     ("a.cpp", "struct A { operator T() const { return x_; } };\n"),
     ("a.sh", 'f() { rm "$(g)"; }\n'),
     ("a.sh", "f() { echo x > y; }\n"),
+    ("a.sh", "f() { run & }\n"),
+    ("a.sh", "f() { return; }\n"),
+    ("a.c", "void f(int a) { RETURN_IF(a); }\n"),
+    ("a.c", "int f(int a) { return CHECKED(a); }\n"),
+    ("a.go", "package a\n\nfunc F() (n int) { n = 1; return }\n"),
+    ("a.go", "package a\n\nfunc F() (n int) { return }\n"),
+    ("a.js", "class A { @cached f() { return this.x; } }\n"),
 ]
 
 

@@ -93,6 +93,18 @@ def test_a_caller_is_told_what_was_said_of_its_callees_in_the_same_run(repo, tmp
     assert "It calls" not in asked["wrap"]
 
 
+def test_what_only_looks_like_a_call_of_another_is_not_told(repo, tmp_path):
+    text = (
+        "def wrap(price):\n    return price + 1\n\n\n"
+        "def talk(price):\n    # wrap(1)\n    return price + 'wrap(2)'\n\n\n"
+        "def lend(wrap):\n    return wrap(3) + 1\n"
+    )
+    write(repo, {"shop/b.py": text})
+    asked = ask(repo, tmp_path)
+    assert "It calls" not in asked["talk"]
+    assert "It calls" not in asked["lend"]
+
+
 def test_what_an_earlier_run_stored_is_told_too(repo, tmp_path):
     ask(repo, tmp_path)
     (repo / "shop/a.py").write_text(SHOP.replace("return pack(price)", "return pack(price + 1)"))

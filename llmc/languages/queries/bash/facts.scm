@@ -1,5 +1,6 @@
 (function_definition) @function
 [(subshell) (command_substitution) (pipeline)] @signature
+(command (variable_assignment name: (variable_name) @signature))
 
 (simple_expansion (variable_name) @parameter.number)
 (expansion (variable_name) @parameter.number)

@@ -1,5 +1,5 @@
 [(function_definition) (preproc_function_def)] @function
-[(struct_specifier) (union_specifier) (enum_specifier)] @class
+[(struct_specifier body: (_)) (union_specifier body: (_)) (enum_specifier body: (_))] @class
 (function_definition type: (_) @result)
 (function_definition declarator: (pointer_declarator) @pointer)
 (function_definition declarator: (pointer_declarator declarator: (pointer_declarator) @pointer))

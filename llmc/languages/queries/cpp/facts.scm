@@ -1,5 +1,5 @@
 (lambda_expression) @function
-(class_specifier) @class
+(class_specifier body: (_)) @class
 (trailing_return_type (_) @trailing)
 (function_definition declarator: (reference_declarator) @pointer)
 (base_class_clause [(type_identifier) (qualified_identifier) (template_type)] @base)

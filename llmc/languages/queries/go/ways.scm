@@ -11,3 +11,5 @@
 (var_spec name: (identifier) @bind)
 (const_spec name: (identifier) @bind)
 (range_clause left: (expression_list (identifier) @bind))
+(function_declaration result: (parameter_list (parameter_declaration name: (identifier) @bind)))
+(method_declaration result: (parameter_list (parameter_declaration name: (identifier) @bind)))

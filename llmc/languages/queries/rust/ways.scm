@@ -11,3 +11,5 @@
 (for_expression pattern: (tuple_pattern (identifier) @bind))
 (let_condition pattern: (_ (identifier) @bind))
 (match_pattern (tuple_struct_pattern (identifier) @bind))
+(mut_pattern (identifier) @bind)
+(field_pattern (mutable_specifier) name: (shorthand_field_identifier) @bind)
