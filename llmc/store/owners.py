@@ -71,6 +71,12 @@ def name_folder(index_path: Path) -> Path:
     return Path(f"{index_path}.runs")
 
 
+def leave_doubt(index_path: Path) -> None:
+    """Have the next who opens an index for writing look through all of it, as after a kill."""
+    with suppress(OSError):
+        Owner.register(index_path).release(cleanly=False)
+
+
 def survey(index_path: Path, except_: str | None = None) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names of (living, dead) owners, `except_` left out. Raises OSError.
 

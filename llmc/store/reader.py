@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from llmc.errors import CorruptIndexError
 from llmc.models import IndexPlace
 from llmc.store.database.custody import locate, make_place
 from llmc.store.database.handle import Database
@@ -18,6 +19,7 @@ from llmc.store.database.opening import connect_readonly
 from llmc.store.database.watch import OpenFile
 from llmc.store.names import Definitions
 from llmc.store.origins import Origins
+from llmc.store.owners import leave_doubt
 from llmc.store.results import Results
 from llmc.store.seal import Seal
 from llmc.store.totals import Counts
@@ -27,7 +29,8 @@ from llmc.store.verdicts import Verdicts
 class Reader:
     """One open index, for questions. Use from one thread; a context manager, or close it.
 
-    Without the `seal` of an installation, everything in it counts as made elsewhere.
+    Without the `seal` of an installation, everything in it counts as made elsewhere. Damage that
+    ends its context is noted beside the index: who opens that for writing need not meet it.
     """
 
     def __init__(
@@ -81,6 +84,8 @@ class Reader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+        if isinstance(error, CorruptIndexError):
+            leave_doubt(self.path)
 
     def is_changed_elsewhere(self) -> bool:
         """Tell whether another connection has changed the index since this was last asked."""

@@ -113,7 +113,8 @@ class Store(Reader):
                 file.release()
             self._carbon.close()
             if self._registered:
-                self._registered.release()
+                # What of an index was damaged, the next look at it must find.
+                self._registered.release(cleanly=not self._is_part)
 
     def _watch(self, file: OpenFile | None) -> None:
         if file:

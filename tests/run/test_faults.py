@@ -57,7 +57,7 @@ CASES = [
 @pytest.fixture
 def failing(repo, clean_environ, request):
     """Enrich a repository of one span on a host with the fault; return all that can be seen."""
-    (repo / "small.py").write_text("def only(x):\n    return x\n")
+    (repo / "small.py").write_text("def only(x):\n    return x + 1\n")
     with FakeOllama(lambda call: request.param.fault) as fake:
         clean_environ["ENRICH_OLLAMA_HOSTS"] = f"attic={fake.url}"
         settings = load_settings(repo, Flags(retries=2, retry_wait=0.0), clean_environ)

@@ -511,7 +511,7 @@ def command(tmp_path, clean_environ):
     root.mkdir()
     subprocess.run(["git", "init", "-q", root], check=True)
     text = "\n\n".join(
-        f"def f{number}():  # mark:f{number}\n    return {number}" for number in range(20)
+        f"def f{number}(x):  # mark:f{number}\n    return x + {number}" for number in range(20)
     )
     (root / "code.py").write_text(text + "\n")
     started = []

@@ -19,7 +19,8 @@ from llmc.errors import DisplacedIndexError
 from llmc.events import SpanEnriched
 from llmc.store.carbon import Carbon
 from llmc.store.database.reserve import Reserve
-from llmc.store.database.watch import name_journal
+from llmc.store.database.watch import UNSHARED, name_journal, name_shared
+from llmc.store.owners import survey
 from llmc.store.parsed import ParsedFile, ParsedSpan
 from llmc.store.store import Store
 from llmc.testing.faults import SlowHeaders
@@ -61,6 +62,10 @@ def cut_journal(index: Path) -> None:
     os.truncate(name_journal(index), PAGE)
 
 
+def cut_shared(size: int) -> Harm:
+    return lambda index: os.truncate(name_shared(index), size)
+
+
 HARMS: dict[str, Harm] = {
     "nothing is left": cut_to(0),
     "a page is left": lambda index: os.truncate(index, PAGE),
@@ -69,6 +74,9 @@ HARMS: dict[str, Harm] = {
     "a big index is written over it": lambda index: overwrite(index, *map(str, range(2000))),
     "noise is written over it": scribble,
     "its journal is cut": cut_journal,
+    "nothing is left of what is shared": cut_shared(0),
+    "half of what is shared is left": cut_shared(4 * PAGE),
+    "what is shared is removed": lambda index: name_shared(index).unlink(),
 }
 
 
@@ -127,6 +135,14 @@ def test_all_that_a_run_stored_is_saved(
     assert (ran.report.stopped or "").endswith(f"move it to {repo.index}, then run: llmc index")
 
 
+def test_what_is_left_of_a_damaged_index_is_looked_through_by_who_opens_it_next(
+    tmp_path: Path,
+) -> None:
+    repo = repo_of(tmp_path / "repo", *names(SPANS))
+    assert enriched_under(repo, cut_to(0.5)).report.stopped
+    assert survey(repo.index)[1]
+
+
 def test_a_run_says_what_was_done_to_its_index(tmp_path: Path) -> None:
     said = {}
     for name in ("nothing is left", "noise is written over it", "its journal is cut"):
@@ -164,7 +180,8 @@ def test_what_is_written_over_an_index_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def functions(count: int) -> str:
-    return "".join(f"def f{number}():\n    return {number}\n\n\n" for number in range(count))
+    body = "    n = x + {}\n    return n\n\n\n"  # no model is asked about less
+    return "".join(f"def f{number}(x):\n{body.format(number)}" for number in range(count))
 
 
 @pytest.mark.parametrize("name", HARMS)
@@ -241,6 +258,15 @@ def test_damage_that_shows_only_as_it_is_read_is_saved_from_too(tmp_path: Path) 
     ran = enriched_under(repo, after_checkpoint(spoil))
     assert f"{repo.index} was damaged while" in (ran.report.stopped or "")
     assert results(saved_of(repo)) >= paid_for(ran)
+
+
+def test_what_is_shared_and_was_cut_is_noticed_by_all_who_have_it_open(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    with Store.open(path, create=True) as one, Store.open(path) as other:
+        one.spans.put_file(file_of("a", 100))
+        os.truncate(name_shared(path), 0)
+        fates = one.find_fate(), other.find_fate()
+        assert fates == (UNSHARED, UNSHARED), "the second may have been writing meanwhile"
 
 
 # -- what is no harm -------------------------------------------------------------------------------

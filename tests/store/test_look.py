@@ -69,6 +69,8 @@ HOSTILE = {
     + results(RESULTS + ", z REFERENCES x(y)"),
     "strict types": results(RESULTS.replace("DATETIME", "INT"), "STRICT"),
     "no row numbers": results(tail="WITHOUT ROWID"),
+    "a column in place of row numbers": "ALTER TABLE enrichments ADD COLUMN RowID INTEGER",
+    "a column of ours in place of row numbers": "ALTER TABLE llmc_origins ADD COLUMN rowid",
     "a table of ours with another key": "DROP TABLE llmc_claims; "
     "CREATE TABLE llmc_claims (span_hash, owner PRIMARY KEY)",
     "a column of ours that computes": "DROP TABLE llmc_claims; "

@@ -468,6 +468,25 @@ def test_an_index_that_was_only_read_is_not_looked_through(damaged):
     Store.open(damaged).close()
 
 
+def test_damage_that_a_reader_meets_is_found_by_who_opens_it_next(path, store):
+    """Else `llmc index`, which is advised then, might not meet it."""
+    store.spans.put_file(file("f.py", span("s")))
+    store.close()
+    with closing(sqlite3.connect(path)) as raw:
+        query = "SELECT rootpage FROM sqlite_master WHERE tbl_name = 'spans'"
+        pages = [number for (number,) in raw.execute(query)]
+    with path.open("r+b") as raw:
+        for number in pages:
+            raw.seek(4096 * (number - 1))
+            raw.write(random.Random(1).randbytes(4096))
+    Store.open(path).close()
+    with pytest.raises(CorruptIndexError), Store.open_readonly(path) as reader:
+        reader.counts.count_all()
+    for _ in range(2):
+        with pytest.raises(CorruptIndexError, match="is damaged"):
+            Store.open(path)
+
+
 def test_an_index_that_others_have_open_is_not_looked_through(damaged):
     """Ten processes that start at once would each read all of it."""
     with Store.open(damaged):

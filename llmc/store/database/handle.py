@@ -11,7 +11,7 @@ from typing import Any
 from llmc.errors import StoreError
 from llmc.store.database.shape import find_incomplete
 from llmc.store.database.trouble import explain, find_code
-from llmc.store.database.watch import Watch
+from llmc.store.database.watch import Shared, Watch
 from llmc.store.database.writing import BUSY_TIMEOUT_SEC, change
 
 _Values = Sequence[Any] | Mapping[str, Any]
@@ -35,11 +35,13 @@ class Database:
         self.path = path
         self.connection = connection
         self.watch = watch
+        self._shared = Shared(path)
         self.execute = connection.execute
         self.execute_many = connection.executemany
 
     def read(self, query: str, values: _Values = ()) -> list[sqlite3.Row]:
         """Return the rows of a query. Raises StoreError."""
+        self._shared.keep()
         with explain(self.path):
             return self.execute(query, values).fetchall()
 
@@ -48,6 +50,7 @@ class Database:
 
         Raises StoreError; UnicodeError where a text is not UTF-8.
         """
+        self._shared.keep()
         cursor, usual = self.connection.cursor(), self.connection.text_factory
         cursor.row_factory = None
         self.connection.text_factory = str
@@ -64,6 +67,7 @@ class Database:
 
     def read_first(self, query: str, values: _Values = ()) -> sqlite3.Row | None:
         """Return the first row of a query, None if it has none. Raises StoreError."""
+        self._shared.keep()
         with explain(self.path):
             row: sqlite3.Row | None = self.execute(query, values).fetchone()
             return row
@@ -83,7 +87,13 @@ class Database:
         if self.watch and not self.connection.in_transaction:
             self.watch.require()
         patience = self.patience_sec if patience_sec is None else patience_sec
-        return change(self.connection, self.path, lasting=lasting, patience_sec=patience)
+        return change(
+            self.connection,
+            self.path,
+            lasting=lasting,
+            patience_sec=patience,
+            ready=self._shared.keep,
+        )
 
     @contextmanager
     def freeze(self) -> Iterator[None]:
@@ -92,6 +102,7 @@ class Database:
             if self.connection.in_transaction:
                 yield
                 return
+            self._shared.keep()
             self.execute("BEGIN")
             try:
                 yield

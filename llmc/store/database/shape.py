@@ -118,8 +118,13 @@ def find_incomplete(connection: sqlite3.Connection) -> frozenset[str]:
 
 
 def find_surprise(connection: sqlite3.Connection, table: str) -> str | None:
-    """Say what in a table would be run by reading or writing a row."""
+    """Say what in a table would be run by reading or writing a row, or keep rows from being read.
+
+    Rows are read by their number, which SQLite gives by the name of rowid unless a column has it.
+    """
     for _, column, _, _, default, _, hidden in connection.execute(f"PRAGMA table_xinfo({table})"):
+        if column.lower() == "rowid":
+            return f"has a column {column!r}, which hides the numbers of its rows"
         if hidden:
             return f"computes its column {column[:60]!r}"
         if default is not None and not _LITERAL.fullmatch(str(default).strip("() ")):

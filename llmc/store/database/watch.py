@@ -27,6 +27,9 @@ from llmc.store.database.custody import stat_at
 from llmc.store.database.trouble import explain, explain_files
 
 _HEADER_BYTES = 100
+_SHARED_PAGE = 4096
+"""SQLite makes what is shared longer by so many bytes, whatever the system's pages."""
+
 _WAL_MAGIC = b"\x37\x7f\x06"
 """How each journal begins; a fourth byte tells the order of bytes in its checksums."""
 
@@ -35,6 +38,7 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 REMOVED, REPLACED = "was removed", "was replaced"
 TRUNCATED, OVERWRITTEN = "was truncated", "was overwritten in place"
 EMPTIED = "lost what its journal (-wal) held"
+UNSHARED = "lost what those who have it open share (-shm)"
 
 
 class OpenFile:
@@ -90,6 +94,37 @@ class OpenFile:
         return os.pread(self._descriptors[self._key], _HEADER_BYTES, 0)
 
 
+class Shared:
+    """What those who have an index open share: a file (-shm) that is mapped into memory.
+
+    To read beyond its end kills the process (SIGBUS), so one that was cut short gets its size back,
+    empty: SQLite makes anew what it holds, from the journal. A byte more tells the others, who may
+    be writing by what it held. Without its name, those who open the index next would write into the
+    same journal unseen.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = name_shared(path)
+        self._state = stat_at(self._name)
+        self.is_lost = False
+
+    def keep(self) -> None:
+        """Look at it, and make it fit to be read; by its name alone: see `OpenFile`."""
+        if self._state is None:
+            return
+        with suppress(OSError):
+            there = stat_at(self._name)
+            if there is None or not os.path.samestat(there, self._state):
+                self.is_lost = True
+            elif there.st_size < self._state.st_size:
+                self.is_lost = True
+                os.truncate(self._name, 0)
+                os.truncate(self._name, self._state.st_size + 1)
+            else:
+                self.is_lost = self.is_lost or there.st_size % _SHARED_PAGE > 0
+                self._state = there
+
+
 @dataclass(frozen=True, slots=True)
 class _Look:
     """What was seen of a file and its journal, whose size is None where there is none."""
@@ -129,6 +164,7 @@ class Watch:
         self._file = file
         self._connection = connection
         with explain_files(path):
+            self._shared = Shared(path)
             self._last = self._look()
             journal = stat_at(name_journal(path))
         self.journal: Final = journal and journal.st_ino
@@ -143,12 +179,14 @@ class Watch:
 
         Not to be asked in a transaction.
         """
+        self._shared.keep()
         with suppress(OSError):
             if what := self._find_absence():
                 return what
             # Who looks while another process writes a header may see half of it.
-            return self._find_damage() and self._find_damage()
-        return None
+            if what := self._find_damage() and self._find_damage():
+                return what
+        return UNSHARED if self._shared.is_lost else None
 
     def _find_absence(self) -> str | None:
         try:
@@ -205,6 +243,11 @@ class Watch:
 def name_journal(path: Path) -> Path:
     """Return where the journal of an index is."""
     return Path(f"{path}-wal")
+
+
+def name_shared(path: Path) -> Path:
+    """Return where the index of a journal is, which those who have the file open share."""
+    return Path(f"{path}-shm")
 
 
 def _compare_journals(look: _Look, last: _Look) -> str | None:

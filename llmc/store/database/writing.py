@@ -28,22 +28,23 @@ def change(
     *,
     lasting: bool = True,
     patience_sec: float = BUSY_TIMEOUT_SEC,
+    ready: Callable[[], object] = lambda: None,
 ) -> Iterator[None]:
     """Run a block as part of the write transaction under way, else as one of its own.
 
-    Not `lasting`: a power failure may undo it. Raises StoreError; LockedIndexError if others hold
-    the index for longer than `patience_sec`.
+    `ready` is asked before each try to begin. Not `lasting`: a power failure may undo it. Raises
+    StoreError; LockedIndexError if others hold the index for longer than `patience_sec`.
     """
     with explain(path):
         if connection.in_transaction:
             yield
         elif lasting:
-            with transact(connection, patience_sec):
+            with transact(connection, patience_sec, ready):
                 yield
         else:
             connection.execute("PRAGMA synchronous = NORMAL")
             try:
-                with transact(connection, patience_sec):
+                with transact(connection, patience_sec, ready):
                     yield
             finally:
                 connection.execute("PRAGMA synchronous = FULL")
@@ -51,11 +52,13 @@ def change(
 
 @contextmanager
 def transact(
-    connection: sqlite3.Connection, patience_sec: float = BUSY_TIMEOUT_SEC
+    connection: sqlite3.Connection,
+    patience_sec: float = BUSY_TIMEOUT_SEC,
+    ready: Callable[[], object] = lambda: None,
 ) -> Iterator[None]:
     """Run a block in one write transaction; roll back if it raises or can't be committed."""
     try:
-        _begin(connection, patience_sec)
+        _begin(connection, patience_sec, ready)
         yield
         connection.execute("COMMIT")
     except BaseException:
@@ -65,15 +68,22 @@ def transact(
         raise
 
 
-def _begin(connection: sqlite3.Connection, patience_sec: float) -> None:
+def _begin(
+    connection: sqlite3.Connection, patience_sec: float, ready: Callable[[], object]
+) -> None:
     """Wait for one's turn in short naps.
 
     SQLite's own grow to 0.1 s: while others write all the time, the one that waits longest would
     have the smallest chance.
     """
+
+    def begin() -> None:
+        ready()
+        connection.execute("BEGIN IMMEDIATE")
+
     connection.execute("PRAGMA busy_timeout = 0")
     try:
-        retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"), patience_sec)
+        retry_while_busy(begin, patience_sec)
     finally:
         connection.execute(_BUSY_TIMEOUT)
 
