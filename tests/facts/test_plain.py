@@ -10,6 +10,7 @@ from llmc.languages import find_language
 from tests.facts.proving import prove_all
 
 PLAIN = [
+    ("a.cpp", "struct A { operator T() const { return x_; } };\n", "getter", ["give x_"]),
     ("a.py", "def f(self):\n    return self._name\n", "getter", ["give self._name"]),
     (
         "a.py",
@@ -138,7 +139,7 @@ NOT_PLAIN = [
     ("A.java", "class A { int f() { return x++; } }\n"),
     ("A.java", "class A { R f() { return new R() { }; } }\n"),
     ("a.c", "int f(int a) { return (int)g(a); }\n"),
-    ("a.cpp", "struct A { operator T() const { return x_; } };\n"),
+    ("a.ts", "function f(): void { return x_; }\n"),
     ("a.sh", 'f() { rm "$(g)"; }\n'),
     ("a.sh", "f() { echo x > y; }\n"),
     ("a.sh", "f() { run & }\n"),
