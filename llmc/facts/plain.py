@@ -137,7 +137,7 @@ def _read(node: Node, reading: Steps, language: str, facts: Facts) -> Plain | No
         if (steps[0].is_constant or given.isidentifier()) and given not in nothing:
             return None  # only its name says why it is there, and that takes a reader
     if facts.returns.what == "nothing" and _gives(steps, nothing):
-        return None  # a conversion in C++ has no type before its name
+        return None  # where nothing is promised, a value is no result
     first, last = reading.row(body.start_point.row), reading.row(find_last_row(body))
     if steps:
         first, last = steps[0].first, steps[-1].last

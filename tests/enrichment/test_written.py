@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+from textwrap import indent
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from tests.facts.proving import prove_all
 NAMES = st.from_regex(r"_?[a-z]{1,8}(_[a-z]{1,8})?", fullmatch=True).filter(
     lambda name: not keyword.iskeyword(name) and name not in ("self", "super")
 )
+IN_CLASS = "class A:\n"
 LITERALS = st.sampled_from(["42", "-1", "None", "True", "'text'", "3.5", "()", "[]", "{}", "b'x'"])
 PLACES = st.lists(NAMES, min_size=1, max_size=3).map(lambda names: ".".join(["self", *names]))
 
@@ -48,13 +50,10 @@ def bodies(draw):
     return "\n    ".join([head, *doc, *statements]) + "\n"
 
 
-def write(source, name="a.py", language="python", kind=None):
-    """Return what is written of the first span of a file, with its ground and its lines.
-
-    With a `kind`, the span is taken to be of that.
-    """
-    symbol, facts = next(iter(prove_all(name, source).items()))
-    facts = facts._replace(kind=kind or facts.kind)
+def write(source, name="a.py", language="python"):
+    """Return what is written of the last span of a file, with its ground and its lines."""
+    symbol, facts = list(prove_all(name, source).items())[-1]
+    source = source.removeprefix(IN_CLASS)
     code = source.strip()
     plain = find_plain(code, language, facts)
     if plain is None:
@@ -68,7 +67,7 @@ def write(source, name="a.py", language="python", kind=None):
 @settings(max_examples=150, deadline=None)
 @given(bodies())
 def test_nothing_that_is_written_by_rule_is_refuted(source):
-    found = write(source, kind="method")
+    found = write(IN_CLASS + indent(source, "    "))
     assert found is not None
     enrichment, verdicts, ground, span = found
     assert [each for each in verify(enrichment, ground) if each.ruling == "refuted"] == []
