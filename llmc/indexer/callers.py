@@ -34,7 +34,7 @@ MAX_PARSED_BYTES = 256 * 1024
 """Larger files are not looked at for a call to show."""
 
 _FILES_KEPT = 128
-_TREES_BYTES = 512 * 1024
+_TREES_BYTES = 128 * 1024
 """Text whose trees are kept; they take 35 times as much."""
 
 _NOT_LOOKED_AT = frozenset({"markdown", "bash"})
@@ -121,10 +121,13 @@ class Callers:
             with suppress(IndexingError):
                 root = make_tree(file.source, LANGUAGES[file.lang])
             self._trees[file.path] = len(file.source), root
-            while sum(size for size, _ in self._trees.values()) > _TREES_BYTES:
+            while len(self._trees) > 1 and self._size_trees() > _TREES_BYTES:
                 self._trees.popitem(last=False)
         self._trees.move_to_end(file.path)
         return self._trees[file.path][1]
+
+    def _size_trees(self) -> int:
+        return sum(size for size, _ in self._trees.values())
 
     @cached_property
     def _langs(self) -> dict[str, str]:
