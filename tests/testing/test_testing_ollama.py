@@ -635,7 +635,7 @@ def test_a_runaway_repeats_itself() -> None:
 
 def test_a_wrong_schema_is_json_with_other_fields() -> None:
     fields = set(json.loads(said(faults.WrongSchema())["response"]))
-    assert fields == FIELDS - {"summary_120w"} | {"summary", "confidence"}
+    assert fields == FIELDS - {"summary_120w"} | {"synopsis", "confidence"}
 
 
 def test_prose_is_no_json() -> None:
