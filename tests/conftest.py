@@ -5,9 +5,14 @@ import shutil
 import subprocess
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from llmc.errors import ConfigError
 from llmc.settings.catalogue import BETTER, locate, require_model
+
+# No verdict by time: other work on the machine may make any example slow.
+settings.register_profile("noisy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("noisy")
 
 CODE = '''\
 """A small module."""
