@@ -43,7 +43,7 @@ enrich: install ## Index and enrich a repository, show the result [REPO=. LIMIT=
 test: $(VENV)/.dev ## Run all tests
 	$(VENV)/bin/python -m pytest -n 2 -q
 
-chaos: $(VENV)/.dev ## Prove docs/reliability.md at length, in 15 minutes [LLMC_SEED=N repeats one]
+chaos: $(VENV)/.dev ## Prove docs/reliability.md at length, in up to an hour [LLMC_SEED=N repeats one]
 	LLMC_CHAOS=1 $(VENV)/bin/python -m pytest -q -rPs --durations=10 tests/chaos
 
 check: $(VENV)/.dev ## Check format, lint and types

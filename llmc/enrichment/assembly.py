@@ -15,7 +15,7 @@ from functools import cached_property
 from llmc.enrichment.answers import mend
 from llmc.enrichment.asking import BRIEF_CHARS, Question, list_names
 from llmc.enrichment.instructions import find_instructions, fold
-from llmc.enrichment.raising import find_errors
+from llmc.enrichment.raising import find_errors, take_last_name
 from llmc.facts.values import Facts, Parameter, Raise
 from llmc.models import Enrichment
 
@@ -216,12 +216,14 @@ def _pitfalls(said: Enrichment, facts: Facts, place: Place) -> Iterator[Entry]:
         yield Entry("pitfalls", _plain(text, how), place.at(entry.line), proof)
     for name in facts.declared:
         yield Entry("pitfalls", f"may throw {name}", place.at(0), "it is declared")
-    proven = {_last(entry.error) for entry in facts.raises if entry.error} | {*facts.declared}
+    proven = {take_last_name(entry.error) for entry in facts.raises if entry.error} | {
+        *facts.declared
+    }
     for text in said.pitfalls:
         errors = find_errors(text)
         if _NONE.fullmatch(text):
             continue
-        if not errors or not proven.issuperset(map(_last, errors)):
+        if not errors or not proven.issuperset(map(take_last_name, errors)):
             yield _theirs("pitfalls", text, place)
 
 
@@ -249,7 +251,3 @@ def _plain(text: str, otherwise: str) -> str:
     text = _CUT_NAME.sub("…", " ".join(text.split()))
     quotes = any(mark in text for mark in "'\"`")
     return otherwise if quotes and any(find_instructions(fold(text))) else text
-
-
-def _last(error: str) -> str:
-    return re.split(r"\.|::", error)[-1]

@@ -105,7 +105,7 @@ def check_error(error: str, text: str, ground: Ground) -> Finding:
     called may raise it.
     """
     facts = ground.facts
-    last = _last(error)
+    last = take_last_name(error)
     proven = [entry for entry in facts.raises if entry.how == "raises"]
     same = next((entry for entry in proven if _is_a(entry, last)), None)
     if same is not None:
@@ -151,7 +151,7 @@ def _check_denial(text: str, errors: list[str], ground: Ground) -> Iterator[Find
     raised = [entry for entry in facts.raises if entry.how in ("raises", "panics")]
     in_a_case = _CONDITION.search(text)
     for entry in raised:
-        named = [error for error in errors if _is_a(entry, _last(error))]
+        named = [error for error in errors if _is_a(entry, take_last_name(error))]
         if in_a_case and not (named and _speaks_of(text, named[0], entry, ground)):
             continue
         if named or not errors:
@@ -163,7 +163,7 @@ def _check_denial(text: str, errors: list[str], ground: Ground) -> Iterator[Find
 
 def _is_a(entry: Raise, name: str) -> bool:
     """Tell whether what is raised is called so, or is a kind of that."""
-    error = _last(entry.error or "")
+    error = take_last_name(entry.error or "")
     if error == name:
         return True
     kinds = getattr(builtins, error, None), getattr(builtins, name, None)
@@ -171,8 +171,9 @@ def _is_a(entry: Raise, name: str) -> bool:
 
 
 def _is_error(name: str) -> bool:
-    return _last(name).endswith(_ERROR_ENDS) or _last(name) in dir(builtins)
+    return take_last_name(name).endswith(_ERROR_ENDS) or take_last_name(name) in dir(builtins)
 
 
-def _last(name: str) -> str:
+def take_last_name(name: str) -> str:
+    """Return what a dotted name ends in, in any language's way to dot it."""
     return re.split(r"\.|::", name)[-1]

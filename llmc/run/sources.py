@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 from llmc.enrichment.wording import read_tokens
+from llmc.errors import StoreError
 from llmc.indexer.encodings import HEAD_BYTES, decode
 from llmc.indexer.unchanged import IndexedFiles
 from llmc.models import Span, hash_span
-from llmc.store.store import Store
+from llmc.store.reader import Reader
 
 MAX_FILE_BYTES = 2_000_000
 """Of a file that is looked through for names."""
@@ -22,13 +23,13 @@ MAX_FILE_BYTES = 2_000_000
 class Names:
     """The names that the words about a span may use, its own aside."""
 
-    def __init__(self, repo: Path, store: Store) -> None:
+    def __init__(self, repo: Path, open_index: Callable[[], Reader]) -> None:
         self._repo = repo
-        self._store = store
+        self._defined = _DefinedNames(open_index)
         self._last: tuple[str, Container[str]] | None = None
 
     def find_around(self, span: Span) -> tuple[Container[str], Container[str]]:
-        """Return the names in a span's file, which is read when one is looked for, and the index's.
+        """Return the names in a span's file, and the index's; each is read when one is looked for.
 
         What is returned may be asked on any thread.
         """
@@ -36,9 +37,23 @@ class Names:
             self._last = span.path, _FileNames(self._repo, span)
         return self._last[1], self._defined
 
+
+class _DefinedNames:
+    """The names of all that an index defines. Of one that can't be read, no name is unknown."""
+
+    def __init__(self, open_index: Callable[[], Reader]) -> None:
+        self._open_index = open_index
+
+    def __contains__(self, name: object) -> bool:
+        return self._names is None or name in self._names
+
     @cached_property
-    def _defined(self) -> frozenset[str]:
-        return self._store.spans.list_names()
+    def _names(self) -> frozenset[str] | None:
+        try:
+            with self._open_index() as index:
+                return index.definitions.list_names()
+        except StoreError:
+            return None
 
 
 class _FileNames:

@@ -30,6 +30,7 @@ from llmc.run.job import Job
 from llmc.run.sources import Names, read_source
 from llmc.settings.config import Settings
 from llmc.settings.privacy import KeptPaths
+from llmc.store.reader import Reader
 from llmc.store.store import Store
 
 CHANGED = "changed since the last llmc index, or not to be read"
@@ -102,7 +103,8 @@ class WorkList:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_home", _Home(self.settings))
-        object.__setattr__(self, "_names", Names(self.settings.repo, self.store))
+        opening = partial(Reader.open_readonly, self.settings.index)
+        object.__setattr__(self, "_names", Names(self.settings.repo, opening))
         files = IndexedFiles(partial(_indexed, self.store)) if self.rules.maintain else None
         object.__setattr__(self, "_files", files)
 

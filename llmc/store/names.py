@@ -71,6 +71,11 @@ class Definitions:
         """
         return self._find(name, self._spans, _SPANS) + self._find(name, self._twins, _TWINS)
 
+    def list_names(self) -> frozenset[str]:
+        """Return the names of all that is defined in the index, each part of a dotted one."""
+        symbols = (row["symbol"] for row in self._db.read("SELECT DISTINCT symbol FROM spans"))
+        return frozenset(name for symbol in symbols for name in str(symbol).split("."))
+
     def list_files(self) -> list[tuple[str, str]]:
         """Return path and language of every file of the index."""
         rows = self._db.read("SELECT path, lang FROM files ORDER BY path")

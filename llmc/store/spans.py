@@ -37,7 +37,6 @@ from llmc.store.tables.spans import (
     PUT_SPAN,
     PUT_TWIN,
     SPANS_OF_FILE,
-    SYMBOLS,
     TWIN_OF,
     read_place,
     read_spans,
@@ -98,11 +97,6 @@ class Spans:
                 break
             spans, after_id = read_spans(rows), rows[-1]["id"]
         return spans
-
-    def list_names(self) -> frozenset[str]:
-        """Return the names of all that is defined in the index, each part of a dotted one."""
-        symbols = (row["symbol"] for row in self._db.read(SYMBOLS))
-        return frozenset(name for symbol in symbols for name in str(symbol).split("."))
 
     def put_file(self, file: ParsedFile) -> None:
         """Store a file's spans in place of its earlier ones.

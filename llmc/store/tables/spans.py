@@ -58,8 +58,6 @@ PENDING = (
     "(SELECT 1 FROM enrichments e WHERE e.span_hash = s.span_hash) ORDER BY s.id LIMIT :limit"
 )
 
-SYMBOLS = "SELECT DISTINCT symbol FROM spans"
-
 PUT_TWIN = f"INSERT OR REPLACE INTO llmc_twins (file_id, {_COLUMNS}) VALUES (:file_id, {_VALUES})"
 TWIN_OF = f"SELECT rowid, file_id, {_COLUMNS} FROM llmc_twins WHERE span_hash = ? LIMIT 1"
 END_TWIN = "DELETE FROM llmc_twins WHERE rowid = ?"
